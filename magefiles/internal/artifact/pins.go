@@ -1,0 +1,79 @@
+package artifact
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"golang.org/x/mod/modfile"
+)
+
+// Pins are the releases that components/*/go.mod pin.
+type Pins struct {
+	Calico  *version.Version
+	Etcd    *version.Version
+	Cnitool *version.Version
+	Plugins *version.Version
+}
+
+const (
+	calicoModule  = "github.com/projectcalico/calico"
+	etcdModule    = "go.etcd.io/etcd/server/v3"
+	cniModule     = "github.com/containernetworking/cni"
+	pluginsModule = "github.com/containernetworking/plugins"
+)
+
+// ReadPins reads the pins below the project's root.
+func ReadPins(root string) (Pins, error) {
+	var p Pins
+	for _, pin := range []struct {
+		component, module string
+		to                **version.Version
+	}{
+		{"calico", calicoModule, &p.Calico},
+		{"etcd", etcdModule, &p.Etcd},
+		{"cni", cniModule, &p.Cnitool},
+		{"cni", pluginsModule, &p.Plugins},
+	} {
+		v, err := pinned(filepath.Join(root, "components", pin.component, "go.mod"), pin.module)
+		if err != nil {
+			return Pins{}, err
+		}
+		*pin.to = v
+	}
+	return p, nil
+}
+
+// pinned gives the release of a module that a go.mod requires. Where the requirement is a pseudo-version,
+// because the project's tags can't be asked for, the release stands behind it as a comment: // v3.31.0
+func pinned(file, module string) (*version.Version, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	mf, err := modfile.Parse(file, data, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, req := range mf.Require {
+		if req.Mod.Path != module {
+			continue
+		}
+		release := req.Mod.Version
+		for _, c := range req.Syntax.Suffix {
+			for field := range strings.FieldsFuncSeq(c.Token, func(r rune) bool { return strings.ContainsRune("/; ", r) }) {
+				if strings.HasPrefix(field, "v") {
+					release = field
+				}
+			}
+		}
+		v, err := version.NewSemver(strings.TrimPrefix(release, "v"))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %s: %w", file, req.Syntax.Start.Line, module, err)
+		}
+		return v, nil
+	}
+	return nil, fmt.Errorf("%s does not require %s; restore it with: git checkout -- %s", file, module, file)
+}

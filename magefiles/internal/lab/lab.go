@@ -1,0 +1,83 @@
+// Package lab reads lab.yaml, the one definition of a lab, into a validated Lab.
+package lab
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/hashicorp/go-version"
+)
+
+// Role is what a machine is in the lab.
+type Role string
+
+const (
+	RoleEtcd   Role = "etcd"   // runs the datastore
+	RoleCalico Role = "calico" // runs calico-node and workloads
+)
+
+// Lab is a whole lab as lab.yaml describes it. It is valid and not changed after Load.
+type Lab struct {
+	Name     string
+	Subnet   netip.Prefix // the underlay
+	Machines []Machine    // in the file's order
+	Network  string       // name of the CNI network
+	Pool     Pool
+	Versions Versions
+}
+
+// Machine is one machine of the lab.
+type Machine struct {
+	Name    string // also its host name
+	Role    Role
+	Address netip.Addr // on the underlay
+}
+
+// Pool is the IP pool that workloads get their addresses from.
+type Pool struct {
+	Name        string
+	CIDR        netip.Prefix
+	BlockSize   int    // prefix length of the blocks that nodes are given, in bits
+	IPIPMode    string // Never, or what Calico calls the others
+	NATOutgoing bool
+	Disabled    bool
+}
+
+// Versions pins what the lab is made of beside the components that are compiled.
+type Versions struct {
+	Debian string           // release name
+	Go     *version.Version // toolchain on the Calico nodes
+}
+
+// Gateway is the underlay's own address: the subnet's first. It leads nowhere; a node needs
+// a default route all the same, because the kernel answers ARP for 169.254.1.1, the workloads'
+// next hop, only if it could route it.
+func (l *Lab) Gateway() netip.Addr { return gateway(l.Subnet) }
+
+func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
+// ByRole gives the machines of one role, in the file's order.
+func (l *Lab) ByRole(r Role) []Machine {
+	return slices.DeleteFunc(slices.Clone(l.Machines), func(m Machine) bool { return m.Role != r })
+}
+
+// Etcd is the machine that runs the datastore.
+func (l *Lab) Etcd() Machine { return l.ByRole(RoleEtcd)[0] }
+
+// Machine finds a machine by its name.
+func (l *Lab) Machine(name string) (Machine, bool) {
+	i := slices.IndexFunc(l.Machines, func(m Machine) bool { return m.Name == name })
+	if i < 0 {
+		return Machine{}, false
+	}
+	return l.Machines[i], true
+}
+
+// Names of all machines, in the file's order.
+func (l *Lab) Names() []string {
+	var names []string
+	for _, m := range l.Machines {
+		names = append(names, m.Name)
+	}
+	return names
+}

@@ -1,0 +1,203 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Errors are all the faults of a lab file, in the order of its lines.
+type Errors struct {
+	File   string
+	Faults []Fault
+}
+
+// Fault is one thing that is wrong with a lab file.
+type Fault struct {
+	Line int
+	Text string
+}
+
+func (e *Errors) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s can't be used; nothing was changed", e.File)
+	for _, f := range e.Faults {
+		fmt.Fprintf(&b, "\n  %s:%d: %s", e.File, f.Line, f.Text)
+	}
+	return b.String()
+}
+
+// Load reads and validates a lab file. What is wrong with its contents comes as one *Errors.
+func Load(file string) (*Lab, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: not found; run this in the project's directory, or name the file in LAB_FILE", file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, data)
+}
+
+// Parse is Load for contents that are read already; file is its name in errors.
+func Parse(file string, data []byte) (*Lab, error) {
+	v := &validator{}
+	var doc yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, &Errors{file, []Fault{syntaxFault(err)}}
+	}
+	if doc.Kind == 0 {
+		return nil, &Errors{file, []Fault{{1, "the file is empty; the project's lab.yaml shows what belongs in it"}}}
+	}
+	root := doc.Content[0]
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		v.fault(root.Line, "there is more than one YAML document in the file")
+	}
+	var raw rawLab
+	raw.Line = root.Line
+	v.keys(root, reflect.TypeFor[rawLab](), "")
+	if err := root.Decode(&raw); err != nil {
+		var te *yaml.TypeError
+		if !errors.As(err, &te) {
+			return nil, &Errors{file, []Fault{syntaxFault(err)}}
+		}
+		for _, text := range te.Errors {
+			v.faults = append(v.faults, syntaxFault(errors.New(text)))
+		}
+	}
+	l := v.lab(&raw)
+	if len(v.faults) > 0 {
+		return nil, &Errors{file, v.sorted()}
+	}
+	return l, nil
+}
+
+// syntaxFault takes the line out of one of yaml.v3's messages ("yaml: line 3: ...").
+func syntaxFault(err error) Fault {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	f := Fault{Line: 1, Text: text}
+	if n, _ := fmt.Sscanf(text, "line %d:", &f.Line); n == 1 {
+		_, f.Text, _ = strings.Cut(text, ": ")
+	}
+	return f
+}
+
+// The file as it stands, every value with its line. The keys are the ones a user may write.
+type (
+	rawLab struct {
+		Name     scalar       `yaml:"name"`
+		Underlay rawUnderlay  `yaml:"underlay"`
+		Machines []rawMachine `yaml:"machines"`
+		Network  scalar       `yaml:"network"`
+		Pool     rawPool      `yaml:"pool"`
+		Versions rawVersions  `yaml:"versions"`
+		Line     int          `yaml:"-"`
+	}
+	rawUnderlay struct {
+		Subnet scalar `yaml:"subnet"`
+	}
+	rawMachine struct {
+		Name    scalar `yaml:"name"`
+		Role    scalar `yaml:"role"`
+		Address scalar `yaml:"address"`
+	}
+	rawPool struct {
+		Name        scalar `yaml:"name"`
+		CIDR        scalar `yaml:"cidr"`
+		BlockSize   scalar `yaml:"blockSize"`
+		IPIPMode    scalar `yaml:"ipipMode"`
+		NATOutgoing scalar `yaml:"natOutgoing"`
+		Disabled    scalar `yaml:"disabled"`
+	}
+	rawVersions struct {
+		Debian scalar `yaml:"debian"`
+		Go     scalar `yaml:"go"`
+	}
+)
+
+// scalar is one value and where it stands. Line 0: it is not in the file.
+type scalar struct {
+	Value string
+	Line  int
+}
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.ScalarNode {
+		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: a single value belongs here", n.Line)}}
+	}
+	s.Value, s.Line = n.Value, n.Line
+	return nil
+}
+
+// keys reports the keys of n that t doesn't have, with the nearest one that it has.
+func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		v.keys(n.Alias, t, path)
+	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, c := range n.Content {
+			v.keys(c, t.Elem(), path)
+		}
+	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct && t != reflect.TypeFor[scalar]():
+		fields := map[string]reflect.Type{}
+		var known []string
+		for i := range t.NumField() {
+			if key := t.Field(i).Tag.Get("yaml"); key != "-" {
+				fields[key] = t.Field(i).Type
+				known = append(known, key)
+			}
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			if ft, ok := fields[key.Value]; ok {
+				v.keys(n.Content[i+1], ft, path+key.Value+".")
+				continue
+			}
+			v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
+		}
+	}
+}
+
+func suggestion(got string, known []string) string {
+	best, bestDist := "", 4
+	for _, k := range known {
+		if d := distance(strings.ToLower(got), strings.ToLower(k)); d < bestDist {
+			best, bestDist = k, d
+		}
+	}
+	if best == "" {
+		return "; known here: " + strings.Join(known, ", ")
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is the Levenshtein distance of two short strings.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

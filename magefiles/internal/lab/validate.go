@@ -1,0 +1,211 @@
+package lab
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+)
+
+var (
+	// RFC 1123, section 2.1: one label of a host name.
+	hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	// Kubernetes' form of an object name, which Calico asks of a pool.
+	objectName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	releaseName = regexp.MustCompile(`^[a-z]+$`)
+)
+
+const (
+	// IFNAMSIZ is 16 with the final zero, and the machine's end of the underlay is named vb-MACHINE.
+	maxMachineName = 12
+	// The SSH socket's path holds the lab's and a machine's name, and sun_path ends at 107 bytes.
+	maxLabName = 30
+	// Calico's limits for IPv4: libcalico-go/lib/validator.
+	minBlockSize, maxBlockSize = 20, 32
+)
+
+// Docker makes its own bridge on every machine; an underlay or a pool there would lose its packets to it.
+var dockerBridge = netip.MustParsePrefix("172.17.0.0/16")
+
+// validator collects everything that is wrong.
+type validator struct{ faults []Fault }
+
+func (v *validator) fault(line int, format string, args ...any) {
+	v.faults = append(v.faults, Fault{max(line, 1), fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) sorted() []Fault {
+	slices.SortStableFunc(v.faults, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
+	return slices.Compact(v.faults)
+}
+
+// have reports a value that is missing, and whether it is there.
+func (v *validator) have(s scalar, key string) bool {
+	if s.Value == "" {
+		v.fault(s.Line, "%s is missing", key)
+	}
+	return s.Value != ""
+}
+
+func (v *validator) lab(raw *rawLab) *Lab {
+	l := &Lab{}
+	l.Name = v.name(raw.Name, "name", hostName, maxLabName)
+	l.Subnet = v.prefix(raw.Underlay.Subnet, "underlay.subnet")
+	if l.Subnet.IsValid() && l.Subnet.Bits() > 29 {
+		v.fault(raw.Underlay.Subnet.Line, "underlay.subnet %s is too small: three machines and a gateway need a /29", l.Subnet)
+	}
+	v.clash(raw.Underlay.Subnet.Line, "underlay.subnet", l.Subnet, "Docker's own bridge on every machine", dockerBridge)
+	v.machines(raw, l)
+	l.Network = v.name(raw.Network, "network", objectName, 63)
+	v.pool(&raw.Pool, l)
+	if v.have(raw.Versions.Debian, "versions.debian") {
+		l.Versions.Debian = raw.Versions.Debian.Value
+		if !releaseName.MatchString(l.Versions.Debian) {
+			v.fault(raw.Versions.Debian.Line, "versions.debian %q is no release name; write for example: bookworm", l.Versions.Debian)
+		}
+	}
+	if v.have(raw.Versions.Go, "versions.go") {
+		gv, err := version.NewSemver(raw.Versions.Go.Value)
+		if err != nil || strings.Count(raw.Versions.Go.Value, ".") != 2 {
+			v.fault(raw.Versions.Go.Line, "versions.go %q is no Go release; write for example: 1.26.8", raw.Versions.Go.Value)
+		}
+		l.Versions.Go = gv
+	}
+	return l
+}
+
+func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int) string {
+	if !v.have(s, key) {
+		return ""
+	}
+	switch {
+	case !form.MatchString(s.Value):
+		v.fault(s.Line, "%s %q: only lower-case letters, digits and hyphens, and no hyphen at an end", key, s.Value)
+	case len(s.Value) > limit:
+		v.fault(s.Line, "%s %q is %d characters long; at most %d fit", key, s.Value, len(s.Value), limit)
+	}
+	return s.Value
+}
+
+func (v *validator) prefix(s scalar, key string) netip.Prefix {
+	if !v.have(s, key) {
+		return netip.Prefix{}
+	}
+	p, err := netip.ParsePrefix(s.Value)
+	switch {
+	case err != nil || !p.Addr().Is4():
+		v.fault(s.Line, "%s %q is no IPv4 network; write for example: 192.168.4.0/24", key, s.Value)
+		return netip.Prefix{}
+	case p != p.Masked():
+		v.fault(s.Line, "%s %s has host bits; the network is %s", key, p, p.Masked())
+	case !p.Addr().IsPrivate():
+		v.fault(s.Line, "%s %s is no private network (RFC 1918)", key, p)
+	}
+	return p.Masked()
+}
+
+func (v *validator) clash(line int, key string, p netip.Prefix, other string, q netip.Prefix) {
+	if p.IsValid() && q.IsValid() && p.Overlaps(q) {
+		v.fault(line, "%s %s overlaps %s, %s", key, p, q, other)
+	}
+}
+
+func (v *validator) machines(raw *rawLab, l *Lab) {
+	names, addresses := map[string]int{}, map[netip.Addr]int{}
+	count := map[Role]int{}
+	for i, rm := range raw.Machines {
+		key := fmt.Sprintf("machines[%d].", i)
+		m := Machine{
+			Name: v.name(rm.Name, key+"name", hostName, maxMachineName),
+			Role: Role(rm.Role.Value),
+		}
+		if first, dup := names[m.Name]; dup && m.Name != "" {
+			v.fault(rm.Name.Line, "machine %q is there already, in line %d", m.Name, first)
+		} else {
+			names[m.Name] = rm.Name.Line
+		}
+		if v.have(rm.Role, key+"role") && m.Role != RoleEtcd && m.Role != RoleCalico {
+			v.fault(rm.Role.Line, "role %q of %s: known are %s and %s", m.Role, m.Name, RoleEtcd, RoleCalico)
+		}
+		count[m.Role]++
+		m.Address = v.address(rm.Address, key+"address", l.Subnet, addresses)
+		l.Machines = append(l.Machines, m)
+	}
+	switch {
+	case count[RoleEtcd] != 1:
+		v.fault(raw.Line, "machines: there are %d with role etcd; the lab has exactly one", count[RoleEtcd])
+	case count[RoleCalico] < 2:
+		v.fault(raw.Line, "machines: there are %d with role calico; routing between machines needs two", count[RoleCalico])
+	}
+}
+
+func (v *validator) address(s scalar, key string, subnet netip.Prefix, seen map[netip.Addr]int) netip.Addr {
+	if !v.have(s, key) {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s.Value)
+	if err != nil || !a.Is4() {
+		v.fault(s.Line, "%s %q is no IPv4 address", key, s.Value)
+		return netip.Addr{}
+	}
+	if first, dup := seen[a]; dup {
+		v.fault(s.Line, "address %s is there already, in line %d", a, first)
+	} else {
+		seen[a] = s.Line
+	}
+	if !subnet.IsValid() {
+		return a
+	}
+	switch {
+	case !subnet.Contains(a):
+		v.fault(s.Line, "address %s is outside of underlay.subnet %s", a, subnet)
+	case a == subnet.Addr() || !subnet.Contains(a.Next()):
+		v.fault(s.Line, "address %s is the network's or the broadcast address of %s", a, subnet)
+	case a == gateway(subnet):
+		v.fault(s.Line, "address %s is the underlay's gateway, always the first of %s", a, subnet)
+	}
+	return a
+}
+
+func (v *validator) pool(raw *rawPool, l *Lab) {
+	p := &l.Pool
+	p.Name = v.name(raw.Name, "pool.name", objectName, 253)
+	p.CIDR = v.prefix(raw.CIDR, "pool.cidr")
+	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
+	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
+	if v.have(raw.BlockSize, "pool.blockSize") {
+		n, err := strconv.Atoi(raw.BlockSize.Value)
+		switch {
+		case err != nil || n < minBlockSize || n > maxBlockSize:
+			v.fault(raw.BlockSize.Line, "pool.blockSize %q: a prefix length from %d to %d", raw.BlockSize.Value, minBlockSize, maxBlockSize)
+		case p.CIDR.IsValid() && n < p.CIDR.Bits():
+			v.fault(raw.BlockSize.Line, "pool.blockSize %d: a block would be larger than the pool %s", n, p.CIDR)
+		}
+		p.BlockSize = n
+	}
+	p.IPIPMode = raw.IPIPMode.Value
+	// An IPIP pool needs Calico's fork of BIRD (the krt_tunnel attribute); the lab's image has Debian's.
+	if v.have(raw.IPIPMode, "pool.ipipMode") && p.IPIPMode != "Never" {
+		v.fault(raw.IPIPMode.Line, "pool.ipipMode %q: the lab's image can only do Never; see README.md, \"What is different\"", p.IPIPMode)
+	}
+	p.NATOutgoing = v.bool(raw.NATOutgoing, "pool.natOutgoing")
+	p.Disabled = v.bool(raw.Disabled, "pool.disabled")
+	if p.Disabled {
+		v.fault(raw.Disabled.Line, "pool.disabled true: no workload could get an address")
+	}
+}
+
+func (v *validator) bool(s scalar, key string) bool {
+	if s.Value == "" {
+		return false
+	}
+	if s.Value != "true" && s.Value != "false" {
+		v.fault(s.Line, "%s %q: true or false", key, s.Value)
+	}
+	return s.Value == "true"
+}

@@ -1,0 +1,88 @@
+package machine
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// UserKeyFile is the private key that opens every machine, in the lab's state directory.
+const UserKeyFile = "id_ed25519"
+
+// UserKey reads the lab's user key, and makes it first where it is not there.
+func UserKey(stateDir string) (ssh.Signer, error) {
+	path := filepath.Join(stateDir, UserKeyFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		private, _, err := NewKey("calico-cni-lab")
+		if err != nil {
+			return nil, err
+		}
+		if err := writeFile(path, private, 0o600); err != nil {
+			return nil, err
+		}
+		data = private
+	} else if err != nil {
+		return nil, err
+	}
+	key, err := ssh.ParsePrivateKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; go tool mage destroy, then go tool mage verify makes a new one", path, err)
+	}
+	return key, nil
+}
+
+// NewKey makes an Ed25519 key: the private part in OpenSSH's file format, the public one as it is in
+// authorized_keys.
+func NewKey(comment string) (private []byte, public ssh.PublicKey, err error) {
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(priv, comment)
+	if err != nil {
+		return nil, nil, err
+	}
+	public, err = ssh.NewPublicKey(pub)
+	return pem.EncodeToMemory(block), public, err
+}
+
+// SaveHostKey keeps a machine's public host key: no other is accepted from now on.
+func SaveHostKey(stateDir, machine string, key ssh.PublicKey) error {
+	return writeFile(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
+}
+
+// HostKey gives a machine's public host key.
+func HostKey(stateDir, machine string) (ssh.PublicKey, error) {
+	data, err := os.ReadFile(hostKeyFile(stateDir, machine))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNotUp
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	return key, err
+}
+
+func hostKeyFile(stateDir, machine string) string {
+	return filepath.Join(stateDir, "host-keys", machine+".pub")
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, data []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	temp := path + ".part"
+	if err := os.WriteFile(temp, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

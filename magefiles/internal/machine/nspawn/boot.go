@@ -1,0 +1,132 @@
+package nspawn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+// powerOff is SIGRTMIN+4, systemd's signal for it (systemd(1)). SIGRTMIN is 34 with glibc.
+const powerOff = 34 + 4
+
+// boot starts a machine and returns when its SSH socket takes connections.
+func (p *Provider) boot(ctx context.Context, name string) error {
+	box, err := os.ReadFile(filepath.Join(p.dir(name), "box"))
+	if err != nil {
+		return err
+	}
+	launcher := filepath.Join(p.dir(name), "boot.sh")
+	// A socket that an earlier boot left would not answer, but would be there.
+	_, err = p.Run.Run(ctx, command.Cmd{
+		Args: []string{"bash", "-c", `rm -f "$1" && install -m 0755 /dev/stdin "$2" && shift && log=$2 && set -- "$1" "${@:3}" &&
+{ setsid "$@" </dev/null >"$log" 2>&1 & }`, "bash", p.socket(name), launcher, p.console(name),
+			name, p.dir(name), strings.TrimSpace(string(box)), p.netns(), bridge, p.group(name).path, p.Share},
+		Stdin: strings.NewReader(script("nspawn-boot.sh")), Root: true,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
+	defer cancel()
+	appeared := false
+	return poll(ctx, func() (bool, error) {
+		pids, err := p.group(name).pids()
+		if err != nil {
+			return false, err
+		}
+		if len(pids) == 0 && (appeared || p.consoleText(name) != "") {
+			return false, errors.New("it ended at once" + p.consoleTail(name))
+		}
+		appeared = appeared || len(pids) > 0
+		conn, err := net.Dial("unix", p.socket(name))
+		if err != nil {
+			return false, nil
+		}
+		conn.Close()
+		return true, nil
+	}, func() string { return p.consoleTail(name) })
+}
+
+func (p *Provider) consoleText(name string) string {
+	data, _ := os.ReadFile(p.console(name))
+	return strings.TrimSpace(string(data))
+}
+
+// consoleTail is the end of a machine's console, for an error.
+func (p *Provider) consoleTail(name string) string {
+	lines := strings.Split(p.consoleText(name), "\n")
+	lines = lines[max(0, len(lines)-8):]
+	return "; the end of its console (" + p.console(name) + "):\n  | " + strings.Join(lines, "\n  | ")
+}
+
+// halt powers a machine off and waits until it is; one that doesn't obey is killed.
+func (p *Provider) halt(ctx context.Context, name string) error {
+	pid, err := p.group(name).init()
+	if err == nil {
+		if _, err := p.Run.Root(ctx, "kill", "-"+strconv.Itoa(powerOff), strconv.Itoa(pid)); err != nil && !p.off(name) {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, haltTimeout)
+		defer cancel()
+		if poll(wait, func() (bool, error) { return p.off(name), nil }, nil) == nil {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return p.kill(ctx, name)
+}
+
+func (p *Provider) off(name string) bool {
+	pids, err := p.group(name).pids()
+	return err == nil && len(pids) == 0
+}
+
+// kill ends every process of a machine.
+func (p *Provider) kill(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s still has processes after %s", name, killTimeout))
+	defer cancel()
+	return poll(ctx, func() (bool, error) {
+		pids, err := p.group(name).pids()
+		if err != nil || len(pids) == 0 {
+			return err == nil, err
+		}
+		args := []string{"kill", "-KILL"}
+		for _, pid := range pids {
+			args = append(args, strconv.Itoa(pid))
+		}
+		// Some are gone before their turn comes; what counts is that the group gets empty.
+		_, _ = p.Run.Root(ctx, args...)
+		return p.off(name), nil
+	}, nil)
+}
+
+// poll calls done every 20 ms until it says so or ctx ends. detail, where given, is added to the error then.
+func poll(ctx context.Context, done func() (bool, error), detail func() string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			if detail != nil {
+				return fmt.Errorf("%w%s", err, detail())
+			}
+			return err
+		}
+	}
+}

@@ -1,0 +1,301 @@
+// Package nspawn is the embedded hardware layer: machines that are systemd-nspawn containers on this computer,
+// each booting its own systemd, joined by a bridge in a network namespace that has no way out.
+package nspawn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// Name is what LAB_HARDWARE calls this layer.
+const Name = "nspawn"
+
+// Home is where everything lies that root owns: the boxes, and one directory for each lab.
+const Home = "/var/lib/calico-cni-lab"
+
+// User is the login user of every machine, as on Vagrant's.
+const User = "vagrant"
+
+const (
+	bridge        = "underlay"
+	shareInside   = "/run/lab-share" // where a machine sees Options.Share
+	bootTimeout   = 90 * time.Second
+	haltTimeout   = 30 * time.Second
+	killTimeout   = 10 * time.Second
+	maxSocketPath = 107 // sun_path, unix(7)
+)
+
+// Options are what a Provider works with.
+type Options struct {
+	Plan     machine.Plan
+	StateDir string // the lab's, absolute
+	Share    string // directory of this computer that the machines see read-only
+	Debian   string // release of the machines
+	Run      *command.Runner
+	Store    *artifact.Store // for boxes; under Home
+	// Images are put into each machine's Docker before it boots: loading them takes longer than all else.
+	Images func(context.Context) (artifact.Images, error)
+	Notice func(format string, args ...any)
+}
+
+// Provider implements machine.Provider.
+type Provider struct{ Options }
+
+// New gives a provider. Nothing is looked at or made yet.
+func New(o Options) *Provider { return &Provider{o} }
+
+var _ machine.Provider = (*Provider)(nil)
+
+// CacheDir is where the boxes of this user lie.
+func CacheDir() string { return filepath.Join(Home, "cache", fmt.Sprint(os.Getuid())) }
+
+// Name implements machine.Provider.
+func (p *Provider) Name() string { return Name }
+
+func (p *Provider) labDir() string             { return filepath.Join(Home, "labs", p.Plan.Name) }
+func (p *Provider) dir(name string) string     { return filepath.Join(p.labDir(), name) }
+func (p *Provider) socket(name string) string  { return filepath.Join(p.dir(name), "run", "ssh.sock") }
+func (p *Provider) console(name string) string { return filepath.Join(p.dir(name), "console.log") }
+func (p *Provider) netns() string              { return p.Plan.Name }
+func (p *Provider) ownerFile() string          { return filepath.Join(p.labDir(), "owner") }
+
+// Up implements machine.Provider.
+func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
+	var change machine.Change
+	// Endpoints need nothing that is made here but the machines' keys.
+	key, err := machine.UserKey(p.StateDir)
+	if err != nil {
+		return change, err
+	}
+	running, err := p.running()
+	if err != nil {
+		return change, err
+	}
+	if len(running) == len(p.Plan.Machines) {
+		return change, nil
+	}
+	box, store, err := p.prepare(ctx)
+	if err != nil {
+		return change, err
+	}
+	if err := p.underlay(ctx); err != nil {
+		return change, err
+	}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range p.Plan.Machines {
+		if running[m.Name] {
+			continue
+		}
+		g.Go(func() error {
+			made := !exists(p.dir(m.Name))
+			if made {
+				if err := p.create(ctx, m, key.PublicKey(), box, store); err != nil {
+					return fmt.Errorf("making %s: %w", m.Name, err)
+				}
+			}
+			if err := p.boot(ctx, m.Name); err != nil {
+				return fmt.Errorf("booting %s: %w", m.Name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			change.Booted++
+			if made {
+				change.Made++
+			}
+			return nil
+		})
+	}
+	return change, g.Wait()
+}
+
+// prepare gives the box and the Docker store, only where a machine is still to be made from them.
+func (p *Provider) prepare(ctx context.Context) (box, store string, err error) {
+	missing := false
+	for _, m := range p.Plan.Machines {
+		missing = missing || !exists(p.dir(m.Name))
+	}
+	if !missing {
+		return "", "", nil
+	}
+	var images artifact.Images
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { box, err = p.box(gctx); return err })
+	g.Go(func() (err error) { images, err = p.Images(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return "", "", err
+	}
+	store, err = p.dockerStore(ctx, box, images)
+	return box, store, err
+}
+
+// create makes a machine's directory with all that tells it from the others.
+func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.PublicKey, box, store string) error {
+	private, public, err := machine.NewKey(m.Name)
+	if err != nil {
+		return err
+	}
+	files, err := p.identity(m, user, private, public)
+	if err != nil {
+		return err
+	}
+	if err := machine.SaveHostKey(p.StateDir, m.Name, public); err != nil {
+		return err
+	}
+	_, err = p.Run.Run(ctx, command.Cmd{
+		Args:  []string{"bash", "-c", script("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), box, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
+		Stdin: files, Root: true,
+	})
+	return err
+}
+
+// Endpoints implements machine.Provider.
+func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
+	key, err := machine.UserKey(p.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	var all []remote.Endpoint
+	for _, m := range p.Plan.Machines {
+		hostKey, err := machine.HostKey(p.StateDir, m.Name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, remote.Endpoint{
+			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: User, Key: key, HostKey: hostKey,
+			Shares: []remote.Share{{Here: p.Share, There: shareInside}},
+		})
+	}
+	return all, nil
+}
+
+// Status implements machine.Provider.
+func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
+	running, err := p.running()
+	if err != nil {
+		return nil, err
+	}
+	var all []machine.Status
+	for _, m := range p.Plan.Machines {
+		s := machine.Status{Machine: m.Name, Role: m.Role, Address: m.Address, State: machine.Absent}
+		switch {
+		case running[m.Name]:
+			s.State, s.Memory = machine.Running, p.group(m.Name).memory()
+		case exists(p.dir(m.Name)):
+			s.State = machine.Stopped
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (p *Provider) running() (map[string]bool, error) {
+	running := map[string]bool{}
+	for _, m := range p.Plan.Machines {
+		pids, err := p.group(m.Name).pids()
+		if err != nil {
+			return nil, err
+		}
+		if len(pids) > 0 {
+			running[m.Name] = true
+		}
+	}
+	return running, nil
+}
+
+// Stop implements machine.Provider.
+func (p *Provider) Stop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range p.Plan.Machines {
+		g.Go(func() error {
+			if err := p.halt(ctx, m.Name); err != nil {
+				return fmt.Errorf("halting %s: %w", m.Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Destroy implements machine.Provider. What isn't there any more is no error.
+func (p *Provider) Destroy(ctx context.Context) error {
+	if err := p.checkOwner(); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, m := range p.Plan.Machines {
+		g.Go(func() error { return p.kill(gctx, m.Name) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if !exists(p.labDir()) {
+		return nil
+	}
+	_, err := p.Run.Run(ctx, command.Cmd{
+		Args: []string{"bash", "-c", script("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), labGroup(p.Plan.Name)},
+		Root: true, Timeout: 2 * time.Minute,
+	})
+	return err
+}
+
+// errForeign is a lab of the same name that belongs to another checkout.
+type errForeign struct{ name, owner string }
+
+func (e *errForeign) Error() string {
+	return fmt.Sprintf("the lab name %q is in use by the lab in %s; run `go tool mage destroy` there, or give this one another name in lab.yaml",
+		e.name, filepath.Dir(e.owner))
+}
+
+// checkOwner refuses a lab that another checkout made. One whose checkout is gone may be taken over.
+func (p *Provider) checkOwner() error {
+	data, err := os.ReadFile(p.ownerFile())
+	if errors.Is(err, os.ErrNotExist) {
+		if exists("/run/netns/" + p.netns()) {
+			return fmt.Errorf("there is a network namespace %q that no lab made; remove it with `ip netns del %[1]s`, or give the lab another name in lab.yaml", p.netns())
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if owner := string(data); owner != p.StateDir && exists(owner) {
+		return &errForeign{p.Plan.Name, owner}
+	}
+	return nil
+}
+
+// underlay makes the network namespace and the bridge in it.
+func (p *Provider) underlay(ctx context.Context) error {
+	_, err := p.Run.Root(ctx, "bash", "-c", script("nspawn-underlay.sh"), "nspawn-underlay.sh",
+		p.labDir(), p.StateDir, p.netns(), bridge, fmt.Sprintf("%s/%d", p.Plan.Gateway, p.Plan.Subnet.Bits()))
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// script is a script that is compiled in; one that is missing is a mistake in this package.
+func script(name string) string {
+	b, err := scripts.FS.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

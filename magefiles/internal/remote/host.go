@@ -1,0 +1,202 @@
+// Package remote is one SSH connection to a machine: commands, files, and errors that tell what happened.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+// Endpoint is how a machine is reached. Nothing past this package knows over what.
+type Endpoint struct {
+	Machine string
+	Network string // "tcp" or "unix"
+	Address string // host:port, or the socket's path
+	User    string
+	Key     ssh.Signer    // the user's
+	HostKey ssh.PublicKey // the machine's; no other is accepted
+	Shares  []Share       // directories of this computer that the machine sees too
+}
+
+// Share is a directory that this computer and a machine both see.
+type Share struct{ Here, There string }
+
+// Host is a machine with an open connection. It is safe for concurrent use.
+type Host struct {
+	Name     string
+	client   *ssh.Client
+	log      *command.Log
+	shares   []Share
+	sessions chan struct{} // one token for each session that may be open
+}
+
+// maxSessions stays under OpenSSH's default of ten sessions a connection (MaxSessions in sshd_config).
+const maxSessions = 8
+
+// commandTimeout ends a remote command whose context sets no earlier deadline.
+const commandTimeout = 2 * time.Minute
+
+// Dial connects, and keeps trying until ctx ends: a machine that boots refuses connections at first,
+// and logins a little longer (pam_nologin). A wrong host key is final.
+func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := dial(ctx, e)
+		if err == nil {
+			log.Printf("connected to %s (%s)", e.Machine, e.Network)
+			return newHost(e, c, log), nil
+		}
+		var wrongKey *hostKeyError
+		if errors.As(err, &wrongKey) {
+			return nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s does not answer SSH: %w (%w)", e.Machine, err, context.Cause(ctx))
+		}
+	}
+}
+
+func newHost(e Endpoint, c *ssh.Client, log *command.Log) *Host {
+	return &Host{Name: e.Machine, client: c, log: log, shares: e.Shares, sessions: make(chan struct{}, maxSessions)}
+}
+
+type hostKeyError struct{ machine string }
+
+func (e *hostKeyError) Error() string {
+	return fmt.Sprintf("%s shows another SSH host key than the one it was created with; it is not the lab's machine. "+
+		"If you replaced it yourself: go tool mage destroy, then go tool mage verify", e.machine)
+}
+
+func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
+	if err != nil {
+		return nil, err
+	}
+	// The handshake knows no context.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	cfg := &ssh.ClientConfig{
+		User: e.User,
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(e.Key)},
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			if !bytes.Equal(key.Marshal(), e.HostKey.Marshal()) {
+				return &hostKeyError{e.Machine}
+			}
+			return nil
+		},
+		HostKeyAlgorithms: []string{e.HostKey.Type()},
+	}
+	c, chans, reqs, err := ssh.NewClientConn(conn, e.Machine, cfg)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// Close ends the connection and every session on it.
+func (h *Host) Close() error { return h.client.Close() }
+
+// Run runs a command as the login user and gives its standard output without the space around it.
+func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
+	out, err := h.exec(ctx, nil, args)
+	return strings.TrimSpace(out), err
+}
+
+// Sudo is Run as root.
+func (h *Host) Sudo(ctx context.Context, args ...string) (string, error) {
+	return h.Run(ctx, append([]string{"sudo", "-n"}, args...)...)
+}
+
+// Script runs a shell script as root, with args as $1 and on.
+func (h *Host) Script(ctx context.Context, script string, args ...string) (string, error) {
+	return h.Feed(ctx, strings.NewReader(script), append([]string{"bash", "-s", "--"}, args...)...)
+}
+
+// Feed runs a command as root with stdin as its standard input.
+func (h *Host) Feed(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	out, err := h.exec(ctx, stdin, append([]string{"sudo", "-n"}, args...))
+	return strings.TrimSpace(out), err
+}
+
+func (h *Host) exec(ctx context.Context, stdin io.Reader, args []string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done after %s", commandTimeout))
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	start := time.Now()
+	err := h.session(ctx, command.Quote(args...), stdin, &stdout, &stderr)
+	h.log.Command(h.Name, args, time.Since(start), stdout.String(), stderr.String(), err)
+	if err == nil {
+		return stdout.String(), nil
+	}
+	ce := &command.Error{Where: h.Name, Line: command.Line(args...), Status: -1, Stderr: stderr.String(), Log: h.log.Path(), Err: err}
+	var exit *ssh.ExitError
+	if ctx.Err() != nil {
+		ce.Err = context.Cause(ctx)
+	} else if errors.As(err, &exit) && exit.Signal() == "" {
+		ce.Status = exit.ExitStatus()
+	}
+	return stdout.String(), ce
+}
+
+func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) error {
+	select {
+	case h.sessions <- struct{}{}:
+		defer func() { <-h.sessions }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// A machine that hangs answers nothing, not even the opening of a session: wait beside ctx.
+	done := make(chan error, 1)
+	opened := make(chan *ssh.Session, 1)
+	go func() {
+		s, err := h.client.NewSession()
+		if err != nil {
+			done <- fmt.Errorf("the SSH connection is gone (%w); see: go tool mage status", err)
+			return
+		}
+		defer s.Close()
+		opened <- s
+		s.Stdin, s.Stdout, s.Stderr = stdin, stdout, stderr
+		done <- s.Run(line)
+	}()
+	select {
+	case err := <-done:
+		var missing *ssh.ExitMissingError
+		if errors.As(err, &missing) {
+			return fmt.Errorf("the SSH connection was lost; see: go tool mage status")
+		}
+		return err
+	case <-ctx.Done():
+		select {
+		case s := <-opened:
+			_ = s.Signal(ssh.SIGKILL)
+			_ = s.Close()
+			// After Close nobody writes to stdout and stderr any more.
+			select {
+			case <-done:
+			case <-time.After(time.Second):
+				_ = h.client.Close()
+				<-done
+			}
+		default:
+			_ = h.client.Close()
+			<-done
+		}
+		return ctx.Err()
+	}
+}

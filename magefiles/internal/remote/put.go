@@ -1,0 +1,126 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// File is a regular file as it is to be on a machine.
+type File struct {
+	Path    string      // on the machine
+	Mode    fs.FileMode // permission bits
+	Owner   string      // user:group; "" is root:root
+	Content []byte      // what is in it, unless Source is set
+	Source  string      // file on this computer
+	SHA256  string      // of Source, in hex
+}
+
+func (f File) owner() string {
+	if f.Owner == "" {
+		return "root:root"
+	}
+	return f.Owner
+}
+
+func (f File) sum() string {
+	if f.Source != "" {
+		return f.SHA256
+	}
+	s := sha256.Sum256(f.Content)
+	return hex.EncodeToString(s[:])
+}
+
+// Missing gives those of files that the machine lacks or has otherwise: contents, mode or owner.
+func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
+	var args []string
+	for _, f := range files {
+		args = append(args, f.Path)
+	}
+	out, err := h.Script(ctx, script("file-facts.sh"), args...)
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for line := range strings.Lines(out) {
+		there[strings.TrimSpace(line)] = true
+	}
+	var missing []File
+	for _, f := range files {
+		if !there[fmt.Sprintf("%s %o %s %s", f.sum(), f.Mode.Perm(), f.owner(), f.Path)] {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
+}
+
+// Put writes files whole or not at all: beside the target first, then renamed. It doesn't look first; see Missing.
+func (h *Host) Put(ctx context.Context, files ...File) error {
+	for _, f := range files {
+		if err := h.put(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) put(ctx context.Context, f File) error {
+	args := []string{"bash", "-c", script("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
+	if f.Source == "" {
+		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)
+		return err
+	}
+	if there, ok := h.Shared(f.Source); ok {
+		_, err := h.Sudo(ctx, append(args, there)...)
+		return err
+	}
+	src, err := os.Open(f.Source)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	_, err = h.Feed(ctx, src, args...)
+	return err
+}
+
+// Shared gives the path under which the machine itself sees a file of this computer.
+func (h *Host) Shared(path string) (string, bool) {
+	for _, s := range h.shares {
+		if rel, err := filepath.Rel(s.Here, path); err == nil && filepath.IsLocal(rel) {
+			return filepath.Join(s.There, rel), true
+		}
+	}
+	return "", false
+}
+
+// Stream runs a command as root that reads a file of this computer: from a share where there is one,
+// over the connection otherwise. The command finds it at its standard input.
+func (h *Host) Stream(ctx context.Context, source, shell string, args ...string) (string, error) {
+	if there, ok := h.Shared(source); ok {
+		return h.Sudo(ctx, append([]string{"bash", "-c", `exec <"$1"; shift; ` + shell, "bash", there}, args...)...)
+	}
+	src, err := os.Open(source)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	return h.Feed(ctx, io.Reader(src), append([]string{"bash", "-c", shell, "bash"}, args...)...)
+}
+
+// script is a script that is compiled in; one that is missing is a mistake in this package.
+func script(name string) string {
+	b, err := scripts.FS.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,178 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
+)
+
+// Test runs all of the project's tests and shows what the test runner says.
+func (s *Session) Test() error {
+	return s.show(time.Hour, "go", "test", "-timeout=50m", "./...")
+}
+
+// Lint looks for mistakes in the project's own code: with Mage's build tag and without, because the go command leaves
+// out what the tag leaves out.
+func (s *Session) Lint() error {
+	unformatted, err := s.run.Run(s.ctx, command.Cmd{Args: []string{"gofmt", "-l", "magefiles", "scripts", "templates"}})
+	if err == nil && unformatted != "" {
+		err = fmt.Errorf("not formatted; run gofmt -w on:\n%s", unformatted)
+	}
+	all := []error{err}
+	for _, args := range [][]string{
+		{"go", "vet", "./..."},
+		{"go", "vet", "-tags=mage", "./magefiles"},
+		{"go", "mod", "tidy", "-diff"},
+	} {
+		all = append(all, s.show(10*time.Minute, args...))
+	}
+	if _, err := exec.LookPath("shellcheck"); err == nil {
+		scripts, err := filepath.Glob("scripts/*.sh")
+		all = append(all, err, s.show(time.Minute, append([]string{"shellcheck", "templates/box/usr/local/lib/lab/cgroups-rw"}, scripts...)...))
+	} else {
+		s.Console.Notice("shellcheck is not installed; the scripts were not looked at")
+	}
+	if err := errors.Join(all...); err != nil {
+		return err
+	}
+	s.Console.Notice("nothing found")
+	return nil
+}
+
+// show runs a command of the project with its output to the terminal. It ends with the session, children included.
+func (s *Session) show(limit time.Duration, args ...string) error {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("not done after %s", limit))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 4 * time.Second
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("%s: %w", command.Quote(args...), err)
+	}
+	return nil
+}
+
+// Clean empties the cache: artifacts, boxes and Docker stores of this user.
+func (s *Session) Clean() error {
+	labs, err := filepath.Glob(filepath.Join(nspawn.Home, "labs", "*", "owner"))
+	if err != nil {
+		return err
+	}
+	for _, file := range labs {
+		owner, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("the lab in %s is made from what is in the cache; destroy it first: go tool mage destroy", filepath.Dir(string(owner)))
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(cache); err != nil {
+		return err
+	}
+	if _, err := os.Stat(nspawn.Home); err == nil {
+		if _, err := s.run.Root(s.ctx, "rm", "-rf", "--one-file-system", "--", nspawn.CacheDir()); err != nil {
+			return err
+		}
+		// Empty now, unless another user has a cache too.
+		_, _ = s.run.Root(s.ctx, "rmdir", "--ignore-fail-on-non-empty", filepath.Join(nspawn.Home, "labs"), filepath.Join(nspawn.Home, "cache"), nspawn.Home)
+	}
+	s.Console.Notice("the cache is empty; the next `go tool mage verify` makes everything anew")
+	return nil
+}
+
+// Benchmark measures what the README promises and prints it as a table. It destroys the lab.
+func (s *Session) Benchmark(rounds int, cold bool) error {
+	l, err := s.Lab()
+	if err != nil {
+		return err
+	}
+	mage := []string{"go", "tool", "mage"}
+	timed := func(env []string, target ...string) (time.Duration, error) {
+		start := time.Now()
+		_, err := s.run.Run(s.ctx, command.Cmd{Args: append(mage, target...), Env: env, Timeout: time.Hour})
+		return time.Since(start), err
+	}
+	type series struct {
+		what  string
+		times []time.Duration
+	}
+	full, again, look, gone := series{what: "destroyed to verified, warm cache"}, series{what: "`verify` again"}, series{what: "`check`"}, series{what: "`destroy`"}
+	all := []*series{&full, &again, &look, &gone}
+	if _, err := timed(nil, "destroy"); err != nil {
+		return err
+	}
+	if cold {
+		if _, err := timed(nil, "clean"); err != nil {
+			return err
+		}
+		temp, err := os.MkdirTemp("", "calico-cni-lab-cold.")
+		if err != nil {
+			return err
+		}
+		// The module cache is read-only by default.
+		defer s.run.Run(context.WithoutCancel(s.ctx), command.Cmd{Args: []string{"rm", "-rf", temp}})
+		env := []string{"GOCACHE=" + temp + "/build", "GOMODCACHE=" + temp + "/mod", "GOFLAGS=-modcacherw", "MAGEFILE_CACHE=" + temp + "/mage"}
+		s.Console.Notice("cold: everything downloaded and compiled anew")
+		took, err := timed(env, "verify")
+		if err != nil {
+			return err
+		}
+		all = append([]*series{{"nothing cached to verified", []time.Duration{took}}}, all...)
+		if _, err := timed(nil, "destroy"); err != nil {
+			return err
+		}
+	}
+	var memory []int64
+	for i := range rounds {
+		s.Console.Notice("round %d of %d", i+1, rounds)
+		for _, step := range []struct {
+			to     *series
+			target string
+		}{{&full, "verify"}, {&again, "verify"}, {&look, "check"}, {&gone, "destroy"}} {
+			if step.target == "destroy" {
+				machines, err := s.provider.Status(s.ctx)
+				if err != nil {
+					return err
+				}
+				var sum int64
+				for _, m := range machines {
+					sum += m.Memory
+				}
+				memory = append(memory, sum)
+			}
+			took, err := timed(nil, step.target)
+			if err != nil {
+				return err
+			}
+			step.to.times = append(step.to.times, took)
+		}
+	}
+	var rows [][]string
+	for _, sr := range all {
+		if len(sr.times) > 0 {
+			rows = append(rows, append([]string{sr.what, fmt.Sprint(len(sr.times))}, spread(sr.times, func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) })...))
+		}
+	}
+	if len(memory) > 0 {
+		rows = append(rows, append([]string{fmt.Sprintf("memory of %d machines", len(l.Machines)), fmt.Sprint(len(memory))},
+			spread(memory, func(n int64) string { return fmt.Sprintf("%d MB", n>>20) })...))
+	}
+	s.Console.Table([]string{"what", "runs", "min", "median", "max"}, rows)
+	return nil
+}

@@ -1,0 +1,214 @@
+// Package session puts the parts together for one run of a target: the lab's definition, its state directory with
+// lock and log, its hardware layer, and what a person sees.
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
+)
+
+// Session is one run of one or more targets.
+type Session struct {
+	Console *ui.Console
+
+	root     string // of the project
+	labFile  string
+	stateDir string // .lab beside the lab's file
+	start    time.Time
+	run      *command.Runner
+	ctx      context.Context // of the run: ends with the first stage that fails
+	cancel   context.CancelCauseFunc
+
+	lab      *lab.Lab // nil until Lab
+	provider machine.Provider
+	maker    *artifact.Maker
+	env      *stage.Env
+
+	mu    sync.Mutex
+	hosts map[string]*remote.Host
+	lock  *os.File
+}
+
+// New starts a session in the project's directory. Nothing is read or made yet. ctx is Mage's.
+func New(ctx context.Context) (*Session, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{Console: ui.New(os.Stdout), root: root, start: time.Now(), run: &command.Runner{}}
+	s.labFile = "lab.yaml"
+	if file := os.Getenv("LAB_FILE"); file != "" {
+		s.labFile = file
+	}
+	abs, err := filepath.Abs(s.labFile)
+	if err != nil {
+		return nil, err
+	}
+	s.stateDir = filepath.Join(filepath.Dir(abs), ".lab")
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.endWithParents()
+	return s, nil
+}
+
+// Lab gives the lab's definition, and refuses one that doesn't fit the machines that exist.
+func (s *Session) Lab() (*lab.Lab, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lab != nil {
+		return s.lab, nil
+	}
+	l, err := lab.Load(s.labFile)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := artifact.ReadPins(s.root)
+	if err != nil {
+		return nil, err
+	}
+	old, exists, err := s.plan()
+	if err != nil {
+		return nil, err
+	}
+	hardware, err := hardware(old)
+	if err != nil {
+		return nil, err
+	}
+	plan := machine.NewPlan(hardware, l)
+	if exists && !reflect.DeepEqual(old, plan) {
+		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
+			"destroy those first: go tool mage destroy", s.labFile)
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	s.maker = &artifact.Maker{
+		Store: &artifact.Store{Dir: cache, Run: s.run, Making: s.Console.Making},
+		Run:   s.run, Root: s.root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
+	}
+	s.provider = s.newProvider(plan)
+	s.env = &stage.Env{Lab: l, Maker: s.maker, Hosts: s.Hosts}
+	s.lab = l
+	return l, nil
+}
+
+// newProvider gives the hardware layer for a plan.
+func (s *Session) newProvider(plan machine.Plan) machine.Provider {
+	o := nspawn.Options{Plan: plan, StateDir: s.stateDir, Run: s.run, Notice: s.Console.Notice}
+	if s.maker != nil {
+		o.Share, o.Debian, o.Images = s.maker.Store.Dir, s.maker.Debian, s.maker.Images
+		o.Store = &artifact.Store{Dir: nspawn.CacheDir(), Run: s.run, Making: s.Console.Making}
+	}
+	return nspawn.New(o)
+}
+
+// hardware chooses the hardware layer: what LAB_HARDWARE says, else what the lab already uses, else nspawn.
+func hardware(old machine.Plan) (string, error) {
+	switch h := os.Getenv("LAB_HARDWARE"); h {
+	case "", "auto":
+		if old.Hardware != "" {
+			return old.Hardware, nil
+		}
+		return nspawn.Name, nil
+	case nspawn.Name:
+		return h, nil
+	default:
+		return "", fmt.Errorf("LAB_HARDWARE=%s: known are %s and auto", h, nspawn.Name)
+	}
+}
+
+// cacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("LAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no directory for the cache (%w); name one in LAB_CACHE", err)
+	}
+	return filepath.Join(dir, "calico-cni-lab"), nil
+}
+
+// Hosts gives the machines' connections and makes them when first asked.
+func (s *Session) Hosts(ctx context.Context) (map[string]*remote.Host, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hosts != nil {
+		return s.hosts, nil
+	}
+	endpoints, err := s.provider.Endpoints()
+	if err != nil {
+		return nil, err
+	}
+	if err := machine.WriteSSHConfig(s.stateDir, endpoints); err != nil {
+		return nil, err
+	}
+	hosts, err := connect(ctx, endpoints, s.run.Log)
+	if err != nil {
+		return nil, err
+	}
+	s.hosts = hosts
+	return hosts, nil
+}
+
+// answerTimeout is how long a machine that has booted may take to let a user in.
+const answerTimeout = time.Minute
+
+func connect(ctx context.Context, endpoints []remote.Endpoint, log *command.Log) (map[string]*remote.Host, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("not after %s", answerTimeout))
+	defer cancel()
+	all := make([]*remote.Host, len(endpoints))
+	errs := make([]error, len(endpoints))
+	var wg sync.WaitGroup
+	for i, e := range endpoints {
+		wg.Go(func() { all[i], errs[i] = remote.Dial(ctx, e, log) })
+	}
+	wg.Wait()
+	hosts := map[string]*remote.Host{}
+	for i, e := range endpoints {
+		hosts[e.Machine] = all[i]
+	}
+	return hosts, errors.Join(errs...)
+}
+
+// planFile keeps what the machines were made from.
+func (s *Session) planFile() string { return filepath.Join(s.stateDir, "plan.json") }
+
+func (s *Session) plan() (p machine.Plan, exists bool, err error) {
+	data, err := os.ReadFile(s.planFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, err
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return p, false, fmt.Errorf("%s: %w", s.planFile(), err)
+	}
+	return p, true, nil
+}
+
+func (s *Session) savePlan(p machine.Plan) error {
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.planFile(), append(data, '\n'), 0o644)
+}

@@ -1,0 +1,346 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+)
+
+// errStopped is what a stage returns that was stopped because another one failed; that one has said why.
+var errStopped = fmt.Errorf("stopped: %w", context.Canceled)
+
+// Run runs one stage. The first stage of a session that fails ends the others.
+func (s *Session) Run(make func(*stage.Env) stage.Stage) error {
+	if err := s.ctx.Err(); err != nil {
+		return s.cause()
+	}
+	err := s.runStage(make)
+	if err == nil {
+		return nil
+	}
+	if s.ctx.Err() != nil {
+		return s.cause()
+	}
+	s.cancel(err)
+	return err
+}
+
+func (s *Session) cause() error {
+	if cause := context.Cause(s.ctx); errors.Is(cause, context.Canceled) {
+		return errInterrupted
+	}
+	return errStopped
+}
+
+func (s *Session) runStage(make func(*stage.Env) stage.Stage) error {
+	if _, err := s.Lab(); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	st := make(s.env)
+	if err := stage.Run(s.ctx, st, s.Console); err != nil {
+		return fmt.Errorf("%s: %w", st.Name(), err)
+	}
+	return nil
+}
+
+// Up is the stage that brings up the machines.
+func (s *Session) Up(e *stage.Env) stage.Stage { return stage.Up(e, planned{s.provider, s}) }
+
+// planned is a provider whose plan is kept before it makes anything, so that it can be destroyed without lab.yaml.
+type planned struct {
+	machine.Provider
+	s *Session
+}
+
+func (p planned) Up(ctx context.Context) (machine.Change, error) {
+	p.s.Console.Notice("machines: %s (%s)", p.Name(), p.s.why())
+	if err := p.s.savePlan(machine.NewPlan(p.Name(), p.s.lab)); err != nil {
+		return machine.Change{}, err
+	}
+	// What the later stages need is made meanwhile. Whoever needs it gets its error.
+	go func() { _ = p.s.maker.All(p.s.ctx) }()
+	return p.Provider.Up(ctx)
+}
+
+// why says why this hardware layer was chosen.
+func (s *Session) why() string {
+	if os.Getenv("LAB_HARDWARE") != "" {
+		return "LAB_HARDWARE says so"
+	}
+	if _, exists, _ := s.plan(); exists {
+		return "the lab uses it already"
+	}
+	return "the only hardware layer so far"
+}
+
+// Verify checks the lab after the stages, with time for BIRD and Felix to settle.
+func (s *Session) Verify(asJSON bool) error { return s.check(asJSON, 20*time.Second) }
+
+// Check looks at the lab and changes nothing.
+func (s *Session) Check(asJSON bool) error { return s.check(asJSON, 5*time.Second) }
+
+func (s *Session) check(asJSON bool, limit time.Duration) error {
+	l, err := s.Lab()
+	if err != nil {
+		return err
+	}
+	if err := s.running(); err != nil {
+		return err
+	}
+	hosts, err := s.Hosts(s.ctx)
+	if err != nil {
+		return err
+	}
+	report := check.Run(s.ctx, check.Subject{Lab: l, Pins: s.maker.Pins, Hosts: hosts}, limit)
+	if s.ctx.Err() != nil {
+		return s.cause()
+	}
+	if asJSON {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(report); err != nil {
+			return err
+		}
+	} else {
+		s.Console.Report(report)
+	}
+	if failed := report.Failed(); len(failed) > 0 {
+		return fmt.Errorf("%d of %d conditions do not hold; the first: %s", len(failed), len(report.Results), failed[0].Name)
+	}
+	return nil
+}
+
+// running says which machines are not.
+func (s *Session) running() error {
+	all, err := s.provider.Status(s.ctx)
+	if err != nil {
+		return err
+	}
+	var off []string
+	stopped := false
+	for _, m := range all {
+		if m.State != machine.Running {
+			off = append(off, m.Machine+" is "+string(m.State))
+			stopped = stopped || m.State == machine.Stopped
+		}
+	}
+	switch {
+	case len(off) == 0:
+		return nil
+	case stopped:
+		return fmt.Errorf("%s; boot with: go tool mage start", strings.Join(off, ", "))
+	default:
+		return machine.ErrNotUp
+	}
+}
+
+// ShowPlumbed shows the plumbed workloads.
+func (s *Session) ShowPlumbed() error {
+	hosts, err := s.Hosts(s.ctx)
+	if err != nil {
+		return err
+	}
+	// BIRD exports a new block's route a moment after the address is assigned from it.
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		workloads, err := calico.Workloads(ctx, hosts, s.lab)
+		if err != nil {
+			return err
+		}
+		routed := true
+		for _, w := range workloads {
+			routed = routed && w.Block.IsValid()
+		}
+		if routed || ctx.Err() != nil {
+			s.Console.Plumbed(workloads)
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Unplumb takes the workloads back.
+func (s *Session) Unplumb() error {
+	if _, err := s.Lab(); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.running(); err != nil {
+		return err
+	}
+	if err := stage.Unplumb(s.ctx, s.env); err != nil {
+		return err
+	}
+	s.Console.Notice("the workloads are gone, their addresses released; plumb again with: go tool mage plumb")
+	return nil
+}
+
+// Stop halts the machines.
+func (s *Session) Stop() error {
+	if _, err := s.Lab(); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.provider.Stop(s.ctx); err != nil {
+		return err
+	}
+	s.Console.Finished(time.Since(s.start), "go tool mage start")
+	return nil
+}
+
+// Exists refuses a lab that was never made, for targets that must not make one.
+func (s *Session) Exists() error {
+	if _, err := s.Lab(); err != nil {
+		return err
+	}
+	if _, exists, err := s.plan(); err != nil || !exists {
+		return errors.Join(err, machine.ErrNotUp)
+	}
+	return nil
+}
+
+// Destroy removes the lab, from its kept plan where there is one: lab.yaml may be gone or broken.
+func (s *Session) Destroy() error {
+	plan, exists, err := s.plan()
+	if err != nil || !exists {
+		l, lerr := s.Lab()
+		if lerr != nil {
+			if err == nil && errors.Is(lerr, os.ErrNotExist) {
+				err = lerr
+			}
+			return errors.Join(err, lerr)
+		}
+		plan = machine.NewPlan(nspawn.Name, l)
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.newProvider(plan).Destroy(s.ctx); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.stateDir); err != nil {
+		return err
+	}
+	s.Console.Notice("lab %s is gone; what it was made of is still in the cache (go tool mage clean)", plan.Name)
+	return nil
+}
+
+// Status shows what exists.
+func (s *Session) Status() error {
+	l, err := s.Lab()
+	if err != nil {
+		return err
+	}
+	machines, err := s.provider.Status(s.ctx)
+	if err != nil {
+		return err
+	}
+	running, present := 0, 0
+	for _, m := range machines {
+		if m.State == machine.Running {
+			running++
+		}
+		if m.State != machine.Absent {
+			present++
+		}
+	}
+	p := s.maker.Pins
+	more := [][2]string{
+		{"pins", fmt.Sprintf("Calico %s, etcd %s, cnitool %s, CNI plugins %s, Go %s, Debian %s", p.Calico, p.Etcd, p.Cnitool, p.Plugins, l.Versions.Go, l.Versions.Debian)},
+		{"cache", s.maker.Store.Dir},
+	}
+	next := "go tool mage verify"
+	switch {
+	case running == len(machines):
+		next = "go tool mage check"
+	case present == len(machines):
+		next = "go tool mage start"
+	}
+	if present > 0 {
+		more = append(more, [2]string{"logs", filepath.Join(s.stateDir, "logs")},
+			[2]string{"ssh", "ssh -F " + filepath.Join(s.stateDir, machine.SSHConfigFile) + " " + machines[0].Machine})
+	}
+	s.Console.Status(l.Name, s.provider.Name(), machines, append(more, [2]string{"next", next}))
+	return nil
+}
+
+// SSH becomes an OpenSSH client to a machine; what follows the machine on the command line is the command there.
+func (s *Session) SSH(name string) error {
+	l, err := s.Lab()
+	if err != nil {
+		return err
+	}
+	if _, ok := l.Machine(name); !ok {
+		return fmt.Errorf("no machine %q; there are %s", name, strings.Join(l.Names(), ", "))
+	}
+	if err := s.running(); err != nil {
+		return err
+	}
+	endpoints, err := s.provider.Endpoints()
+	if err != nil {
+		return err
+	}
+	if err := machine.WriteSSHConfig(s.stateDir, endpoints); err != nil {
+		return err
+	}
+	ssh, err := exec.LookPath("ssh")
+	if err != nil {
+		return fmt.Errorf("%w; install Debian's package openssh-client", err)
+	}
+	args := []string{"ssh", "-F", filepath.Join(s.stateDir, machine.SSHConfigFile), name}
+	return syscall.Exec(ssh, append(args, commandAfter(os.Args, name)...), os.Environ())
+}
+
+// commandAfter gives what stands behind `ssh MACHINE` on the command line.
+func commandAfter(args []string, name string) []string {
+	for i := 1; i+1 < len(args); i++ {
+		if strings.EqualFold(args[i], "ssh") && args[i+1] == name {
+			return args[i+2:]
+		}
+	}
+	return nil
+}
+
+// Finished says how long the run took, and what to type next.
+func (s *Session) Finished(next string) { s.Console.Finished(time.Since(s.start), next) }
+
+// Failed gives what ended the session, nil while nothing did.
+func (s *Session) Failed() error {
+	if s.ctx.Err() == nil {
+		return nil
+	}
+	cause := context.Cause(s.ctx)
+	if errors.Is(cause, context.Canceled) {
+		return errInterrupted
+	}
+	return cause
+}
+
+// ReportToStdout keeps standard output for a report: progress goes to standard error.
+func (s *Session) ReportToStdout() { s.Console.Redirect(os.Stderr) }

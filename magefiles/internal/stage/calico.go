@@ -1,0 +1,152 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+)
+
+type node struct{ *Env }
+
+// Calico is the stage that puts calicoctl on every machine and runs calico-node on the Calico nodes, until the
+// nodes are registered and every BGP session of the node-to-node mesh is Established.
+func Calico(e *Env) Stage { return node{e} }
+
+func (node) Name() string { return "calico" }
+
+func (s node) container(m lab.Machine, image artifact.Image) container {
+	return container{
+		part: "calico-node", name: calico.NodeContainer(s.Maker.Pins.Calico), image: image,
+		flags: []string{
+			"--net", "host", "--restart", "unless-stopped",
+			// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which
+			// a computer that is itself a container may lack.
+			"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--cap-add", "NET_BIND_SERVICE",
+			"--cap-add", "SYS_MODULE", "--cap-add", "SYS_PTRACE", "--cap-add", "IPC_LOCK",
+			"--security-opt", "seccomp=unconfined",
+			"--security-opt", "systempaths=unconfined", // Felix writes to /proc/sys/net
+			"--env", "NODENAME=" + m.Name,
+			"--env", "IP=" + m.Address.String(), // found by itself, it would be Vagrant's NAT interface on every machine
+			"--env", "IP6=none",
+			"--env", "CALICO_NETWORKING_BACKEND=bird",
+			"--env", "NO_DEFAULT_POOLS=true",
+			"--env", "CALICO_MANAGE_CNI=false",
+			"--env", "DATASTORE_TYPE=etcdv3",
+			"--env", "ETCD_ENDPOINTS=" + calico.EtcdURL(s.Lab),
+			"--env", "FELIX_HEALTHENABLED=true",
+			"--volume", "/var/log/calico:/var/log/calico",
+			"--volume", "/var/run/calico:/var/run/calico",
+			"--volume", "/var/lib/calico:/var/lib/calico",
+			"--volume", "/lib/modules:/lib/modules:ro",
+			"--volume", "/run/docker/plugins:/run/docker/plugins",
+		},
+		cmd: []string{"start_runit"},
+	}
+}
+
+// files are calicoctl and its configuration.
+func (s node) files(ctx context.Context) ([]remote.File, error) {
+	dir, err := s.Maker.Calico(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := artifact.Sums(dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := render("calicoctl.cfg.tmpl", map[string]string{"EtcdURL": calico.EtcdURL(s.Lab)})
+	if err != nil {
+		return nil, err
+	}
+	return []remote.File{
+		{Path: "/usr/local/bin/calicoctl", Mode: 0o755, Source: filepath.Join(dir, "calicoctl"), SHA256: sums["calicoctl"]},
+		{Path: "/etc/calico/calicoctl.cfg", Mode: 0o644, Content: cfg},
+	}, nil
+}
+
+func (s node) Check(ctx context.Context) (bool, string, error) {
+	files, err := s.files(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	images, err := s.Maker.Images(ctx)
+	if err != nil {
+		return false, "", err
+	}
+	ok := fmt.Sprintf("calico-node v%s runs on %d nodes, BGP Established between all", s.Maker.Pins.Calico, len(s.nodes()))
+	return s.check(ctx, s.Lab.Machines, ok, func(ctx context.Context, m lab.Machine, h *remote.Host) (string, error) {
+		if lack, err := missing(ctx, h, files); lack != "" || err != nil {
+			return lack, err
+		}
+		if m.Role != lab.RoleCalico {
+			return s.unregistered(ctx, h)
+		}
+		return first(
+			func() (string, error) { return s.container(m, images.Node).lack(ctx, h) },
+			func() (string, error) { return s.unpeered(ctx, m, h) },
+		)
+	})
+}
+
+// unregistered says which nodes the datastore doesn't know.
+func (s node) unregistered(ctx context.Context, h *remote.Host) (string, error) {
+	registered, err := calico.Nodes(ctx, h)
+	if err != nil {
+		return "", err
+	}
+	for _, m := range s.nodes() {
+		if _, ok := registered[m.Name]; !ok {
+			return m.Name + " is not registered", nil
+		}
+	}
+	return "", nil
+}
+
+// unpeered says which of the other nodes a node has no Established session with.
+func (s node) unpeered(ctx context.Context, m lab.Machine, h *remote.Host) (string, error) {
+	peers, err := calico.Peers(ctx, h, calico.NodeContainer(s.Maker.Pins.Calico))
+	if err != nil {
+		return "BIRD does not answer yet", nil
+	}
+	for _, other := range s.nodes() {
+		if other.Name == m.Name {
+			continue
+		}
+		if p := peers[other.Address]; !p.Established() {
+			return fmt.Sprintf("BGP to %s is %s", other.Name, p), nil
+		}
+	}
+	return "", nil
+}
+
+func (s node) Apply(ctx context.Context) error {
+	files, err := s.files(ctx)
+	if err != nil {
+		return err
+	}
+	images, err := s.Maker.Images(ctx)
+	if err != nil {
+		return err
+	}
+	return s.on(ctx, s.Lab.Machines, func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		if m.Role != lab.RoleCalico {
+			return putMissing(ctx, h, files)
+		}
+		if err := s.container(m, images.Node).ensure(ctx, h); err != nil {
+			return err
+		}
+		// calicoctl arrives while BIRD starts.
+		if err := putMissing(ctx, h, files); err != nil {
+			return err
+		}
+		return until(ctx, "BGP is Established on "+m.Name, time.Minute, func(ctx context.Context) (string, error) {
+			return s.unpeered(ctx, m, h)
+		})
+	})
+}

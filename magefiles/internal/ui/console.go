@@ -1,0 +1,198 @@
+// Package ui is what a person sees while the lab is worked on, and at the end.
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// Console writes progress, one line for each thing that happens. On a terminal its last line tells what is
+// being done at the moment.
+type Console struct {
+	mu      sync.Mutex
+	out     io.Writer
+	color   bool
+	live    bool
+	width   func() int
+	running []activity
+	drawn   bool
+	ticking bool
+}
+
+type activity struct {
+	what  string
+	since time.Time
+}
+
+// New gives a console on a file. Colour and movement only on a terminal, colour not with NO_COLOR
+// (https://no-color.org), movement not in CI.
+func New(f *os.File) *Console {
+	tty := term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	return &Console{
+		out:   f,
+		color: tty && os.Getenv("NO_COLOR") == "",
+		live:  tty && os.Getenv("CI") == "",
+		width: func() int {
+			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+				return w
+			}
+			return 80
+		},
+	}
+}
+
+const (
+	green = "32"
+	red   = "31"
+	dim   = "2"
+	bold  = "1"
+)
+
+func (c *Console) paint(code, s string) string {
+	if !c.color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// line writes one line above the live line. The caller holds mu.
+func (c *Console) line(format string, args ...any) {
+	c.erase()
+	fmt.Fprintf(c.out, format+"\n", args...)
+	c.draw()
+}
+
+// Notice is something to know.
+func (c *Console) Notice(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line("%s", fmt.Sprintf(format, args...))
+}
+
+// Already implements stage.Reporter.
+func (c *Console) Already(stage, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line("%s %-11s already done: %s", c.paint(green, "✓"), stage, text)
+}
+
+// Started implements stage.Reporter.
+func (c *Console) Started(stage, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.start(stage)
+	c.line("%s %-11s %s", c.paint(dim, "…"), stage, c.paint(dim, why))
+}
+
+// Done implements stage.Reporter.
+func (c *Console) Done(stage, text string, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(stage)
+	c.line("%s %-11s %s %s", c.paint(green, "✓"), stage, text, c.paint(dim, "("+seconds(took)+")"))
+}
+
+// Failed implements stage.Reporter.
+func (c *Console) Failed(stage string, err error, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(stage)
+	if errors.Is(err, context.Canceled) {
+		c.line("%s %-11s not finished %s", c.paint(dim, "-"), stage, c.paint(dim, "("+seconds(took)+")"))
+		return
+	}
+	c.line("%s %-11s failed %s", c.paint(red, "✗"), stage, c.paint(dim, "("+seconds(took)+")"))
+}
+
+// Making tells of an artifact that is being made, until the returned function is called.
+func (c *Console) Making(what string) func(error) {
+	begin := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.start(what)
+	c.line("%s %s", c.paint(dim, "…"), what)
+	return func(err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.end(what)
+		if err == nil {
+			c.line("%s %s %s", c.paint(green, "✓"), what, c.paint(dim, "("+seconds(time.Since(begin))+")"))
+		}
+	}
+}
+
+func (c *Console) start(what string) {
+	c.running = append(c.running, activity{what, time.Now()})
+	if c.live && !c.ticking {
+		c.ticking = true
+		go c.tick()
+	}
+}
+
+func (c *Console) end(what string) {
+	c.running = slices.DeleteFunc(c.running, func(a activity) bool { return a.what == what })
+}
+
+// tick redraws the live line while something runs.
+func (c *Console) tick() {
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for range t.C {
+		c.mu.Lock()
+		c.erase()
+		c.draw()
+		if len(c.running) == 0 {
+			c.ticking = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (c *Console) erase() {
+	if c.drawn {
+		fmt.Fprint(c.out, "\r\x1b[K")
+		c.drawn = false
+	}
+}
+
+func (c *Console) draw() {
+	if !c.live || len(c.running) == 0 {
+		return
+	}
+	var parts []string
+	for _, a := range c.running {
+		parts = append(parts, fmt.Sprintf("%s %.0fs", a.what, time.Since(a.since).Seconds()))
+	}
+	text := []rune("  " + strings.Join(parts, ", "))
+	if w := c.width() - 1; len(text) > w {
+		text = text[:w]
+	}
+	fmt.Fprint(c.out, c.paint(dim, string(text)))
+	c.drawn = true
+}
+
+func seconds(d time.Duration) string {
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// Redirect sends everything that follows to another file.
+func (c *Console) Redirect(f *os.File) {
+	n := New(f)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out, c.color, c.live, c.width = n.out, n.color, n.live, n.width
+}

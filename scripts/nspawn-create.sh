@@ -1,0 +1,18 @@
+#!/bin/bash
+# Makes a machine's directory, whole or not at all. Standard input: a tar of the machine's own files.
+# Usage: nspawn-create.sh DIR BOX STORE OWNER
+#   DIR    the machine's directory                   STORE  Docker data directory that has the images
+#   BOX    the box's tree                            OWNER  uid:gid that may reach the SSH socket
+set -euo pipefail
+dir=$1 box=$2 store=$3 owner=$4
+part=$dir.part
+rm -rf "$part"
+mkdir -p "$part"/{upper,work,root,docker,run}
+tar --extract --numeric-owner --preserve-permissions --directory="$part/upper"
+# Layers by hard links: Docker never writes into one. All else is copied.
+cp -a "$store/image" "$part/docker/"
+cp -al "$store/overlay2" "$part/docker/" 2>/dev/null || cp -a "$store/overlay2" "$part/docker/"
+chown "$owner" "$part/run"
+chmod 0700 "$part/run"
+echo "$box" >"$part/box"
+mv "$part" "$dir"
