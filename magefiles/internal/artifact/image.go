@@ -67,7 +67,7 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   "images",
 		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 2"},
+		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 3"},
 		Make: func(ctx context.Context, out string) error {
 			return m.assemble(ctx, refs, etcd, calico, base, out)
 		},
@@ -165,7 +165,11 @@ func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{to: "/usr/bin/calico-node", from: filepath.Join(calico, "calico-node"), mode: 0o755}}
+	files := []file{
+		{to: "/usr/bin/calico-node", from: filepath.Join(calico, "calico-node"), mode: 0o755},
+		// Debian has birdc, the client with line editing; what is written about Calico says birdcl.
+		{to: "/usr/bin/birdcl", link: "/usr/sbin/birdc"},
+	}
 	seen := map[string]bool{} // the trees overlap in an empty file, and a layer may name a path only once
 	for _, tree := range []struct{ from, to string }{
 		{"node/filesystem/etc", "/etc"},
@@ -190,8 +194,10 @@ func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
 			if path.Base(p) == "run" || path.Base(p) == "rc.local" || tree.to == "/usr/sbin" {
 				f.mode = 0o755
 			}
-			if path.Base(p) == "bird_ipam.cfg.template" {
-				f.content = withoutTunnels(data)
+			if edit := edits[to]; edit != nil {
+				if f.content = edit(data); bytes.Equal(f.content, data) {
+					return fmt.Errorf("%s is not as it was when the lab's change to it was written; see edits in package artifact", p)
+				}
 			}
 			files = append(files, f)
 			return nil
@@ -201,6 +207,18 @@ func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
 		}
 	}
 	return files, nil
+}
+
+// edits are what the lab changes in Calico's own files.
+var edits = map[string]func([]byte) []byte{
+	"/etc/calico/confd/templates/bird_ipam.cfg.template": withoutTunnels,
+	"/etc/rc.local": withoutKubernetes,
+}
+
+// withoutKubernetes takes out a service that reports to Kubernetes' API: without one it would fail and be
+// restarted every second, for ever.
+func withoutKubernetes(rcLocal []byte) []byte {
+	return bytes.Replace(rcLocal, []byte("cp -a /etc/service/available/complete-startup /etc/service/enabled/\n"), nil, 1)
 }
 
 var krtTunnel = regexp.MustCompile(`(?m)^(.*\b(?:then|else)\n)?[ \t]*krt_tunnel = .*\n`)
@@ -221,6 +239,7 @@ type file struct {
 	to      string
 	from    string // on this computer
 	content []byte // where from is ""
+	link    string // target, of a symbolic link
 	mode    int64
 }
 
@@ -246,6 +265,9 @@ func layerFrom(files ...file) (v1.Layer, error) {
 			}
 		}
 		hdr := &tar.Header{Name: f.to[1:], Mode: f.mode, Size: int64(len(data)), ModTime: time.Unix(0, 0)}
+		if f.link != "" {
+			hdr.Typeflag, hdr.Linkname, hdr.Mode = tar.TypeSymlink, f.link, 0o777
+		}
 		if err := tw.WriteHeader(hdr); err != nil {
 			return nil, err
 		}

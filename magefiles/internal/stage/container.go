@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -73,7 +74,9 @@ func (c container) ensure(ctx context.Context, h *remote.Host) error {
 	if err != nil {
 		return err
 	}
-	if ids := strings.Fields(old + "\n" + byName); len(ids) > 0 {
+	ids := strings.Fields(old + "\n" + byName)
+	slices.Sort(ids)
+	if ids = slices.Compact(ids); len(ids) > 0 {
 		if _, err := h.Sudo(ctx, append([]string{"docker", "rm", "--force"}, ids...)...); err != nil {
 			return err
 		}
