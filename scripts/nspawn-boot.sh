@@ -1,12 +1,12 @@
 #!/bin/bash
 # Boots one machine with systemd-nspawn and becomes it: this process ends when the machine is off.
-# Usage: nspawn-boot.sh NAME DIR BOX NETNS BRIDGE CGROUP SHARE
+# Usage: nspawn-boot.sh NAME DIR LAYERS NETNS BRIDGE CGROUP SHARE
 #   NAME    host name                      NETNS   network namespace of the underlay
 #   DIR     the machine's own directory    BRIDGE  bridge in it
-#   BOX     the box's tree                 CGROUP  control group, relative to each hierarchy's root
+#   LAYERS  below its files                CGROUP  control group, relative to each hierarchy's root
 #   SHARE   directory shown read-only as /run/lab-share
 set -euo pipefail
-name=$1 dir=$2 box=$3 netns=$4 bridge=$5 cgroup=$6 share=$7
+name=$1 dir=$2 layers=$3 netns=$4 bridge=$5 cgroup=$6 share=$7
 
 # A mount namespace of its own: the root file system's mount goes when the last process goes, however it ends.
 if [ -z "${LAB_UNSHARED:-}" ]; then
@@ -43,7 +43,7 @@ while read -r _ mnt type opts _; do
 	echo $$ >"$group/cgroup.procs"
 done </proc/self/mounts
 
-mount -t overlay "lab-$name" -o "lowerdir=$box,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
+mount -t overlay "lab-$name" -o "lowerdir=$layers,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
 
 # nsenter and not `ip netns exec`: that one mounts a fresh /sys and hides the control groups from nspawn.
 exec nsenter --net="/run/netns/$netns" systemd-nspawn \

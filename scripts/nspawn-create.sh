@@ -1,10 +1,10 @@
 #!/bin/bash
 # Makes a machine's directory, whole or not at all. Standard input: a tar of the machine's own files.
-# Usage: nspawn-create.sh DIR BOX STORE OWNER
+# Usage: nspawn-create.sh DIR LAYERS STORE OWNER
 #   DIR    the machine's directory                   STORE  Docker data directory that has the images
-#   BOX    the box's tree                            OWNER  uid:gid that may reach the SSH socket
+#   LAYERS below its own files, overlay's lowerdir   OWNER  uid:gid that may reach the SSH socket
 set -euo pipefail
-dir=$1 box=$2 store=$3 owner=$4
+dir=$1 layers=$2 store=$3 owner=$4
 part=$dir.part
 rm -rf "$part"
 mkdir -p "$part"/{upper,work,root,docker,run}
@@ -14,5 +14,5 @@ cp -a "$store/image" "$part/docker/"
 cp -al "$store/overlay2" "$part/docker/" 2>/dev/null || cp -a "$store/overlay2" "$part/docker/"
 chown "$owner" "$part/run"
 chmod 0700 "$part/run"
-echo "$box" >"$part/box"
+echo "$layers" >"$part/layers"
 mv "$part" "$dir"

@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"golang.org/x/sync/errgroup"
 )
 
 // Maker makes the artifacts of one lab.
@@ -20,6 +22,10 @@ type Maker struct {
 	Debian   string // release that the images' base comes from
 	GoOnNode string // Go release for the machines, such as 1.26.8
 	Pins     Pins
+
+	goVersion     sync.Once
+	compiler      string
+	errNoCompiler error
 }
 
 // All makes every artifact that isn't in the cache, what doesn't depend on each other side by side.
@@ -62,16 +68,16 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string) (string
 		}
 		inputs = append(inputs, string(data))
 	}
-	compiler, err := m.Run.Output(ctx, "go", "env", "GOVERSION")
-	if err != nil {
-		return "", err
+	m.goVersion.Do(func() { m.compiler, m.errNoCompiler = m.Run.Output(ctx, "go", "env", "GOVERSION") })
+	if m.errNoCompiler != nil {
+		return "", m.errNoCompiler
 	}
 	// Without debugging information, which the linker would drop, the compiler saves a sixth of its time.
 	flags := []string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-gcflags=all=-dwarf=false", "-ldflags=-s -w " + ldflags}
 	return m.Store.Get(ctx, Recipe{
 		Name:   name,
 		What:   what,
-		Inputs: append(append(inputs, compiler, m.Arch), flags...),
+		Inputs: append(append(inputs, m.compiler, m.Arch), flags...),
 		Make: func(ctx context.Context, out string) error {
 			_, err := m.Run.Run(ctx, command.Cmd{
 				Args: append(append([]string{"go", "build"}, flags...), "-o", out+"/", "tool"),

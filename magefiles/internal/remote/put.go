@@ -15,7 +15,7 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// File is a regular file as it is to be on a machine.
+// File is a regular file or a symbolic link as it is to be on a machine.
 type File struct {
 	Path    string      // on the machine
 	Mode    fs.FileMode // permission bits
@@ -23,6 +23,7 @@ type File struct {
 	Content []byte      // what is in it, unless Source is set
 	Source  string      // file on this computer
 	SHA256  string      // of Source, in hex
+	Link    string      // target, of a symbolic link; only Path counts then
 }
 
 func (f File) owner() string {
@@ -38,6 +39,14 @@ func (f File) sum() string {
 	}
 	s := sha256.Sum256(f.Content)
 	return hex.EncodeToString(s[:])
+}
+
+// facts is what file-facts.sh prints of the file.
+func (f File) facts() string {
+	if f.Link != "" {
+		return "-> " + f.Link + " " + f.Path
+	}
+	return fmt.Sprintf("%s %o %s %s", f.sum(), f.Mode.Perm(), f.owner(), f.Path)
 }
 
 // Missing gives those of files that the machine lacks or has otherwise: contents, mode or owner.
@@ -56,7 +65,7 @@ func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
 	}
 	var missing []File
 	for _, f := range files {
-		if !there[fmt.Sprintf("%s %o %s %s", f.sum(), f.Mode.Perm(), f.owner(), f.Path)] {
+		if !there[f.facts()] {
 			missing = append(missing, f)
 		}
 	}
@@ -74,6 +83,10 @@ func (h *Host) Put(ctx context.Context, files ...File) error {
 }
 
 func (h *Host) put(ctx context.Context, f File) error {
+	if f.Link != "" {
+		_, err := h.Sudo(ctx, "ln", "--symbolic", "--force", "--no-dereference", f.Link, f.Path)
+		return err
+	}
 	args := []string{"bash", "-c", script("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
 	if f.Source == "" {
 		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)

@@ -113,7 +113,7 @@ func (s *Session) Lab() (*lab.Lab, error) {
 func (s *Session) newProvider(plan machine.Plan) machine.Provider {
 	o := nspawn.Options{Plan: plan, StateDir: s.stateDir, Run: s.run, Notice: s.Console.Notice}
 	if s.maker != nil {
-		o.Share, o.Debian, o.Images = s.maker.Store.Dir, s.maker.Debian, s.maker.Images
+		o.Share, o.Debian, o.Images, o.Toolchain = s.maker.Store.Dir, s.maker.Debian, s.maker.Images, s.maker.Toolchain
 		o.Store = &artifact.Store{Dir: nspawn.CacheDir(), Run: s.run, Making: s.Console.Making}
 	}
 	return nspawn.New(o)

@@ -41,12 +41,10 @@ func (s cniPlugins) files(ctx context.Context) ([]remote.File, error) {
 		return nil, err
 	}
 	files := []remote.File{{Path: calico.ConfDir + "/10-" + s.Lab.Network + ".conflist", Mode: 0o644, Content: conflist}}
-	for _, name := range []string{"calico", "calico-ipam"} {
-		files = append(files, remote.File{
-			Path: calico.PluginDir + "/" + name, Mode: 0o755,
-			Source: filepath.Join(calicoDir, "calico"), SHA256: calicoSums["calico"],
-		})
-	}
+	files = append(files, remote.File{
+		Path: calico.PluginDir + "/calico", Mode: 0o755,
+		Source: filepath.Join(calicoDir, "calico"), SHA256: calicoSums["calico"],
+	}, remote.File{Path: calico.PluginDir + "/calico-ipam", Link: "calico"})
 	for name, sum := range cniSums {
 		if name != "cnitool" {
 			files = append(files, remote.File{

@@ -28,44 +28,26 @@ func (s cnitool) files(ctx context.Context) ([]remote.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []remote.File{{
-		Path: calico.Cnitool, Mode: 0o755, Owner: "vagrant:vagrant",
-		Source: filepath.Join(dir, "cnitool"), SHA256: sums["cnitool"],
-	}}, nil
+	bin := path.Dir(calico.Cnitool)
+	return []remote.File{
+		{Path: calico.Cnitool, Mode: 0o755, Owner: "vagrant:vagrant", Source: filepath.Join(dir, "cnitool"), SHA256: sums["cnitool"]},
+		{Path: bin + "/calico", Link: calico.PluginDir + "/calico"},
+		{Path: bin + "/calico-ipam", Link: calico.PluginDir + "/calico-ipam"},
+	}, nil
 }
 
 func (s cnitool) Check(ctx context.Context) (bool, string, error) {
-	files, err := s.files(ctx)
-	if err != nil {
-		return false, "", err
-	}
-	return s.check(ctx, s.nodes(), "cnitool is in "+path.Dir(calico.Cnitool), func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
-		return first(
-			func() (string, error) { return missing(ctx, h, files) },
-			func() (string, error) {
-				if _, err := h.Run(ctx, "test", "-L", path.Dir(calico.Cnitool)+"/calico-ipam"); err != nil {
-					return "no links to Calico's plugins beside cnitool", ctx.Err()
-				}
-				return "", nil
-			},
-		)
-	})
+	return s.checkFiles(ctx, s.files, "cnitool is in "+path.Dir(calico.Cnitool))
 }
 
 func (s cnitool) Apply(ctx context.Context) error {
-	files, err := s.files(ctx)
+	bin := path.Dir(calico.Cnitool)
+	err := s.on(ctx, s.nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+		_, err := h.Sudo(ctx, "install", "-d", "-o", "vagrant", "-g", "vagrant", path.Dir(bin), bin)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	return s.on(ctx, s.nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
-		dir := path.Dir(calico.Cnitool)
-		if _, err := h.Sudo(ctx, "install", "-d", "-o", "vagrant", "-g", "vagrant", path.Dir(dir), dir); err != nil {
-			return err
-		}
-		if err := putMissing(ctx, h, files); err != nil {
-			return err
-		}
-		_, err := h.Sudo(ctx, "ln", "-sfn", "-t", dir, calico.PluginDir+"/calico", calico.PluginDir+"/calico-ipam")
-		return err
-	})
+	return s.applyFiles(ctx, s.files)
 }

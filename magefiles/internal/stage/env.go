@@ -57,16 +57,31 @@ func (e *Env) check(ctx context.Context, machines []lab.Machine, ok string, f fu
 	if err != nil {
 		return false, "", err
 	}
-	var text []string
-	for _, m := range machines {
-		if lack := lacks[m.Name]; lack != "" {
-			text = append(text, m.Name+": "+lack)
-		}
-	}
-	if len(text) > 0 {
-		return false, strings.Join(text, "; "), nil
+	if len(lacks) > 0 {
+		return false, grouped(machines, lacks), nil
 	}
 	return true, ok, nil
+}
+
+// grouped writes what machines lack, what several lack once: "calico1, calico2: no container workload"
+func grouped(machines []lab.Machine, lacks map[string]string) string {
+	var order []string
+	names := map[string][]string{}
+	for _, m := range machines {
+		lack, ok := lacks[m.Name]
+		if !ok {
+			continue
+		}
+		if names[lack] == nil {
+			order = append(order, lack)
+		}
+		names[lack] = append(names[lack], m.Name)
+	}
+	var text []string
+	for _, lack := range order {
+		text = append(text, strings.Join(names[lack], ", ")+": "+lack)
+	}
+	return strings.Join(text, "; ")
 }
 
 // first gives the first non-empty finding, or the first error.

@@ -67,6 +67,9 @@ func (s plumb) Apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// One add at a time: each makes the network's profile where it is missing, and of two that both find it missing
+	// the second fails ("resource already exists: Profile").
+	var adding sync.Mutex
 	return s.on(ctx, s.nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		if err := s.container(m, images.Workload).ensure(ctx, h); err != nil {
 			return err
@@ -83,6 +86,8 @@ func (s plumb) Apply(ctx context.Context) error {
 		if err := detach(ctx, h, s.Lab.Network, key, func(a calico.Attachment) bool { return !a.Live }); err != nil {
 			return err
 		}
+		adding.Lock()
+		defer adding.Unlock()
 		_, err = calico.Add(ctx, h, s.Lab.Network, key)
 		return err
 	})

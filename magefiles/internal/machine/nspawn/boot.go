@@ -19,7 +19,7 @@ const powerOff = 34 + 4
 
 // boot starts a machine and returns when its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
-	box, err := os.ReadFile(filepath.Join(p.dir(name), "box"))
+	layers, err := os.ReadFile(filepath.Join(p.dir(name), "layers"))
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	_, err = p.Run.Run(ctx, command.Cmd{
 		Args: []string{"bash", "-c", `rm -f "$1" && install -m 0755 /dev/stdin "$2" && shift && log=$2 && set -- "$1" "${@:3}" &&
 { setsid "$@" </dev/null >"$log" 2>&1 & }`, "bash", p.socket(name), launcher, p.console(name),
-			name, p.dir(name), strings.TrimSpace(string(box)), p.netns(), bridge, p.group(name).path, p.Share},
+			name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Share},
 		Stdin: strings.NewReader(script("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {

@@ -136,6 +136,26 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 	return filepath.Join(dir, "docker"), err
 }
 
+// toolchainLayer gives a tree with nothing but /usr/local/go.
+func (p *Provider) toolchainLayer(ctx context.Context) (string, error) {
+	dir, err := p.Toolchain(ctx)
+	if err != nil {
+		return "", err
+	}
+	layer, err := p.Store.Get(ctx, artifact.Recipe{
+		Name: "golayer", What: "unpacking Go for the machines", Inputs: []string{filepath.Base(dir), "layer 1"}, Root: true,
+		Make: func(ctx context.Context, out string) error {
+			target := filepath.Join(out, "root/usr/local")
+			if _, err := p.Run.Root(ctx, "install", "-d", target); err != nil {
+				return err
+			}
+			_, err := p.Run.Root(ctx, "tar", "--extract", "--no-same-owner", "--directory="+target, "--file="+filepath.Join(dir, artifact.ToolchainTar))
+			return err
+		},
+	})
+	return filepath.Join(layer, "root"), err
+}
+
 const buildTimeout = bootTimeout * 4
 
 // tree writes files into a tar, with the directories above them.

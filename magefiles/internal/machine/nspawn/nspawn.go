@@ -49,7 +49,9 @@ type Options struct {
 	Store    *artifact.Store // for boxes; under Home
 	// Images are put into each machine's Docker before it boots: loading them takes longer than all else.
 	Images func(context.Context) (artifact.Images, error)
-	Notice func(format string, args ...any)
+	// Toolchain gives the directory with artifact.ToolchainTar, which the machines have unpacked for the same reason.
+	Toolchain func(context.Context) (string, error)
+	Notice    func(format string, args ...any)
 }
 
 // Provider implements machine.Provider.
@@ -88,7 +90,7 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	if len(running) == len(p.Plan.Machines) {
 		return change, nil
 	}
-	box, store, err := p.prepare(ctx)
+	layers, store, err := p.prepare(ctx)
 	if err != nil {
 		return change, err
 	}
@@ -104,7 +106,7 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 		g.Go(func() error {
 			made := !exists(p.dir(m.Name))
 			if made {
-				if err := p.create(ctx, m, key.PublicKey(), box, store); err != nil {
+				if err := p.create(ctx, m, key.PublicKey(), layers, store); err != nil {
 					return fmt.Errorf("making %s: %w", m.Name, err)
 				}
 			}
@@ -123,8 +125,9 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	return change, g.Wait()
 }
 
-// prepare gives the box and the Docker store, only where a machine is still to be made from them.
-func (p *Provider) prepare(ctx context.Context) (box, store string, err error) {
+// prepare gives the layers of the machines' file system, as overlay's lowerdir wants them, and the Docker store, only
+// where a machine is still to be made from them.
+func (p *Provider) prepare(ctx context.Context) (layers, store string, err error) {
 	missing := false
 	for _, m := range p.Plan.Machines {
 		missing = missing || !exists(p.dir(m.Name))
@@ -133,18 +136,20 @@ func (p *Provider) prepare(ctx context.Context) (box, store string, err error) {
 		return "", "", nil
 	}
 	var images artifact.Images
+	var box, toolchain string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { box, err = p.box(gctx); return err })
+	g.Go(func() (err error) { toolchain, err = p.toolchainLayer(gctx); return err })
 	g.Go(func() (err error) { images, err = p.Images(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return "", "", err
 	}
 	store, err = p.dockerStore(ctx, box, images)
-	return box, store, err
+	return toolchain + ":" + box, store, err
 }
 
 // create makes a machine's directory with all that tells it from the others.
-func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.PublicKey, box, store string) error {
+func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.PublicKey, layers, store string) error {
 	private, public, err := machine.NewKey(m.Name)
 	if err != nil {
 		return err
@@ -157,7 +162,7 @@ func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.Publi
 		return err
 	}
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args:  []string{"bash", "-c", script("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), box, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
+		Args:  []string{"bash", "-c", script("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), layers, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
 		Stdin: files, Root: true,
 	})
 	return err
@@ -172,6 +177,9 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	var all []remote.Endpoint
 	for _, m := range p.Plan.Machines {
 		hostKey, err := machine.HostKey(p.StateDir, m.Name)
+		if errors.Is(err, machine.ErrNotUp) && exists(p.dir(m.Name)) {
+			return nil, fmt.Errorf("%s exists, but its host key in %s is gone, and with it the way in; start over: go tool mage destroy", m.Name, p.StateDir)
+		}
 		if err != nil {
 			return nil, err
 		}
