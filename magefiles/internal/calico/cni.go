@@ -58,11 +58,12 @@ func (a Attachment) HostInterface() string {
 	return r.Interfaces[0].Name
 }
 
-// listAttachments prints one JSON object a line, each behind a word for whether its namespace exists.
+// listAttachments prints one JSON object a line, each behind a word for whether its namespace exists. Docker leaves
+// the file that a namespace was mounted on behind for up to a minute.
 const listAttachments = `shopt -s nullglob
 for f in /var/lib/cni/results/*; do
 	ns=$(jq -r .netns "$f")
-	if [ -e "$ns" ]; then echo -n "live "; else echo -n "gone "; fi
+	if [ "$(stat -f -c %T "$ns" 2>/dev/null)" = nsfs ]; then echo -n "live "; else echo -n "gone "; fi
 	jq -c . "$f"
 done`
 
@@ -93,6 +94,12 @@ func Add(ctx context.Context, h *remote.Host, network, sandboxKey string) (strin
 
 // Del runs `cnitool del` for a sandbox, which may be gone: its addresses are released all the same.
 func Del(ctx context.Context, h *remote.Host, network, sandboxKey string) error {
+	// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
+	// stops at one that is no sandbox.
+	const remove = `if [ -f "$1" ] && [ "$(stat -f -c %T "$1")" != nsfs ]; then rm -f "$1"; fi`
+	if _, err := h.Sudo(ctx, "bash", "-c", remove, "bash", sandboxKey); err != nil {
+		return err
+	}
 	_, err := cnitool(ctx, h, "del", network, sandboxKey)
 	return err
 }

@@ -138,7 +138,7 @@ func (h *Host) exec(ctx context.Context, stdin io.Reader, args []string) (string
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	start := time.Now()
-	err := h.session(ctx, command.Quote(args...), stdin, &stdout, &stderr)
+	err := h.session(ctx, bounded(ctx, args), stdin, &stdout, &stderr)
 	h.log.Command(h.Name, args, time.Since(start), stdout.String(), stderr.String(), err)
 	if err == nil {
 		return stdout.String(), nil
@@ -151,6 +151,16 @@ func (h *Host) exec(ctx context.Context, stdin io.Reader, args []string) (string
 		ce.Status = exit.ExitStatus()
 	}
 	return stdout.String(), ce
+}
+
+// bounded is the command line, with ctx's deadline known to the machine too: a session that is closed from here ends
+// no command there, and one that waits for ever would stay.
+func bounded(ctx context.Context, args []string) string {
+	limit := commandTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline)
+	}
+	return command.Quote(append([]string{"timeout", "--kill-after=1", fmt.Sprintf("%.3f", max(limit.Seconds(), 0.001))}, args...)...)
 }
 
 func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) error {

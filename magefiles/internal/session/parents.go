@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"strconv"
@@ -12,7 +11,17 @@ import (
 	"time"
 )
 
-var errInterrupted = fmt.Errorf("interrupted; run it again to finish: %w", context.Canceled)
+// ended is the end of a session before its work was done. To errors.Is it is context.Canceled.
+type ended string
+
+const (
+	errInterrupted ended = "interrupted; run it again to finish"
+	// errStopped is what a stage returns that was stopped because another one failed; that one has said why.
+	errStopped ended = "stopped, because another stage failed"
+)
+
+func (e ended) Error() string        { return string(e) }
+func (e ended) Is(target error) bool { return target == context.Canceled }
 
 // endWithParents ends the session on SIGTERM, and when what started it is gone. `go tool mage` is three processes,
 // go, mage and this one, and SIGTERM to the first reaches no other.

@@ -162,7 +162,7 @@ func (s *Session) Hosts(ctx context.Context) (map[string]*remote.Host, error) {
 	}
 	hosts, err := connect(ctx, endpoints, s.run.Log)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w\n  what to do: see what runs with go tool mage status; a machine that hangs: go tool mage stop, then start", err)
 	}
 	s.hosts = hosts
 	return hosts, nil

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,9 +19,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
-
-// errStopped is what a stage returns that was stopped because another one failed; that one has said why.
-var errStopped = fmt.Errorf("stopped: %w", context.Canceled)
 
 // Run runs one stage. The first stage of a session that fails ends the others.
 func (s *Session) Run(make func(*stage.Env) stage.Stage) error {
@@ -103,9 +101,12 @@ func (s *Session) check(asJSON bool, limit time.Duration) error {
 	if err := s.running(); err != nil {
 		return err
 	}
-	hosts, err := s.Hosts(s.ctx)
+	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("not after %s", limit))
+	defer cancel()
+	hosts, err := s.Hosts(ctx)
 	if err != nil {
-		return err
+		// A machine that has just died was still running a moment ago.
+		return cmp.Or(s.running(), err)
 	}
 	report := check.Run(s.ctx, check.Subject{Lab: l, Pins: s.maker.Pins, Hosts: hosts}, limit)
 	if s.ctx.Err() != nil {

@@ -47,6 +47,10 @@ func (s up) Apply(ctx context.Context) error {
 		return err
 	}
 	return s.on(ctx, s.Lab.Machines, func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		// On a machine that is booting this waits for the start that is under way.
+		if _, err := h.Sudo(ctx, "systemctl", "start", "docker.service"); err != nil {
+			return err
+		}
 		return until(ctx, "Docker runs on "+m.Name, time.Minute, func(ctx context.Context) (string, error) {
 			_, err := h.Sudo(ctx, "docker", "version", "--format", "{{.Server.Version}}")
 			return "", err

@@ -193,6 +193,9 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 
 // Status implements machine.Provider.
 func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
+	if err := p.checkOwner(); err != nil {
+		return nil, err
+	}
 	running, err := p.running()
 	if err != nil {
 		return nil, err
