@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,6 +37,36 @@ func (m *Maker) All(ctx context.Context) error {
 	}
 	g.Go(func() error { _, err := m.Images(ctx); return err })
 	return g.Wait()
+}
+
+// buildSpace is what compiling everything takes: Go's module and build cache 5.3 GB, the artifacts 1 GB, measured.
+const buildSpace = 7 << 30
+
+// Preflight gives what would stop a build that is still to be made.
+func (m *Maker) Preflight() error {
+	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", imagesArchive))
+	if err != nil || len(made) > 0 {
+		return err
+	}
+	return RoomFor(m.Store.Dir, buildSpace)
+}
+
+// RoomFor refuses when the file system that dir is on, or will be on, has less than need bytes free.
+func RoomFor(dir string, need int64) error {
+	there := dir
+	for !exists(there) && there != filepath.Dir(there) {
+		there = filepath.Dir(there)
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(there, &fs); err != nil {
+		return fmt.Errorf("free space of %s: %w", there, err)
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free < need {
+		const gb = 1 << 30
+		return fmt.Errorf("%s has %.1f GB of free space, the lab needs %.1f GB there; make room, or mount a larger disk on %s",
+			there, float64(free)/gb, float64(need)/gb, dir)
+	}
+	return nil
 }
 
 // Calico is a directory with calicoctl, calico (the CNI plugin) and calico-node.

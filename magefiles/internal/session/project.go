@@ -16,7 +16,7 @@ import (
 
 // Test runs all of the project's tests and shows what the test runner says.
 func (s *Session) Test() error {
-	return s.show(time.Hour, "go", "test", "-timeout=50m", "./...")
+	return s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./...")
 }
 
 // Lint looks for mistakes in the project's own code: with Mage's build tag and without, because the go command leaves

@@ -40,6 +40,9 @@ func (s up) Check(ctx context.Context) (bool, string, error) {
 }
 
 func (s up) Apply(ctx context.Context) error {
+	if err := s.Maker.Preflight(); err != nil {
+		return err
+	}
 	if err := s.provider.Preflight(ctx); err != nil {
 		return err
 	}

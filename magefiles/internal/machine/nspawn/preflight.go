@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
 
@@ -42,7 +43,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 		return errors.New(p.socketPathTooLong())
 	}
 	// Whether this can be done at all comes before who may do it.
-	if err := errors.Join(p.checkOwner(), checkKernel(), checkSpace()); err != nil {
+	if err := errors.Join(p.checkOwner(), checkKernel(), artifact.RoomFor(Home, freeSpace)); err != nil {
 		return err
 	}
 	if err := p.becomeRoot(ctx); err != nil {
@@ -141,21 +142,6 @@ func checkKernel() error {
 	}
 	return err
 }
-
-// checkSpace sees that a lab's files fit.
-func checkSpace() error {
-	var fs syscall.Statfs_t
-	dir := existing(Home)
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	if free := int64(fs.Bavail) * fs.Bsize; free < freeSpace {
-		return fmt.Errorf("%s has %.1f GB of free space, the lab needs %.1f GB; make room, or mount a larger disk on %s", dir, gb(free), gb(freeSpace), Home)
-	}
-	return nil
-}
-
-func gb(n int64) float64 { return float64(n) / (1 << 30) }
 
 // existing gives path, or the nearest directory above it that is there.
 func existing(path string) string {
