@@ -60,17 +60,13 @@ func Parse(file string, data []byte) (*Lab, error) {
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		v.fault(root.Line, "there is more than one YAML document in the file")
 	}
-	var raw rawLab
-	raw.Line = root.Line
+	if root.Kind != yaml.MappingNode {
+		return nil, &Errors{file, []Fault{{root.Line, "keys and values belong here; the project's lab.yaml shows which"}}}
+	}
 	v.keys(root, reflect.TypeFor[rawLab](), "")
+	var raw rawLab
 	if err := root.Decode(&raw); err != nil {
-		var te *yaml.TypeError
-		if !errors.As(err, &te) {
-			return nil, &Errors{file, []Fault{syntaxFault(err)}}
-		}
-		for _, text := range te.Errors {
-			v.faults = append(v.faults, syntaxFault(errors.New(text)))
-		}
+		return nil, &Errors{file, []Fault{syntaxFault(err)}}
 	}
 	l := v.lab(&raw)
 	if len(v.faults) > 0 {
@@ -98,7 +94,6 @@ type (
 		Network  scalar       `yaml:"network"`
 		Pool     rawPool      `yaml:"pool"`
 		Versions rawVersions  `yaml:"versions"`
-		Line     int          `yaml:"-"`
 	}
 	rawUnderlay struct {
 		Subnet scalar `yaml:"subnet"`
@@ -126,6 +121,7 @@ type (
 type scalar struct {
 	Value string
 	Line  int
+	bad   bool // something else than a single value stands there, which is told already
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
@@ -133,23 +129,33 @@ func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if n.Kind != yaml.ScalarNode {
-		return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: a single value belongs here", n.Line)}}
-	}
-	s.Value, s.Line = n.Value, n.Line
+	s.Value, s.Line, s.bad = n.Value, n.Line, n.Kind != yaml.ScalarNode
 	return nil
 }
 
-// keys reports the keys of n that t doesn't have, with the nearest one that it has.
+// keys reports what n has otherwise than t: unknown keys, with the nearest one that t has, keys that are there twice,
+// and values of another shape. It takes them out, so that the rest can be looked at.
 func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
+	wrong := func(belongs string) {
+		v.fault(n.Line, "%s: %s", strings.TrimSuffix(path, "."), belongs)
+		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
+	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		v.keys(n.Alias, t, path)
-	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		wrong("write it out; aliases are not read here")
+	case t == reflect.TypeFor[scalar]():
+		if n.Kind != yaml.ScalarNode {
+			v.fault(n.Line, "%s: a single value belongs here", strings.TrimSuffix(path, "."))
+		}
+	case t.Kind() == reflect.Slice && n.Kind != yaml.SequenceNode:
+		wrong("a list belongs here")
+	case t.Kind() == reflect.Slice:
 		for _, c := range n.Content {
 			v.keys(c, t.Elem(), path)
 		}
-	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct && t != reflect.TypeFor[scalar]():
+	case t.Kind() == reflect.Struct && n.Kind != yaml.MappingNode:
+		wrong("keys and values belong here")
+	default:
 		fields := map[string]reflect.Type{}
 		var known []string
 		for i := range t.NumField() {
@@ -158,14 +164,24 @@ func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
 				known = append(known, key)
 			}
 		}
+		seen := map[string]int{}
+		var kept []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
-			if ft, ok := fields[key.Value]; ok {
+			ft, ok := fields[key.Value]
+			first, twice := seen[key.Value]
+			switch {
+			case !ok:
+				v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
+			case twice:
+				v.fault(key.Line, "key %q is there already, in line %d", path+key.Value, first)
+			default:
+				seen[key.Value] = key.Line
 				v.keys(n.Content[i+1], ft, path+key.Value+".")
-				continue
+				kept = append(kept, key, n.Content[i+1])
 			}
-			v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
 		}
+		n.Content = kept
 	}
 }
 

@@ -44,10 +44,17 @@ func (v *validator) sorted() []Fault {
 	return slices.Compact(v.faults)
 }
 
-// have reports a value that is missing, and whether it is there.
-func (v *validator) have(s scalar, key string) bool {
+// have reports a value that is missing, and whether it is there. near are its neighbours, for a line to name.
+func (v *validator) have(s scalar, key string, near ...scalar) bool {
+	if s.bad {
+		return false
+	}
 	if s.Value == "" {
-		v.fault(s.Line, "%s is missing", key)
+		line := s.Line
+		for _, n := range near {
+			line = cmp.Or(line, n.Line)
+		}
+		v.fault(line, "%s is missing", key)
 	}
 	return s.Value != ""
 }
@@ -63,13 +70,13 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.machines(raw, l)
 	l.Network = v.name(raw.Network, "network", objectName, 63)
 	v.pool(&raw.Pool, l)
-	if v.have(raw.Versions.Debian, "versions.debian") {
+	if v.have(raw.Versions.Debian, "versions.debian", raw.Versions.Go) {
 		l.Versions.Debian = raw.Versions.Debian.Value
 		if !releaseName.MatchString(l.Versions.Debian) {
 			v.fault(raw.Versions.Debian.Line, "versions.debian %q is no release name; write for example: bookworm", l.Versions.Debian)
 		}
 	}
-	if v.have(raw.Versions.Go, "versions.go") {
+	if v.have(raw.Versions.Go, "versions.go", raw.Versions.Debian) {
 		gv, err := version.NewSemver(raw.Versions.Go.Value)
 		if err != nil || strings.Count(raw.Versions.Go.Value, ".") != 2 {
 			v.fault(raw.Versions.Go.Line, "versions.go %q is no Go release; write for example: 1.26.8", raw.Versions.Go.Value)
@@ -79,8 +86,8 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	return l
 }
 
-func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int) string {
-	if !v.have(s, key) {
+func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int, near ...scalar) string {
+	if !v.have(s, key, near...) {
 		return ""
 	}
 	switch {
@@ -92,8 +99,8 @@ func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int) s
 	return s.Value
 }
 
-func (v *validator) prefix(s scalar, key string) netip.Prefix {
-	if !v.have(s, key) {
+func (v *validator) prefix(s scalar, key string, near ...scalar) netip.Prefix {
+	if !v.have(s, key, near...) {
 		return netip.Prefix{}
 	}
 	p, err := netip.ParsePrefix(s.Value)
@@ -121,7 +128,7 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 	for i, rm := range raw.Machines {
 		key := fmt.Sprintf("machines[%d].", i)
 		m := Machine{
-			Name: v.name(rm.Name, key+"name", hostName, maxMachineName),
+			Name: v.name(rm.Name, key+"name", hostName, maxMachineName, rm.Role, rm.Address),
 			Role: Role(rm.Role.Value),
 		}
 		if first, dup := names[m.Name]; dup && m.Name != "" {
@@ -129,23 +136,28 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 		} else {
 			names[m.Name] = rm.Name.Line
 		}
-		if v.have(rm.Role, key+"role") && m.Role != RoleEtcd && m.Role != RoleCalico {
+		if v.have(rm.Role, key+"role", rm.Name, rm.Address) && m.Role != RoleEtcd && m.Role != RoleCalico {
 			v.fault(rm.Role.Line, "role %q of %s: known are %s and %s", m.Role, m.Name, RoleEtcd, RoleCalico)
 		}
 		count[m.Role]++
-		m.Address = v.address(rm.Address, key+"address", l.Subnet, addresses)
+		m.Address = v.address(rm, key+"address", l.Subnet, addresses)
 		l.Machines = append(l.Machines, m)
 	}
-	switch {
-	case count[RoleEtcd] != 1:
-		v.fault(raw.Line, "machines: there are %d with role etcd; the lab has exactly one", count[RoleEtcd])
-	case count[RoleCalico] < 2:
-		v.fault(raw.Line, "machines: there are %d with role calico; routing between machines needs two", count[RoleCalico])
+	line := 0
+	if len(raw.Machines) > 0 {
+		line = raw.Machines[0].Name.Line
+	}
+	if count[RoleEtcd] != 1 {
+		v.fault(line, "machines: there are %d with role etcd; the lab has exactly one", count[RoleEtcd])
+	}
+	if count[RoleCalico] < 2 {
+		v.fault(line, "machines: there are %d with role calico; routing between machines needs two", count[RoleCalico])
 	}
 }
 
-func (v *validator) address(s scalar, key string, subnet netip.Prefix, seen map[netip.Addr]int) netip.Addr {
-	if !v.have(s, key) {
+func (v *validator) address(rm rawMachine, key string, subnet netip.Prefix, seen map[netip.Addr]int) netip.Addr {
+	s := rm.Address
+	if !v.have(s, key, rm.Name, rm.Role) {
 		return netip.Addr{}
 	}
 	a, err := netip.ParseAddr(s.Value)
@@ -174,11 +186,11 @@ func (v *validator) address(s scalar, key string, subnet netip.Prefix, seen map[
 
 func (v *validator) pool(raw *rawPool, l *Lab) {
 	p := &l.Pool
-	p.Name = v.name(raw.Name, "pool.name", objectName, 253)
-	p.CIDR = v.prefix(raw.CIDR, "pool.cidr")
+	p.Name = v.name(raw.Name, "pool.name", objectName, 253, raw.CIDR)
+	p.CIDR = v.prefix(raw.CIDR, "pool.cidr", raw.Name)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
-	if v.have(raw.BlockSize, "pool.blockSize") {
+	if v.have(raw.BlockSize, "pool.blockSize", raw.CIDR, raw.Name) {
 		n, err := strconv.Atoi(raw.BlockSize.Value)
 		switch {
 		case err != nil || n < minBlockSize || n > maxBlockSize:
@@ -190,7 +202,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	}
 	p.IPIPMode = raw.IPIPMode.Value
 	// An IPIP pool needs Calico's fork of BIRD (the krt_tunnel attribute); the lab's image has Debian's.
-	if v.have(raw.IPIPMode, "pool.ipipMode") && p.IPIPMode != "Never" {
+	if v.have(raw.IPIPMode, "pool.ipipMode", raw.CIDR, raw.Name) && p.IPIPMode != "Never" {
 		v.fault(raw.IPIPMode.Line, "pool.ipipMode %q: the lab's image can only do Never; see README.md, \"What is different\"", p.IPIPMode)
 	}
 	p.NATOutgoing = v.bool(raw.NATOutgoing, "pool.natOutgoing")
@@ -201,7 +213,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 }
 
 func (v *validator) bool(s scalar, key string) bool {
-	if s.Value == "" {
+	if s.Value == "" || s.bad {
 		return false
 	}
 	if s.Value != "true" && s.Value != "false" {

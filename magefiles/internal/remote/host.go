@@ -50,6 +50,7 @@ const commandTimeout = 2 * time.Minute
 func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var last error // the last that says more than that time is over
 	for {
 		c, err := dial(ctx, e)
 		if err == nil {
@@ -60,10 +61,14 @@ func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
 		if errors.As(err, &wrongKey) {
 			return nil, err
 		}
+		var timeout net.Error
+		if last == nil || ctx.Err() == nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
+			last = err
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s does not answer SSH: %w (%w)", e.Machine, err, context.Cause(ctx))
+			return nil, fmt.Errorf("%s does not answer SSH: %w (%w)", e.Machine, last, context.Cause(ctx))
 		}
 	}
 }
@@ -176,7 +181,7 @@ func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout
 	go func() {
 		s, err := h.client.NewSession()
 		if err != nil {
-			done <- fmt.Errorf("the SSH connection is gone (%w); see: go tool mage status", err)
+			done <- err
 			return
 		}
 		defer s.Close()
@@ -186,9 +191,9 @@ func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout
 	}()
 	select {
 	case err := <-done:
-		var missing *ssh.ExitMissingError
-		if errors.As(err, &missing) {
-			return fmt.Errorf("the SSH connection was lost; see: go tool mage status")
+		var exit *ssh.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			return fmt.Errorf("the SSH connection was lost (%w); see: go tool mage status", err)
 		}
 		return err
 	case <-ctx.Done():

@@ -95,6 +95,7 @@ func (p *Provider) off(name string) bool {
 func (p *Provider) kill(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s still has processes after %s", name, killTimeout))
 	defer cancel()
+	var failed error
 	return poll(ctx, func() (bool, error) {
 		pids, err := p.group(name).pids()
 		if err != nil || len(pids) == 0 {
@@ -105,9 +106,14 @@ func (p *Provider) kill(ctx context.Context, name string) error {
 			args = append(args, strconv.Itoa(pid))
 		}
 		// Some are gone before their turn comes; what counts is that the group gets empty.
-		_, _ = p.Run.Root(ctx, args...)
+		_, failed = p.Run.Root(ctx, args...)
 		return p.off(name), nil
-	}, nil)
+	}, func() string {
+		if failed == nil {
+			return ""
+		}
+		return ": " + failed.Error()
+	})
 }
 
 // poll calls done every 20 ms until it says so or ctx ends. detail, where given, is added to the error then.

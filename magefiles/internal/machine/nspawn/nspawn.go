@@ -230,6 +230,9 @@ func (p *Provider) running() (map[string]bool, error) {
 
 // Stop implements machine.Provider.
 func (p *Provider) Stop(ctx context.Context) error {
+	if err := p.becomeRoot(ctx); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range p.Plan.Machines {
 		g.Go(func() error {
@@ -247,15 +250,18 @@ func (p *Provider) Destroy(ctx context.Context) error {
 	if err := p.checkOwner(); err != nil {
 		return err
 	}
+	if !exists(p.labDir()) {
+		return nil // nothing was made: the directory is the first thing, and goes last
+	}
+	if err := p.becomeRoot(ctx); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, m := range p.Plan.Machines {
 		g.Go(func() error { return p.kill(gctx, m.Name) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
-	}
-	if !exists(p.labDir()) {
-		return nil
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
 		Args: []string{"bash", "-c", script("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), labGroup(p.Plan.Name)},

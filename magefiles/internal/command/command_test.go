@@ -1,0 +1,164 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestQuote: what a shell makes of the quoted line is what was quoted.
+func TestQuote(t *testing.T) {
+	args := []string{"", "plain", "with space", "it's", `"$HOME" \n`, "a;b|c&d", "`id`", "line\nbreak", "ünïcode", "*?[x]", "~", "!x", "#x"}
+	out, err := exec.Command("bash", "-c", `printf '%s\0' `+Quote(args...)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	if diff := cmp.Diff(args, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := Quote("docker", "run", "--name=x"); got != "docker run --name=x" {
+		t.Errorf("needless quotes: %s", got)
+	}
+}
+
+func TestLine(t *testing.T) {
+	if got := Line("sudo", "bash", "-c", "set -e\nrm x", "put-file.sh", "a b"); got != "sudo put-file.sh 'a b'" {
+		t.Errorf("Line: %s", got)
+	}
+	if got := Line("bash", "-c", "true", "x"); got != "bash -c true x" {
+		t.Errorf("Line: %s", got)
+	}
+}
+
+func TestError(t *testing.T) {
+	var stderr strings.Builder
+	for i := range 12 {
+		stderr.WriteString("line " + strconv.Itoa(i) + "\n\n")
+	}
+	err := &Error{Where: "calico1", Line: "docker run x", Status: 125, Stderr: stderr.String(), Log: "/lab/.lab/logs/x.log"}
+	want := `on calico1: docker run x
+  exit status 125
+  | line 4
+  | line 5
+  | line 6
+  | line 7
+  | line 8
+  | line 9
+  | line 10
+  | line 11
+  full log: /lab/.lab/logs/x.log`
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func runner(t *testing.T) (*Runner, string) {
+	path := filepath.Join(t.TempDir(), "run.log")
+	log, err := OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	return &Runner{Log: log}, path
+}
+
+func TestRun(t *testing.T) {
+	r, path := runner(t)
+	out, err := r.Run(t.Context(), Cmd{Args: []string{"cat"}, Stdin: strings.NewReader("a secret")})
+	if out != "a secret" || err != nil {
+		t.Errorf("cat: %q, %v", out, err)
+	}
+	out, err = r.Run(t.Context(), Cmd{Args: []string{"bash", "-c", "echo out; echo err >&2; exit 3"}, Hint: "do this"})
+	var ce *Error
+	if !errors.As(err, &ce) || ce.Status != 3 || Status(err) != 3 || ce.Stderr != "err\n" || ce.Where != Here || out != "out\n" {
+		t.Errorf("exit 3: %q, %v", out, err)
+	}
+	if !strings.Contains(err.Error(), "what to do: do this") || !strings.Contains(err.Error(), path) {
+		t.Errorf("error says neither what to do nor where the log is: %v", err)
+	}
+	if _, err := r.Run(t.Context(), Cmd{Args: []string{"no-such-program"}}); !errors.Is(err, exec.ErrNotFound) || Status(err) != -1 {
+		t.Errorf("no such program: %v", err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"this computer$ cat", "out| out", "err| err", "exit status 3"} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("no %q in the log:\n%s", want, data)
+		}
+	}
+	// cat's output is logged; what went in is not logged as such.
+	if strings.Count(string(data), "a secret") != 1 {
+		t.Errorf("the log has standard input:\n%s", data)
+	}
+}
+
+// TestRunEnds: a command that is cancelled or takes too long ends with its children, and says why.
+func TestRunEnds(t *testing.T) {
+	why := errors.New("interrupted")
+	for _, c := range []struct {
+		name  string
+		limit time.Duration
+		want  string
+	}{
+		{"timeout", 200 * time.Millisecond, "not done after 200ms"},
+		{"cancel", time.Minute, "interrupted"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, _ := runner(t)
+			pidFile := filepath.Join(t.TempDir(), "pid")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if c.name == "cancel" {
+				go func() {
+					poll(t, func() bool { return readPid(pidFile) > 0 })
+					cancel(why)
+				}()
+			}
+			_, err := r.Run(ctx, Cmd{Args: []string{"bash", "-c", `sleep 300 & echo $! >"$1"; wait`, "bash", pidFile}, Timeout: c.limit})
+			if err == nil || !strings.Contains(err.Error(), c.want) || Status(err) != -1 {
+				t.Errorf("error: %v", err)
+			}
+			pid := readPid(pidFile)
+			poll(t, func() bool { return gone(pid) })
+		})
+	}
+}
+
+func readPid(file string) int {
+	data, _ := os.ReadFile(file)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+	return pid
+}
+
+// gone: a zombie whose parent has not looked yet is gone, too.
+func gone(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil && syscall.Kill(pid, 0) != nil || strings.Contains(string(stat), ") Z ")
+}
+
+func poll(t *testing.T, done func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Error("not in 10 s")
+			return
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package lab
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestLoadProject(t *testing.T) {
+	l, err := Load("../../../lab.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var machines []string
+	for _, m := range l.Machines {
+		machines = append(machines, m.Name+" "+string(m.Role)+" "+m.Address.String())
+	}
+	want := []string{"etcd-node etcd 192.168.4.7", "calico1 calico 192.168.4.5", "calico2 calico 192.168.4.6"}
+	if diff := cmp.Diff(want, machines); diff != "" {
+		t.Errorf("machines (-want +got):\n%s", diff)
+	}
+	if got := l.Subnet.String() + " " + l.Gateway().String(); got != "192.168.4.0/24 192.168.4.1" {
+		t.Errorf("underlay: %s", got)
+	}
+	p := l.Pool
+	if p.Name != "my.ippool-1" || p.CIDR.String() != "10.1.0.0/16" || p.BlockSize != 26 || p.IPIPMode != "Never" || !p.NATOutgoing || p.Disabled {
+		t.Errorf("pool: %+v", p)
+	}
+	if l.Network != "test-calico" || l.Versions.Go.String() == "" || l.Etcd().Name != "etcd-node" || len(l.ByRole(RoleCalico)) != 2 {
+		t.Errorf("lab: %+v", l)
+	}
+	if _, ok := l.Machine("calico3"); ok {
+		t.Error("found a machine that is not there")
+	}
+}
+
+func TestLoadMissing(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "lab.yaml"))
+	if !errors.Is(err, os.ErrNotExist) && (err == nil || !strings.Contains(err.Error(), "LAB_FILE")) {
+		t.Errorf("error %v does not say how to name the file", err)
+	}
+}
+
+// TestFaults: everything that is wrong is told at once, in the order of the lines.
+func TestFaults(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatal(inputs, err)
+	}
+	for _, in := range inputs {
+		t.Run(filepath.Base(in), func(t *testing.T) {
+			data, err := os.ReadFile(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := Parse("lab.yaml", data)
+			var faults *Errors
+			if !errors.As(err, &faults) || l != nil {
+				t.Fatalf("Parse: %v, %v", l, err)
+			}
+			golden := strings.TrimSuffix(in, ".yaml") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), faults.Error()+"\n"); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	seeds, _ := filepath.Glob("testdata/*.yaml")
+	for _, s := range append(seeds, "../../../lab.yaml") {
+		data, err := os.ReadFile(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("machines: {}\npool: []"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := Parse("lab.yaml", data)
+		if (l == nil) == (err == nil) {
+			t.Errorf("Parse: %v, %v", l, err)
+		}
+	})
+}

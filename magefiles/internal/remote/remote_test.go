@@ -1,0 +1,319 @@
+package remote
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+// machine is a real SSH server on a unix socket. It runs command lines with bash, without sudo.
+type machine struct {
+	socket   string
+	host     ssh.Signer
+	listener net.Listener
+	mu       sync.Mutex
+	conns    []net.Conn
+	open     int // sessions
+	most     int
+}
+
+func signer(t *testing.T) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newMachine gives a server that doesn't listen yet, and its endpoint.
+func newMachine(t *testing.T) (*machine, Endpoint) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ssh") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &machine{socket: filepath.Join(dir, "s"), host: signer(t)}
+	t.Cleanup(m.stop)
+	return m, Endpoint{Machine: "calico1", Network: "unix", Address: m.socket, User: "vagrant", Key: signer(t), HostKey: m.host.PublicKey()}
+}
+
+func (m *machine) listen(t *testing.T, user ssh.PublicKey) {
+	l, err := net.Listen("unix", m.socket)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		if string(key.Marshal()) != string(user.Marshal()) {
+			return nil, errors.New("not that key")
+		}
+		return nil, nil
+	}}
+	cfg.AddHostKey(m.host)
+	m.mu.Lock()
+	m.listener = l
+	m.mu.Unlock()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			m.mu.Lock()
+			m.conns = append(m.conns, c)
+			m.mu.Unlock()
+			go m.serve(c, cfg)
+		}
+	}()
+}
+
+func (m *machine) stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.listener != nil {
+		m.listener.Close()
+	}
+	for _, c := range m.conns {
+		c.Close()
+	}
+}
+
+func (m *machine) serve(c net.Conn, cfg *ssh.ServerConfig) {
+	_, chans, reqs, err := ssh.NewServerConn(c, cfg)
+	if err != nil {
+		return
+	}
+	go ssh.DiscardRequests(reqs)
+	for nc := range chans {
+		m.mu.Lock()
+		m.open++
+		m.most = max(m.most, m.open)
+		over := m.open > 10 // OpenSSH's default
+		m.mu.Unlock()
+		if over {
+			_ = nc.Reject(ssh.ResourceShortage, "too many sessions")
+			continue
+		}
+		ch, reqs, err := nc.Accept()
+		if err != nil {
+			return
+		}
+		go m.session(ch, reqs)
+	}
+}
+
+func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	defer func() {
+		m.mu.Lock()
+		m.open--
+		m.mu.Unlock()
+		ch.Close()
+	}()
+	for req := range reqs {
+		if req.Type != "exec" {
+			_ = req.Reply(false, nil)
+			continue
+		}
+		var payload struct{ Line string }
+		_ = ssh.Unmarshal(req.Payload, &payload)
+		_ = req.Reply(true, nil)
+		cmd := exec.Command("bash", "-c", strings.Replace(payload.Line, " sudo -n ", " ", 1))
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
+		status := 0
+		if err := cmd.Start(); err != nil {
+			status = 127
+		} else {
+			stop := make(chan struct{})
+			go func() { // the client's side is closed, or a signal comes
+				for range reqs {
+					_ = cmd.Process.Kill()
+				}
+				close(stop)
+			}()
+			if cmd.Wait() != nil {
+				status = cmd.ProcessState.ExitCode()
+			}
+		}
+		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status)}))
+		return
+	}
+}
+
+func dialled(t *testing.T) (*Host, *machine) {
+	t.Helper()
+	m, e := newMachine(t)
+	m.listen(t, e.Key.PublicKey())
+	h, err := Dial(t.Context(), e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h, m
+}
+
+func TestRun(t *testing.T) {
+	h, _ := dialled(t)
+	for _, args := range [][]string{{"it's", "a b", "$HOME", "x\ny"}, {"*", "`id`", `"`}} {
+		out, err := h.Run(t.Context(), append([]string{"printf", "%s|"}, args...)...)
+		if want := strings.Join(args, "|") + "|"; out != want || err != nil {
+			t.Errorf("Run: %q, %v; want %q", out, err, want)
+		}
+	}
+	out, err := h.Feed(t.Context(), strings.NewReader("input"), "cat")
+	if out != "input" || err != nil {
+		t.Errorf("Feed: %q, %v", out, err)
+	}
+	if out, err := h.Script(t.Context(), "echo $2-$1", "a", "b c"); out != "b c-a" || err != nil {
+		t.Errorf("Script: %q, %v", out, err)
+	}
+	_, err = h.Run(t.Context(), "bash", "-c", "echo why >&2; exit 9")
+	var ce *command.Error
+	if !errors.As(err, &ce) || ce.Status != 9 || ce.Where != "calico1" || ce.Stderr != "why\n" {
+		t.Errorf("exit 9: %v", err)
+	}
+}
+
+// TestManySessions: however many commands run at once, the machine never sees more sessions than it allows.
+func TestManySessions(t *testing.T) {
+	h, m := dialled(t)
+	var wg sync.WaitGroup
+	errs := make([]error, 40)
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = h.Run(t.Context(), "true") })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	if m.most > 10 {
+		t.Errorf("%d sessions at once", m.most)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	h, _ := dialled(t)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("enough"))
+	defer cancel()
+	if _, err := h.Run(ctx, "sleep", "60"); err == nil || !strings.Contains(err.Error(), "enough") {
+		t.Errorf("error: %v", err)
+	}
+	if out, err := h.Run(t.Context(), "echo", "still there"); out != "still there" || err != nil {
+		t.Errorf("the connection is gone: %q, %v", out, err)
+	}
+}
+
+// TestDeadlineThere: the machine ends a command whose deadline is over, whether it hears from here or not.
+func TestDeadlineThere(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	line := bounded(ctx, []string{"sudo", "-n", "sleep", "1 0"})
+	if !strings.HasPrefix(line, "timeout --kill-after=1 ") || !strings.HasSuffix(line, " sudo -n sleep '1 0'") || strings.Contains(line, "3601") {
+		t.Errorf("line: %s", line)
+	}
+	if line := bounded(t.Context(), []string{"true"}); line != "timeout --kill-after=1 120.000 true" {
+		t.Errorf("line without a deadline: %s", line)
+	}
+}
+
+func TestConnectionLost(t *testing.T) {
+	h, m := dialled(t)
+	var err error
+	done := make(chan struct{})
+	go func() { _, err = h.Run(t.Context(), "sleep", "60"); close(done) }()
+	for {
+		m.mu.Lock()
+		open := m.open
+		m.mu.Unlock()
+		if open > 0 {
+			break
+		}
+	}
+	m.stop()
+	<-done
+	if err == nil || !strings.Contains(err.Error(), "connection") || !strings.Contains(err.Error(), "go tool mage status") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestDial(t *testing.T) {
+	t.Run("wrong host key is final", func(t *testing.T) {
+		m, e := newMachine(t)
+		m.listen(t, e.Key.PublicKey())
+		e.HostKey = signer(t).PublicKey()
+		_, err := Dial(t.Context(), e, nil)
+		if err == nil || !strings.Contains(err.Error(), "calico1 shows another SSH host key") {
+			t.Errorf("error: %v", err)
+		}
+	})
+	t.Run("waits for the machine", func(t *testing.T) {
+		m, e := newMachine(t)
+		time.AfterFunc(150*time.Millisecond, func() { m.listen(t, e.Key.PublicKey()) })
+		h, err := Dial(t.Context(), e, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+	})
+	t.Run("not for ever", func(t *testing.T) {
+		_, e := newMachine(t)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 150*time.Millisecond, errors.New("not after 150ms"))
+		defer cancel()
+		_, err := Dial(ctx, e, nil)
+		if err == nil || !strings.Contains(err.Error(), "calico1 does not answer SSH") || !strings.Contains(err.Error(), "not after 150ms") {
+			t.Errorf("error: %v", err)
+		}
+	})
+	t.Run("a key that is not let in", func(t *testing.T) {
+		m, e := newMachine(t)
+		m.listen(t, signer(t).PublicKey())
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := Dial(ctx, e, nil); err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
+			t.Errorf("error: %v", err)
+		}
+	})
+}
+
+func TestShared(t *testing.T) {
+	h := &Host{shares: []Share{{Here: "/cache/a", There: "/run/lab-share"}}}
+	for path, want := range map[string]string{
+		"/cache/a/go-1/go.tar": "/run/lab-share/go-1/go.tar",
+		"/cache/ab/go.tar":     "",
+		"/etc/passwd":          "",
+		"/cache/a/../x":        "",
+	} {
+		if got, ok := h.Shared(path); got != want || ok != (want != "") {
+			t.Errorf("Shared(%s) = %q, %t", path, got, ok)
+		}
+	}
+}
+
+func TestFacts(t *testing.T) {
+	f := File{Path: "/x", Mode: 0o755, Content: []byte("a\n")}
+	if got, want := f.facts(), "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7 755 root:root /x"; got != want {
+		t.Errorf("facts: %s", got)
+	}
+	if got := fmt.Sprint(File{Path: "/y", Link: "/x"}.facts()); got != "-> /x /y" {
+		t.Errorf("facts of a link: %s", got)
+	}
+}
