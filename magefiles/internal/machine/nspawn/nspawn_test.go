@@ -1,0 +1,145 @@
+package nspawn
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+func provider(name string) *Provider {
+	return New(Options{StateDir: "/project/.lab", Plan: machine.Plan{
+		Name: name, Subnet: netip.MustParsePrefix("192.168.4.0/24"), Gateway: netip.MustParseAddr("192.168.4.1"),
+		Machines: []machine.Planned{
+			{Name: "etcd-node", Role: lab.RoleEtcd, Address: netip.MustParseAddr("192.168.4.7")},
+			{Name: "calico1", Role: lab.RoleCalico, Address: netip.MustParseAddr("192.168.4.5")},
+		},
+	}})
+}
+
+type entry struct {
+	mode    os.FileMode
+	owner   int
+	content string
+}
+
+func entries(t *testing.T, r io.Reader) map[string]entry {
+	t.Helper()
+	all := map[string]entry{}
+	for tr := tar.NewReader(r); ; {
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[hdr.Name] = entry{hdr.FileInfo().Mode(), hdr.Uid, string(data)}
+	}
+}
+
+// TestIdentity: all that tells a machine from the others, with the modes that sshd and sudo insist on.
+func TestIdentity(t *testing.T) {
+	p := provider("lab")
+	private, public, err := machine.NewKey("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, user, err := machine.NewKey("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.identity(p.Plan.Machines[1], user, private, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := entries(t, r)
+	modes := map[string]string{}
+	for name, e := range got {
+		modes[name] = fmt.Sprintf("%s %d", e.mode, e.owner)
+	}
+	want := map[string]string{
+		"etc/": "drwxr-xr-x 0", "etc/hostname": "-rw-r--r-- 0", "etc/hosts": "-rw-r--r-- 0", "etc/machine-id": "-r--r--r-- 0",
+		"etc/systemd/": "drwxr-xr-x 0", "etc/systemd/network/": "drwxr-xr-x 0", "etc/systemd/network/10-underlay.network": "-rw-r--r-- 0",
+		"etc/ssh/": "drwxr-xr-x 0", "etc/ssh/ssh_host_ed25519_key": "-rw------- 0", "etc/ssh/ssh_host_ed25519_key.pub": "-rw-r--r-- 0",
+		"home/": "drwxr-xr-x 0", "home/vagrant/": "drwxr-xr-x 1000", "home/vagrant/.ssh/": "drwx------ 1000",
+		"home/vagrant/.ssh/authorized_keys": "-rw------- 1000",
+	}
+	if diff := cmp.Diff(want, modes); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got["etc/hostname"].content != "calico1\n" || len(got["etc/machine-id"].content) != 33 {
+		t.Errorf("host name %q, machine-id of %d bytes", got["etc/hostname"].content, len(got["etc/machine-id"].content))
+	}
+	for file, lines := range map[string][]string{
+		"etc/hosts": {"127.0.0.1 localhost\n", "192.168.4.7 etcd-node\n", "192.168.4.5 calico1\n"},
+		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "Gateway=192.168.4.1\n"},
+	} {
+		for _, line := range lines {
+			if !strings.Contains(got[file].content, line) {
+				t.Errorf("no %q in %s:\n%s", line, file, got[file].content)
+			}
+		}
+	}
+}
+
+func TestBoxFiles(t *testing.T) {
+	data, err := boxFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := entries(t, bytes.NewReader(data))
+	for name, mode := range map[string]os.FileMode{
+		"etc/systemd/system/lab-ssh.socket": 0o644,
+		"usr/local/lib/lab/cgroups-rw":      0o755, // what is embedded in a program has lost its mode
+	} {
+		if e, ok := got[name]; !ok || e.mode.Perm() != mode || e.owner != 0 {
+			t.Errorf("%s: %v", name, e.mode)
+		}
+	}
+}
+
+func TestSocketPath(t *testing.T) {
+	if text := provider(strings.Repeat("x", 30)).socketPathTooLong(); text != "" {
+		t.Errorf("a lab name that lab.yaml may have: %s", text)
+	}
+	if text := provider(strings.Repeat("x", 80)).socketPathTooLong(); !strings.Contains(text, "shorten the lab's name") {
+		t.Errorf("no fault: %q", text)
+	}
+}
+
+// TestGroup: a group that is not there has no processes.
+func TestGroup(t *testing.T) {
+	g := provider("no-such-lab").group("calico1")
+	if g.path != "calico-cni-lab/no-such-lab/calico1" {
+		t.Errorf("group: %s", g.path)
+	}
+	if pids, err := g.pids(); len(pids) > 0 || err != nil {
+		t.Errorf("processes: %v, %v", pids, err)
+	}
+	if _, err := g.init(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("init: %v", err)
+	}
+}
+
+func TestEndpointsBeforeUp(t *testing.T) {
+	p := provider("no-such-lab")
+	p.StateDir = t.TempDir()
+	if _, err := p.Endpoints(); !errors.Is(err, machine.ErrNotUp) {
+		t.Errorf("error: %v", err)
+	}
+}
