@@ -16,10 +16,10 @@ import (
 type Provider interface {
 	// Name is what LAB_HARDWARE calls it.
 	Name() string
-	// Preflight gives everything that would stop Up, at once, and makes nothing but what the host lacks.
+	// Preflight gives everything that would stop Up, and makes nothing.
 	Preflight(ctx context.Context) error
-	// Up makes the machines that don't exist, boots those that don't run, and returns when they take connections.
-	// It says how many it made and booted.
+	// Up installs what this computer lacks, makes the machines that don't exist, boots those that don't run, and returns
+	// when they take connections. It says how many it made and booted.
 	Up(ctx context.Context) (Change, error)
 	// Endpoints are the machines' SSH endpoints, in the plan's order.
 	Endpoints() ([]remote.Endpoint, error)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -67,16 +68,12 @@ func (s *Session) show(limit time.Duration, args ...string) error {
 
 // Clean empties the cache: artifacts, boxes and Docker stores of this user.
 func (s *Session) Clean() error {
-	labs, err := filepath.Glob(filepath.Join(nspawn.Home, "labs", "*", "owner"))
+	users, err := nspawn.CacheUsers()
 	if err != nil {
 		return err
 	}
-	for _, file := range labs {
-		owner, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("the lab in %s is made from what is in the cache; destroy it first: go tool mage destroy", filepath.Dir(string(owner)))
+	if len(users) > 0 {
+		return fmt.Errorf("what is in the cache is in use by the lab in %s; run `go tool mage destroy` there first", strings.Join(users, " and the one in "))
 	}
 	cache, err := cacheDir()
 	if err != nil {

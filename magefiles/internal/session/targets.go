@@ -72,7 +72,7 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 		return machine.Change{}, err
 	}
 	// What the later stages need is made meanwhile. Whoever needs it gets its error.
-	go func() { _ = p.s.maker.All(p.s.ctx) }()
+	go func() { _ = p.s.maker.Compile(p.s.ctx) }()
 	return p.Provider.Up(ctx)
 }
 
@@ -202,7 +202,7 @@ func (s *Session) Unplumb() error {
 
 // Stop halts the machines.
 func (s *Session) Stop() error {
-	if _, err := s.Lab(); err != nil {
+	if err := s.Exists(); err != nil {
 		return err
 	}
 	if err := s.begin(); err != nil {

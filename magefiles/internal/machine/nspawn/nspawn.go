@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,6 +67,30 @@ var _ machine.Provider = (*Provider)(nil)
 // CacheDir is where the boxes of this user lie.
 func CacheDir() string { return filepath.Join(Home, "cache", fmt.Sprint(os.Getuid())) }
 
+// CacheUsers gives the directories of the labs whose machines stand on this user's boxes.
+func CacheUsers() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(Home, "labs", "*", "*", "layers"))
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	for _, file := range files {
+		layers, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		owner, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(file)), "owner"))
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(string(layers), CacheDir()+"/") {
+			users = append(users, filepath.Dir(string(owner)))
+		}
+	}
+	slices.Sort(users)
+	return slices.Compact(users), nil
+}
+
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
 
@@ -89,6 +115,9 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	}
 	if len(running) == len(p.Plan.Machines) {
 		return change, nil
+	}
+	if err := p.install(ctx); err != nil {
+		return change, err
 	}
 	layers, store, err := p.prepare(ctx)
 	if err != nil {

@@ -49,11 +49,18 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if err := p.becomeRoot(ctx); err != nil {
 		return err
 	}
-	if err := p.packages(ctx); err != nil {
-		return err
+	missing := missingPackages()
+	list := strings.Join(missing, " ")
+	switch {
+	case len(missing) == 0:
+		return nil
+	case !installed("apt-get"):
+		return fmt.Errorf("this is %s, and these packages of Debian's are missing: %s; install what they hold, or use Debian 12 or newer", osName(), list)
+	case os.Getenv("LAB_APT") == "never":
+		return fmt.Errorf("packages are missing, and LAB_APT=never forbids to install them; run:\n  %s",
+			command.Quote(append([]string{"sudo"}, installLine(missing)...)...))
 	}
-	_, err := p.Run.Root(ctx, "install", "-d", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), CacheDir())
-	return err
+	return nil
 }
 
 func (p *Provider) socketPathTooLong() string {
@@ -89,32 +96,34 @@ func (p *Provider) becomeRoot(ctx context.Context) error {
 	return nil
 }
 
-// packages installs what this computer lacks, and says so before.
-func (p *Provider) packages(ctx context.Context) error {
+func missingPackages() []string {
 	var missing []string
 	for _, n := range needs {
 		if !installed(n.program) {
 			missing = append(missing, n.pkg)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
 	slices.Sort(missing)
-	list := strings.Join(missing, " ")
-	if !installed("apt-get") {
-		return fmt.Errorf("this is %s, and these packages of Debian's are missing: %s; install what they hold, or use Debian 12 or newer", osName(), list)
+	return slices.Compact(missing)
+}
+
+func installLine(packages []string) []string {
+	return append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, packages...)
+}
+
+// install installs what this computer lacks, says so before, and makes the cache's directory.
+func (p *Provider) install(ctx context.Context) error {
+	_, err := p.Run.Root(ctx, "install", "-d", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), CacheDir())
+	missing := missingPackages()
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, missing...)
-	if os.Getenv("LAB_APT") == "never" {
-		return fmt.Errorf("packages are missing, and LAB_APT=never forbids to install them; run:\n  %s", command.Quote(append([]string{"sudo"}, install...)...))
-	}
-	p.Notice("installing with apt-get: %s (LAB_APT=never forbids it)", list)
+	p.Notice("installing with apt-get: %s (LAB_APT=never forbids it)", strings.Join(missing, " "))
 	if _, err := p.Run.Run(ctx, command.Cmd{Args: []string{"apt-get", "update"}, Root: true, Timeout: 5 * time.Minute}); err != nil {
 		// A list that can't be reached is no reason to stop while the packages can be had from the others.
 		p.Notice("apt-get update had errors; going on with what it could read")
 	}
-	for _, step := range [][]string{{"dpkg", "--configure", "-a"}, install} { // the first: after an interruption
+	for _, step := range [][]string{{"dpkg", "--configure", "-a"}, installLine(missing)} { // the first: after an interruption
 		if _, err := p.Run.Run(ctx, command.Cmd{
 			Args: step, Root: true, Timeout: 15 * time.Minute, Env: []string{"DEBIAN_FRONTEND=noninteractive"},
 			Hint: "run it by hand to see more: " + command.Quote(append([]string{"sudo"}, step...)...),
