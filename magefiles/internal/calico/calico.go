@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-version"
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
@@ -43,7 +44,12 @@ func EtcdVersion(ctx context.Context, h *remote.Host, l *lab.Lab) (string, error
 
 func getJSON(ctx context.Context, h *remote.Host, url string, into any) error {
 	out, err := h.Run(ctx, "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "2", url)
-	if err != nil {
+	const httpError = 22 // curl's exit status; the body says more
+	switch status := command.Status(err); {
+	case err == nil, status == httpError:
+	case status >= 0:
+		return fmt.Errorf("nothing answers at %s", url)
+	default:
 		return err
 	}
 	return json.Unmarshal([]byte(out), into)

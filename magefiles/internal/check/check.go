@@ -4,7 +4,6 @@ package check
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -95,8 +94,5 @@ func (c Condition) poll(ctx context.Context) Result {
 		}
 	}
 }
-
-// unlike is the error of a condition that something else was seen for.
-func unlike(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 var errNoWorkload = errors.New("the workload there is not plumbed")

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -59,10 +60,10 @@ func ssh(m lab.Machine, line string) string { return "go tool mage ssh " + m.Nam
 func isRelease(what, have string, want *version.Version) (string, error) {
 	v, err := version.NewVersion(strings.TrimSpace(have))
 	if err != nil {
-		return "", unlike("%s says its release is %q; pinned is %s", what, have, want)
+		return "", fmt.Errorf("%s says its release is %q; pinned is %s", what, have, want)
 	}
 	if !v.Equal(want) {
-		return "", unlike("%s is %s; pinned is %s", what, v, want)
+		return "", fmt.Errorf("%s is %s; pinned is %s", what, v, want)
 	}
 	return what + " " + v.String(), nil
 }
@@ -82,7 +83,7 @@ func (s Subject) machine(m lab.Machine) Condition {
 				return "", err
 			}
 			if !strings.Contains(addresses, " "+m.Address.String()+"/") {
-				return "", unlike("no interface has %s", m.Address)
+				return "", fmt.Errorf("no interface has %s", m.Address)
 			}
 			return fmt.Sprintf("%s, Docker Engine %s", m.Address, out), nil
 		},
@@ -149,10 +150,10 @@ func (s Subject) registered(nodes []lab.Machine) Condition {
 			for _, m := range nodes {
 				address, ok := have[m.Name]
 				if !ok {
-					return "", unlike("the datastore does not know %s", m.Name)
+					return "", fmt.Errorf("the datastore does not know %s", m.Name)
 				}
 				if address.Addr() != m.Address {
-					return "", unlike("%s is registered with %s, not with %s", m.Name, address, m.Address)
+					return "", fmt.Errorf("%s is registered with %s, not with %s", m.Name, address, m.Address)
 				}
 				seen = append(seen, m.Name+" "+address.String())
 			}
@@ -187,11 +188,11 @@ func (s Subject) felix(m lab.Machine) Condition {
 			out, err := s.Hosts[m.Name].Run(ctx, "curl", "--silent", "--output", "/dev/null", "--max-time", "2",
 				"--write-out", "%{http_code}", felixHealth)
 			if err != nil {
-				return "", unlike("nothing answers at %s", felixHealth)
+				return "", fmt.Errorf("nothing answers at %s", felixHealth)
 			}
 			// 200 comes with a report, 204 without one.
 			if out != "200" && out != "204" {
-				return "", unlike("%s answers %s", felixHealth, out)
+				return "", fmt.Errorf("%s answers %s", felixHealth, out)
 			}
 			return felixHealth + " answers " + out, nil
 		},
@@ -262,7 +263,7 @@ func (s Subject) bgp(a, b lab.Machine) Condition {
 				return "", err
 			}
 			if p := peers[b.Address]; !p.Established() {
-				return "", unlike("BIRD on %s says of %s: %s", a.Name, b.Address, p)
+				return "", fmt.Errorf("BIRD on %s says of %s: %s", a.Name, b.Address, p)
 			}
 			return "node-to-node mesh, up, Established", nil
 		},
@@ -280,10 +281,10 @@ func (s Subject) pool() Condition {
 				return "", err
 			}
 			if have == nil {
-				return "", unlike("there is no pool %s", want.Name)
+				return "", fmt.Errorf("there is no pool %s", want.Name)
 			}
 			if d, _ := calico.PoolDifferences(have, want); len(d) > 0 {
-				return "", unlike("%s", strings.Join(d, ", "))
+				return "", errors.New(strings.Join(d, ", "))
 			}
 			return fmt.Sprintf("%s, blocks of /%d, ipipMode %s, natOutgoing %t", have.Spec.CIDR, have.Spec.BlockSize, have.Spec.IPIPMode, have.Spec.NATOutgoing), nil
 		},
@@ -333,7 +334,7 @@ func (s Subject) plumbed(m lab.Machine, find workload) Condition {
 				return "", err
 			}
 			if !s.Lab.Pool.CIDR.Contains(w.Address) {
-				return "", unlike("%s is not in %s", w.Address, s.Lab.Pool.CIDR)
+				return "", fmt.Errorf("%s is not in %s", w.Address, s.Lab.Pool.CIDR)
 			}
 			routes, err := calico.Routes(ctx, s.Hosts[m.Name])
 			if err != nil {
@@ -344,7 +345,7 @@ func (s Subject) plumbed(m lab.Machine, find workload) Condition {
 					return fmt.Sprintf("%s on %s, from block %s", w.Address, w.IfName, b), nil
 				}
 			}
-			return "", unlike("%s has no block with %s: no route `blackhole ... proto bird` holds it", m.Name, w.Address)
+			return "", fmt.Errorf("%s has no block with %s: no route `blackhole ... proto bird` holds it", m.Name, w.Address)
 		},
 	}
 }
@@ -368,7 +369,7 @@ func (s Subject) route(a, b lab.Machine, find workload) Condition {
 					return r.String(), nil
 				}
 			}
-			return "", unlike("no such route to %s", w.Address)
+			return "", fmt.Errorf("no such route to %s", w.Address)
 		},
 	}
 }
@@ -389,11 +390,11 @@ func (s Subject) ping(a, b lab.Machine, find workload) Condition {
 			}
 			out, err := inWorkload(ctx, s.Hosts[a.Name], "ping", "-c", "1", "-W", "1", w.Address.String())
 			if err != nil {
-				return "", unlike("no answer from %s", w.Address)
+				return "", fmt.Errorf("no answer from %s", w.Address)
 			}
 			m := ttl.FindStringSubmatch(out)
 			if m == nil || m[1] != hops {
-				return "", unlike("the answer from %s came another way: %s", w.Address, strings.Join(m, " "))
+				return "", fmt.Errorf("the answer from %s came another way: %s", w.Address, strings.Join(m, " "))
 			}
 			return fmt.Sprintf("%s answers, ttl %s, %s", w.Address, m[1], m[2]), nil
 		},
@@ -416,10 +417,10 @@ func (s Subject) tcp(a, b lab.Machine, find workload) Condition {
 			target := netip.AddrPortFrom(to.Address, calico.WorkloadPort)
 			out, err := inWorkload(ctx, s.Hosts[a.Name], "socat", "-T2", "-u", fmt.Sprintf("TCP:%s,connect-timeout=2", target), "-")
 			if err != nil {
-				return "", unlike("no connection to %s", target)
+				return "", fmt.Errorf("no connection to %s", target)
 			}
 			if want := fmt.Sprintf("workload on %s sees you as %s", b.Name, from.Address); out != want {
-				return "", unlike("%s says %q, not %q", target, out, want)
+				return "", fmt.Errorf("%s says %q, not %q", target, out, want)
 			}
 			return fmt.Sprintf("%s says: %s", target, out), nil
 		},
