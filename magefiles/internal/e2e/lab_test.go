@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	definition "github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
 // lab is a lab of its own, beside the one that a user may have: another name and another state directory. The
@@ -26,6 +29,8 @@ type lab struct {
 	mage string // the compiled targets
 	dir  string // with lab.yaml and .lab
 	name string
+	want *definition.Lab // what the project's lab.yaml says
+	pins artifact.Pins
 }
 
 func newLab(t *testing.T) *lab {
@@ -38,6 +43,12 @@ func newLab(t *testing.T) *lab {
 	l.mage = filepath.Join(l.dir, "mage")
 	if out, err := l.start(context.Background(), "go", "tool", "mage", "-compile", l.mage).CombinedOutput(); err != nil {
 		t.Fatalf("compiling the targets: %v\n%s", err, out)
+	}
+	if l.want, err = definition.Load(filepath.Join(root, "lab.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if l.pins, err = artifact.ReadPins(root); err != nil {
+		t.Fatal(err)
 	}
 	yaml, err := os.ReadFile(filepath.Join(root, "lab.yaml"))
 	if err != nil {
@@ -258,8 +269,8 @@ func tutorialFacts(l *lab) {
 	l.has(l.ssh("calico2", "ip route"), "10.1.127.192/26 via 192.168.4.5 dev host0 proto bird", "blackhole 10.1.86.64/26 proto bird")
 	l.has(l.ssh("calico1", "sudo docker exec workload ping -c 1 10.1.86.64"), "ttl=62")
 	l.has(l.ssh("calico1", "sudo docker exec workload ip address show eth0"), "inet 10.1.127.192/32")
-	l.has(l.ssh("calico1", "bash -lc 'go version'"), "go1.26.8")
-	l.has(l.ssh("etcd-node", "calicoctl version 2>/dev/null || true"), "v3.31.0")
+	l.has(l.ssh("calico1", "bash -lc 'go version'"), "go"+l.want.Versions.Go.String())
+	l.has(l.ssh("etcd-node", "sudo calicoctl version"), "Client Version:    v"+l.pins.Calico.String())
 	if out := l.ssh("calico1", "systemctl is-system-running"); out != "running" {
 		l.t.Errorf("calico1 is %s", out)
 	}
@@ -334,7 +345,7 @@ func brokenAndMended(l *lab) {
 	}{
 		{"calico-node stopped", "calico1", "sudo docker stop " + node, []string{"BGP 192.168.4.6 -> 192.168.4.5 is Established", "look: go tool mage ssh"}},
 		{"etcd removed", "etcd-node", "sudo docker rm -f etcd", []string{"✗ etcd is healthy"}},
-		{"calicoctl of another release", "calico2", "sudo rm /usr/local/bin/calicoctl; printf '#!/bin/sh\\necho Client Version: v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl; sudo chmod +x /usr/local/bin/calicoctl", []string{"calicoctl is 3.14.0; pinned is 3.31.0"}},
+		{"calicoctl of another release", "calico2", "sudo rm /usr/local/bin/calicoctl; printf '#!/bin/sh\\necho Client Version: v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl; sudo chmod +x /usr/local/bin/calicoctl", []string{"calicoctl is 3.14.0; pinned is " + l.pins.Calico.String()}},
 		{"Go removed", "calico1", "sudo rm -rf /usr/local/go", []string{"✗ Go on calico1"}},
 		{"cnitool and a plugin removed", "calico2", "sudo rm /home/vagrant/go/bin/cnitool /opt/cni/bin/calico-ipam", []string{"✗ cnitool and the CNI plugins on calico2"}},
 		{"workload restarted", "calico1", "sudo docker restart -t 0 workload", []string{"✗ workload on calico1 has an address", "the workload has no interface"}},
