@@ -38,10 +38,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, packages []string,
 	if script != "" {
 		args = append(args, "--customize-hook="+script)
 	}
-	args = append(args, d.Release, target)
-	for _, source := range d.sources() {
-		args = append(args, source)
-	}
+	args = append(append(args, d.Release, target), d.sources()...)
 	_, err := d.Run.Run(ctx, command.Cmd{
 		Args: args, Root: true, Timeout: buildTimeout, Env: []string{"SOURCE_DATE_EPOCH=0"},
 		Hint: "see that " + mirror + " can be reached, then run it again",

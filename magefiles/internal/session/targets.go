@@ -15,6 +15,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
@@ -88,7 +89,13 @@ func (s *Session) why() string {
 }
 
 // Verify checks the lab after the stages, with time for BIRD and Felix to settle.
-func (s *Session) Verify(asJSON bool) error { return s.check(asJSON, 20*time.Second) }
+func (s *Session) Verify(asJSON bool) error {
+	if err := s.check(asJSON, 20*time.Second); err != nil || asJSON {
+		return err
+	}
+	s.Console.Finished(time.Since(s.start), "go tool mage ssh "+s.lab.ByRole(lab.RoleCalico)[0].Name)
+	return nil
+}
 
 // Check looks at the lab and changes nothing.
 func (s *Session) Check(asJSON bool) error { return s.check(asJSON, 5*time.Second) }
@@ -327,9 +334,6 @@ func commandAfter(args []string, name string) []string {
 	}
 	return nil
 }
-
-// Finished says how long the run took, and what to type next.
-func (s *Session) Finished(next string) { s.Console.Finished(time.Since(s.start), next) }
 
 // Failed gives what ended the session, nil while nothing did.
 func (s *Session) Failed() error {

@@ -23,6 +23,11 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	for layer := range strings.SplitSeq(strings.TrimSpace(string(layers)), ":") {
+		if !exists(layer) {
+			return fmt.Errorf("%s is gone, which its files are a layer on; start over: go tool mage destroy, then go tool mage verify", layer)
+		}
+	}
 	launcher := filepath.Join(p.dir(name), "boot.sh")
 	// A socket that an earlier boot left would not answer, but would be there.
 	_, err = p.Run.Run(ctx, command.Cmd{
