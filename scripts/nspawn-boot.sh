@@ -1,5 +1,5 @@
 #!/bin/bash
-# Boots one machine with systemd-nspawn and becomes it: this process ends when the machine is off.
+# Boots one machine with systemd-nspawn, and ends when the machine is off.
 # Usage: nspawn-boot.sh NAME DIR LAYERS NETNS BRIDGE CGROUP SHARE
 #   NAME    host name                      NETNS   network namespace of the underlay
 #   DIR     the machine's own directory    BRIDGE  bridge in it
@@ -12,6 +12,12 @@ name=$1 dir=$2 layers=$3 netns=$4 bridge=$5 cgroup=$6 share=$7
 if [ -z "${LAB_UNSHARED:-}" ]; then
 	LAB_UNSHARED=1 exec unshare --mount --propagation slave -- "$0" "$@"
 fi
+
+# One at a time: a run that was killed may have left this script at work. The lock is this shell's, which stays.
+exec 9>"$dir/boot.lock"
+flock --nonblock 9 || exit 0
+# A socket that an earlier boot left would not answer, but would be there.
+rm -f "$dir/run/ssh.sock"
 
 # A control group of its own in every hierarchy: machines that share one boot broken now and then, and leave groups behind.
 while read -r _ mnt type opts _; do
@@ -46,7 +52,7 @@ done </proc/self/mounts
 mount -t overlay "lab-$name" -o "lowerdir=$layers,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
 
 # nsenter and not `ip netns exec`: that one mounts a fresh /sys and hides the control groups from nspawn.
-exec nsenter --net="/run/netns/$netns" systemd-nspawn \
+nsenter --net="/run/netns/$netns" systemd-nspawn \
 	--quiet --boot --register=no --keep-unit --console=pipe --settings=no \
 	--directory="$dir/root" --machine="$name" --hostname="$name" \
 	--network-bridge="$bridge" \

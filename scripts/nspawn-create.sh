@@ -6,7 +6,11 @@
 set -euo pipefail
 dir=$1 layers=$2 store=$3 owner=$4
 part=$dir.part
-rm -rf "$part"
+
+# A run that was killed may have left this script at work. What it makes has a host key that nobody knows any more.
+exec 9>"$dir.lock"
+flock 9
+rm -rf "$part" "$dir"
 mkdir -p "$part"/{upper,work,root,docker,run}
 tar --extract --numeric-owner --preserve-permissions --directory="$part/upper"
 # Layers by hard links: Docker never writes into one. All else is copied.
@@ -15,4 +19,4 @@ cp -al "$store/overlay2" "$part/docker/" 2>/dev/null || cp -a "$store/overlay2" 
 chown "$owner" "$part/run"
 chmod 0700 "$part/run"
 echo "$layers" >"$part/layers"
-mv "$part" "$dir"
+mv -T "$part" "$dir"

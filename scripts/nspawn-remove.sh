@@ -4,6 +4,12 @@
 set -euo pipefail
 labdir=$1 netns=$2 cgroup=$3
 
+# What a run that was killed has left at work comes to its end first.
+shopt -s nullglob
+for lock in "$labdir"/*.lock; do
+	flock --timeout 30 "$lock" true
+done
+
 if [ -e "/run/netns/$netns" ]; then
 	ip netns del "$netns"
 fi

@@ -90,11 +90,19 @@ func (s *Store) get(ctx context.Context, r Recipe) (dir string, err error) {
 	}
 	done := s.Making(r.What)
 	defer func() { done(err) }()
-	temp := dir + ".part"
-	if err := s.remove(ctx, temp, r.Root); err != nil {
+	// What an interrupted run left. After a kill something may still be writing there, so nobody uses it again.
+	stale, err := filepath.Glob(dir + ".part-*")
+	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(temp, 0o755); err != nil {
+	for _, old := range stale {
+		_ = s.remove(ctx, old, r.Root)
+	}
+	temp, err := os.MkdirTemp(s.Dir, r.Key()+".part-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(temp, 0o755); err != nil { // the tree in it is a machine's
 		return "", err
 	}
 	if err := r.Make(ctx, temp); err != nil {

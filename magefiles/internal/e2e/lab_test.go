@@ -411,6 +411,8 @@ func interrupted(l *lab) {
 		{"✓ up", syscall.SIGINT, []string{l.mage}},
 		// Three processes; the signal reaches the first.
 		{"… calico ", syscall.SIGTERM, []string{"go", "tool", "mage"}},
+		// A kill leaves children at work; the next run must not trip over them.
+		{"… calico ", syscall.SIGKILL, []string{l.mage}},
 	} {
 		l.sub(fmt.Sprintf("%s after %s", c.sig, c.after), func(l *lab) {
 			cmd := l.start(context.Background(), append(c.args, "verify")...)
@@ -437,10 +439,28 @@ func interrupted(l *lab) {
 			if took := time.Since(start); took > 5*time.Second {
 				l.t.Errorf("it took %s to end:\n%s", took, out)
 			}
-			l.has(out.String(), "interrupted; run it again to finish")
+			if c.sig != syscall.SIGKILL {
+				l.has(out.String(), "interrupted; run it again to finish")
+			}
 		})
 	}
 	l.ok("verify")
+
+	l.sub("killed while the machines are made", func(l *lab) {
+		l.ok("destroy")
+		cmd := l.start(context.Background(), l.mage, "verify")
+		out := &watched{want: "machines:", seen: make(chan struct{})}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			l.t.Fatal(err)
+		}
+		<-out.seen
+		if err := cmd.Process.Kill(); err != nil {
+			l.t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		l.ok("verify")
+	})
 }
 
 // watched collects output and tells when a text has come.

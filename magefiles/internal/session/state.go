@@ -73,7 +73,7 @@ func takeLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(f); err != nil {
 		holder, _ := os.ReadFile(path)
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -91,6 +91,26 @@ func takeLock(path string) (*os.File, error) {
 	}
 	_, err = fmt.Fprintf(f, "process %d, `mage %s`, since %s\n", os.Getpid(), strings.Join(os.Args[1:], " "), time.Now().Format(time.TimeOnly))
 	return f, err
+}
+
+// lockPatience is for a run that was just ended and is still on its way out.
+const lockPatience = time.Second
+
+func flock(f *os.File) error {
+	deadline := time.After(lockPatience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return err
+		}
+	}
 }
 
 func sameFile(f *os.File, other os.FileInfo) bool {

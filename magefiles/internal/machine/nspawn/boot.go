@@ -17,6 +17,13 @@ import (
 // powerOff is SIGRTMIN+4, systemd's signal for it (systemd(1)). SIGRTMIN is 34 with glibc.
 const powerOff = 34 + 4
 
+// startDetached installs the script at standard input as $1 and starts it with what follows $2, its console.
+const startDetached = `set -e
+launcher=$1 console=$2
+shift 2
+install -m 0755 /dev/stdin "$launcher"
+setsid "$launcher" "$@" </dev/null >>"$console" 2>&1 &`
+
 // boot starts a machine and returns when its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
 	layers, err := os.ReadFile(filepath.Join(p.dir(name), "layers"))
@@ -28,12 +35,10 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 			return fmt.Errorf("%s is gone, which its files are a layer on; start over: go tool mage destroy, then go tool mage verify", layer)
 		}
 	}
+	before := p.consoleText(name)
 	launcher := filepath.Join(p.dir(name), "boot.sh")
-	// A socket that an earlier boot left would not answer, but would be there.
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", `rm -f "$1" && install -m 0755 /dev/stdin "$2" && shift && log=$2 && set -- "$1" "${@:3}" &&
-{ setsid "$@" </dev/null >"$log" 2>&1 & }`, "bash", p.socket(name), launcher, p.console(name),
-			name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Share},
+		Args:  []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Share},
 		Stdin: strings.NewReader(script("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {
@@ -47,7 +52,7 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 		if err != nil {
 			return false, err
 		}
-		if len(pids) == 0 && (appeared || p.consoleText(name) != "") {
+		if len(pids) == 0 && (appeared || len(p.consoleText(name)) > len(before)) {
 			return false, errors.New("it ended at once" + p.consoleTail(name))
 		}
 		appeared = appeared || len(pids) > 0
