@@ -11,6 +11,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
+// Home is where everything lies that root owns on this computer: trees and stores that machines are made from, and one
+// directory for each embedded lab.
+const Home = "/var/lib/calico-cni-lab"
+
 // Provider is one kind of hardware layer. Every method may be called again at any time, also after one that
 // was interrupted, and finishes what is unfinished.
 type Provider interface {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 )
 
@@ -82,12 +84,12 @@ func (s *Session) Clean() error {
 	if err := os.RemoveAll(cache); err != nil {
 		return err
 	}
-	if _, err := os.Stat(nspawn.Home); err == nil {
-		if _, err := s.run.Root(s.ctx, "rm", "-rf", "--one-file-system", "--", nspawn.CacheDir()); err != nil {
+	if _, err := os.Stat(machine.Home); err == nil {
+		if _, err := s.run.Root(s.ctx, "rm", "-rf", "--one-file-system", "--", box.CacheDir()); err != nil {
 			return err
 		}
 		// Empty now, unless another user has a cache too.
-		_, _ = s.run.Root(s.ctx, "rmdir", "--ignore-fail-on-non-empty", filepath.Join(nspawn.Home, "labs"), filepath.Join(nspawn.Home, "cache"), nspawn.Home)
+		_, _ = s.run.Root(s.ctx, "rmdir", "--ignore-fail-on-non-empty", filepath.Join(machine.Home, "labs"), filepath.Join(machine.Home, "cache"), machine.Home)
 	}
 	s.Console.Notice("the cache is empty; the next `go tool mage verify` makes everything anew")
 	return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
@@ -114,7 +115,7 @@ func (s *Session) newProvider(plan machine.Plan) machine.Provider {
 	o := nspawn.Options{Plan: plan, StateDir: s.stateDir, Run: s.run, Notice: s.Console.Notice}
 	if s.maker != nil {
 		o.Share, o.Debian, o.Images, o.Toolchain = s.maker.Store.Dir, s.maker.Debian, s.maker.Images, s.maker.Toolchain
-		o.Store = &artifact.Store{Dir: nspawn.CacheDir(), Run: s.run, Making: s.Console.Making}
+		o.Store = &artifact.Store{Dir: box.CacheDir(), Run: s.run, Making: s.Console.Making}
 	}
 	return nspawn.New(o)
 }

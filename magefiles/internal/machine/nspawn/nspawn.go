@@ -19,18 +19,13 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // Name is what LAB_HARDWARE calls this layer.
 const Name = "nspawn"
-
-// Home is where everything lies that root owns: the boxes, and one directory for each lab.
-const Home = "/var/lib/calico-cni-lab"
-
-// User is the login user of every machine, as on Vagrant's.
-const User = "vagrant"
 
 const (
 	bridge        = "underlay"
@@ -48,7 +43,7 @@ type Options struct {
 	Share    string // directory of this computer that the machines see read-only
 	Debian   string // release of the machines
 	Run      *command.Runner
-	Store    *artifact.Store // for boxes; under Home
+	Store    *artifact.Store // for what root owns; in box.CacheDir
 	// Images are put into each machine's Docker before it boots: loading them takes longer than all else.
 	Images func(context.Context) (artifact.Images, error)
 	// Toolchain gives the directory with artifact.ToolchainTar, which the machines have unpacked for the same reason.
@@ -64,12 +59,9 @@ func New(o Options) *Provider { return &Provider{o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
-// CacheDir is where the boxes of this user lie.
-func CacheDir() string { return filepath.Join(Home, "cache", fmt.Sprint(os.Getuid())) }
-
 // CacheUsers gives the directories of the labs whose machines stand on this user's boxes.
 func CacheUsers() ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(Home, "labs", "*", "*", "layers"))
+	files, err := filepath.Glob(filepath.Join(machine.Home, "labs", "*", "*", "layers"))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +75,7 @@ func CacheUsers() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.Contains(string(layers), CacheDir()+"/") {
+		if strings.Contains(string(layers), box.CacheDir()+"/") {
 			users = append(users, filepath.Dir(string(owner)))
 		}
 	}
@@ -94,7 +86,7 @@ func CacheUsers() ([]string, error) {
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
 
-func (p *Provider) labDir() string             { return filepath.Join(Home, "labs", p.Plan.Name) }
+func (p *Provider) labDir() string             { return filepath.Join(machine.Home, "labs", p.Plan.Name) }
 func (p *Provider) dir(name string) string     { return filepath.Join(p.labDir(), name) }
 func (p *Provider) socket(name string) string  { return filepath.Join(p.dir(name), "run", "ssh.sock") }
 func (p *Provider) console(name string) string { return filepath.Join(p.dir(name), "console.log") }
@@ -165,16 +157,19 @@ func (p *Provider) prepare(ctx context.Context) (layers, store string, err error
 		return "", "", nil
 	}
 	var images artifact.Images
-	var box, toolchain string
+	var tree, toolchain string
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { box, err = p.box(gctx); return err })
+	g.Go(func() (err error) {
+		tree, err = box.Recipe{Debian: p.Debian, Run: p.Run}.Tree(gctx, p.Store)
+		return err
+	})
 	g.Go(func() (err error) { toolchain, err = p.toolchainLayer(gctx); return err })
 	g.Go(func() (err error) { images, err = p.Images(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return "", "", err
 	}
-	store, err = p.dockerStore(ctx, box, images)
-	return toolchain + ":" + box, store, err
+	store, err = p.dockerStore(ctx, tree, images)
+	return toolchain + ":" + tree, store, err
 }
 
 // create makes a machine's directory with all that tells it from the others.
@@ -213,7 +208,7 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 			return nil, err
 		}
 		all = append(all, remote.Endpoint{
-			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: User, Key: key, HostKey: hostKey,
+			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: box.User, Key: key, HostKey: hostKey,
 			Shares: []remote.Share{{Here: p.Share, There: shareInside}},
 		})
 	}

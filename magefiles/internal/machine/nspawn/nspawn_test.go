@@ -2,7 +2,6 @@ package nspawn
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -93,22 +92,6 @@ func TestIdentity(t *testing.T) {
 			if !strings.Contains(got[file].content, line) {
 				t.Errorf("no %q in %s:\n%s", line, file, got[file].content)
 			}
-		}
-	}
-}
-
-func TestBoxFiles(t *testing.T) {
-	data, err := boxFiles()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := entries(t, bytes.NewReader(data))
-	for name, mode := range map[string]os.FileMode{
-		"etc/systemd/system/lab-ssh.socket": 0o644,
-		"usr/local/lib/lab/cgroups-rw":      0o755, // what is embedded in a program has lost its mode
-	} {
-		if e, ok := got[name]; !ok || e.mode.Perm() != mode || e.owner != 0 {
-			t.Errorf("%s: %v", name, e.mode)
 		}
 	}
 }
