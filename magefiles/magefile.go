@@ -105,6 +105,9 @@ func Benchmark(ctx context.Context, rounds *int, cold *bool) error {
 	return after(ctx, func(s *session.Session) error { return s.Benchmark(n, given(cold)) })
 }
 
+// Box makes the boxes that Vagrant's virtual machines start from.
+func Box(ctx context.Context) error { return after(ctx, (*session.Session).Box) }
+
 // Test runs all tests, the real lab's among them.
 func Test(ctx context.Context) error { return after(ctx, (*session.Session).Test) }
 

@@ -30,6 +30,7 @@ type Cmd struct {
 	Stdin   io.Reader
 	Root    bool          // as root: through sudo, where this process isn't
 	Timeout time.Duration // 0: a minute
+	Grace   time.Duration // how long it may take to end on SIGINT when ctx ends; 0: SIGTERM and 3 s
 	Hint    string        // what to do when it fails
 }
 
@@ -51,8 +52,12 @@ func (r *Runner) Run(ctx context.Context, c Cmd) (string, error) {
 	cmd.Env = append(append(os.Environ(), "LC_ALL=C.UTF-8"), c.Env...)
 	// A group of its own, so that a cancelled command takes its children along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, syscall.SIGTERM, sudo) }
-	cmd.WaitDelay = 3 * time.Second
+	end, grace := syscall.SIGTERM, 3*time.Second
+	if c.Grace > 0 {
+		end, grace = syscall.SIGINT, c.Grace
+	}
+	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, end, sudo) }
+	cmd.WaitDelay = grace
 
 	start := time.Now()
 	err := cmd.Run()

@@ -24,6 +24,7 @@ type Lab struct {
 	Network  string       // name of the CNI network
 	Pool     Pool
 	Versions Versions
+	Vagrant  Vagrant
 }
 
 // Machine is one machine of the lab.
@@ -31,6 +32,8 @@ type Machine struct {
 	Name    string // also its host name
 	Role    Role
 	Address netip.Addr // on the underlay
+	Memory  int        // of a virtual machine, in MB
+	CPUs    int        // of a virtual machine
 }
 
 // Pool is the IP pool that workloads get their addresses from.
@@ -48,6 +51,24 @@ type Versions struct {
 	Debian string           // release name
 	Go     *version.Version // toolchain on the Calico nodes
 }
+
+// OwnBox is what Vagrant calls the box that the lab makes itself.
+const OwnBox = "calico-cni-lab"
+
+// Vagrant is what the virtual machines are made with. A constraint that is nil lets every version pass.
+type Vagrant struct {
+	Box        string
+	BoxVersion string // "" is the newest that is installed
+	Version    version.Constraints
+	Libvirt    version.Constraints // of the plugin
+	VirtualBox version.Constraints
+}
+
+// What the Vagrantfile takes where a machine of lab.yaml has neither, too.
+const (
+	defaultMemory = 512 // MB
+	defaultCPUs   = 1
+)
 
 // Gateway is the underlay's own address: the subnet's first. It leads nowhere; a node needs
 // a default route all the same, because the kernel answers ARP for 169.254.1.1, the workloads'

@@ -94,6 +94,7 @@ type (
 		Network  scalar       `yaml:"network"`
 		Pool     rawPool      `yaml:"pool"`
 		Versions rawVersions  `yaml:"versions"`
+		Vagrant  rawVagrant   `yaml:"vagrant"`
 	}
 	rawUnderlay struct {
 		Subnet scalar `yaml:"subnet"`
@@ -102,6 +103,8 @@ type (
 		Name    scalar `yaml:"name"`
 		Role    scalar `yaml:"role"`
 		Address scalar `yaml:"address"`
+		Memory  scalar `yaml:"memory"`
+		CPUs    scalar `yaml:"cpus"`
 	}
 	rawPool struct {
 		Name        scalar `yaml:"name"`
@@ -114,6 +117,13 @@ type (
 	rawVersions struct {
 		Debian scalar `yaml:"debian"`
 		Go     scalar `yaml:"go"`
+	}
+	rawVagrant struct {
+		Box        scalar `yaml:"box"`
+		BoxVersion scalar `yaml:"boxVersion"`
+		Version    scalar `yaml:"version"`
+		Libvirt    scalar `yaml:"libvirt"`
+		VirtualBox scalar `yaml:"virtualbox"`
 	}
 )
 

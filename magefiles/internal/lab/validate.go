@@ -27,6 +27,8 @@ const (
 	maxLabName = 30
 	// Calico's limits for IPv4: libcalico-go/lib/validator.
 	minBlockSize, maxBlockSize = 20, 32
+	// A kernel with Docker doesn't boot in less; more than a TB is a slip.
+	minMemory, maxMemory = 192, 1 << 20 // MB
 )
 
 // Docker makes its own bridge on every machine; an underlay or a pool there would lose its packets to it.
@@ -83,6 +85,7 @@ func (v *validator) lab(raw *rawLab) *Lab {
 		}
 		l.Versions.Go = gv
 	}
+	v.vagrant(&raw.Vagrant, l)
 	return l
 }
 
@@ -141,6 +144,8 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 		}
 		count[m.Role]++
 		m.Address = v.address(rm, key+"address", l.Subnet, addresses)
+		m.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "MB")
+		m.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "CPUs")
 		l.Machines = append(l.Machines, m)
 	}
 	line := 0
@@ -220,4 +225,42 @@ func (v *validator) bool(s scalar, key string) bool {
 		v.fault(s.Line, "%s %q: true or false", key, s.Value)
 	}
 	return s.Value == "true"
+}
+
+// number reads a number that may be left out.
+func (v *validator) number(s scalar, key string, without, low, high int, unit string) int {
+	if s.Value == "" || s.bad {
+		return without
+	}
+	n, err := strconv.Atoi(s.Value)
+	if err != nil || n < low || n > high {
+		v.fault(s.Line, "%s %q: a number of %s from %d to %d belongs here", key, s.Value, unit, low, high)
+		return without
+	}
+	return n
+}
+
+func (v *validator) vagrant(raw *rawVagrant, l *Lab) {
+	l.Vagrant = Vagrant{
+		Box: cmp.Or(raw.Box.Value, OwnBox), BoxVersion: raw.BoxVersion.Value,
+		Version:    v.constraint(raw.Version, "vagrant.version"),
+		Libvirt:    v.constraint(raw.Libvirt, "vagrant.libvirt"),
+		VirtualBox: v.constraint(raw.VirtualBox, "vagrant.virtualbox"),
+	}
+	v.constraint(raw.BoxVersion, "vagrant.boxVersion")
+	if l.Vagrant.Box == OwnBox && l.Vagrant.BoxVersion != "" {
+		v.fault(raw.BoxVersion.Line, "vagrant.boxVersion is for public boxes; the newest of the lab's own is always taken")
+	}
+}
+
+// constraint reads a constraint on versions that may be left out.
+func (v *validator) constraint(s scalar, key string) version.Constraints {
+	if s.Value == "" || s.bad {
+		return nil
+	}
+	c, err := version.NewConstraint(s.Value)
+	if err != nil {
+		v.fault(s.Line, "%s %q is no constraint on versions; write for example: \">= 2.3.4, < 3\"", key, s.Value)
+	}
+	return c
 }

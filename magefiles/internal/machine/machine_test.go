@@ -62,8 +62,8 @@ func TestWriteSSHConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = WriteSSHConfig(dir, []remote.Endpoint{
-		{Machine: "calico1", Network: "unix", Address: "/var/lib/lab/calico1/ssh.sock", User: "vagrant", HostKey: public},
-		{Machine: "calico2", Network: "tcp", Address: "127.0.0.1:2222", User: "debian", HostKey: public},
+		{Machine: "calico1", Network: "unix", Address: "/var/lib/lab/calico1/ssh.sock", User: "vagrant", HostKey: public, Keys: []remote.Key{{File: "/lab dir/id_ed25519"}}},
+		{Machine: "calico2", Network: "tcp", Address: "127.0.0.1:2222", User: "debian", HostKey: public, Keys: []remote.Key{{File: "/a"}, {File: "/b"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,17 +77,19 @@ func TestWriteSSHConfig(t *testing.T) {
 Host calico1
   User vagrant
   HostKeyAlias calico1
+  IdentityFile "/lab dir/id_ed25519"
   HostName localhost
   ProxyCommand socat - UNIX-CONNECT:/var/lib/lab/calico1/ssh.sock
 
 Host calico2
   User debian
   HostKeyAlias calico2
+  IdentityFile "/a"
+  IdentityFile "/b"
   HostName 127.0.0.1
   Port 2222
 
 Host *
-  IdentityFile "DIR/id_ed25519"
   IdentitiesOnly yes
   UserKnownHostsFile "DIR/known_hosts"
   StrictHostKeyChecking yes

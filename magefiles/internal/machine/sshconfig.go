@@ -22,6 +22,9 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 	for _, e := range endpoints {
 		fmt.Fprintln(&known, knownhosts.Line([]string{e.Machine}, e.HostKey))
 		fmt.Fprintf(&config, "\nHost %s\n  User %s\n  HostKeyAlias %s\n", e.Machine, e.User, e.Machine)
+		for _, k := range e.Keys {
+			fmt.Fprintf(&config, "  IdentityFile %q\n", k.File)
+		}
 		if e.Network == "unix" {
 			fmt.Fprintf(&config, "  HostName localhost\n  ProxyCommand socat - UNIX-CONNECT:%s\n", command.Quote(e.Address))
 			continue
@@ -32,9 +35,9 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 		}
 		fmt.Fprintf(&config, "  HostName %s\n  Port %s\n", host, port)
 	}
-	fmt.Fprintf(&config, "\nHost *\n  IdentityFile %q\n  IdentitiesOnly yes\n  UserKnownHostsFile %q\n"+
+	fmt.Fprintf(&config, "\nHost *\n  IdentitiesOnly yes\n  UserKnownHostsFile %q\n"+
 		"  StrictHostKeyChecking yes\n  PasswordAuthentication no\n  LogLevel ERROR\n",
-		filepath.Join(stateDir, UserKeyFile), filepath.Join(stateDir, "known_hosts"))
+		filepath.Join(stateDir, "known_hosts"))
 	if err := writeFile(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
 		return err
 	}

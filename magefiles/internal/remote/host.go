@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -22,9 +23,28 @@ type Endpoint struct {
 	Network string // "tcp" or "unix"
 	Address string // host:port, or the socket's path
 	User    string
-	Key     ssh.Signer    // the user's
+	Keys    []Key         // the user's
 	HostKey ssh.PublicKey // the machine's; no other is accepted
 	Shares  []Share       // directories of this computer that the machine sees too
+}
+
+// Key is a private key and the file it is in.
+type Key struct {
+	File   string
+	Signer ssh.Signer
+}
+
+// ReadKey reads a private key that has no passphrase.
+func ReadKey(file string) (Key, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return Key{}, err
+	}
+	signer, err := ssh.ParsePrivateKey(data)
+	if err != nil {
+		return Key{}, fmt.Errorf("private key %s: %w", file, err)
+	}
+	return Key{file, signer}, nil
 }
 
 // Share is a directory that this computer and a machine both see.
@@ -93,16 +113,20 @@ func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	var signers []ssh.Signer
+	for _, k := range e.Keys {
+		signers = append(signers, k.Signer)
+	}
 	cfg := &ssh.ClientConfig{
 		User: e.User,
-		Auth: []ssh.AuthMethod{ssh.PublicKeys(e.Key)},
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...)},
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if !bytes.Equal(key.Marshal(), e.HostKey.Marshal()) {
 				return &hostKeyError{e.Machine}
 			}
 			return nil
 		},
-		HostKeyAlgorithms: []string{e.HostKey.Type()},
+		HostKeyAlgorithms: algorithms(e.HostKey),
 	}
 	c, chans, reqs, err := ssh.NewClientConn(conn, e.Machine, cfg)
 	if err != nil {
@@ -111,6 +135,54 @@ func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// algorithms are the signatures that a host key can make: RSA keys make newer ones than their type's name says.
+func algorithms(key ssh.PublicKey) []string {
+	if key.Type() == ssh.KeyAlgoRSA {
+		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+	}
+	return []string{key.Type()}
+}
+
+// ShownHostKey gives the host key that a machine shows, for a first contact. It keeps trying until ctx ends.
+func ShownHostKey(ctx context.Context, e Endpoint) (ssh.PublicKey, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		key, err := shownHostKey(ctx, e)
+		if err == nil {
+			return key, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s shows no SSH host key: %w (%w)", e.Machine, err, context.Cause(ctx))
+		}
+	}
+}
+
+func shownHostKey(ctx context.Context, e Endpoint) (shown ssh.PublicKey, err error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	// The handshake is given up as soon as the key is known: nobody logs in.
+	errSeen := errors.New("seen")
+	_, _, _, err = ssh.NewClientConn(conn, e.Machine, &ssh.ClientConfig{
+		User:              e.User,
+		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoRSASHA512},
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			shown = key
+			return errSeen
+		},
+	})
+	if shown != nil {
+		return shown, nil
+	}
+	return nil, err
 }
 
 // Close ends the connection and every session on it.

@@ -54,7 +54,7 @@ func newMachine(t *testing.T) (*machine, Endpoint) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &machine{socket: filepath.Join(dir, "s"), host: signer(t)}
 	t.Cleanup(m.stop)
-	return m, Endpoint{Machine: "calico1", Network: "unix", Address: m.socket, User: "vagrant", Key: signer(t), HostKey: m.host.PublicKey()}
+	return m, Endpoint{Machine: "calico1", Network: "unix", Address: m.socket, User: "vagrant", Keys: []Key{{Signer: signer(t)}}, HostKey: m.host.PublicKey()}
 }
 
 func (m *machine) listen(t *testing.T, user ssh.PublicKey) {
@@ -162,7 +162,7 @@ func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 func dialled(t *testing.T) (*Host, *machine) {
 	t.Helper()
 	m, e := newMachine(t)
-	m.listen(t, e.Key.PublicKey())
+	m.listen(t, e.Keys[0].Signer.PublicKey())
 	h, err := Dial(t.Context(), e, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestConnectionLost(t *testing.T) {
 func TestDial(t *testing.T) {
 	t.Run("wrong host key is final", func(t *testing.T) {
 		m, e := newMachine(t)
-		m.listen(t, e.Key.PublicKey())
+		m.listen(t, e.Keys[0].Signer.PublicKey())
 		e.HostKey = signer(t).PublicKey()
 		_, err := Dial(t.Context(), e, nil)
 		if err == nil || !strings.Contains(err.Error(), "calico1 shows another SSH host key") {
@@ -267,7 +267,7 @@ func TestDial(t *testing.T) {
 	})
 	t.Run("waits for the machine", func(t *testing.T) {
 		m, e := newMachine(t)
-		time.AfterFunc(150*time.Millisecond, func() { m.listen(t, e.Key.PublicKey()) })
+		time.AfterFunc(150*time.Millisecond, func() { m.listen(t, e.Keys[0].Signer.PublicKey()) })
 		h, err := Dial(t.Context(), e, nil)
 		if err != nil {
 			t.Fatal(err)

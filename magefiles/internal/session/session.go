@@ -18,8 +18,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
@@ -38,6 +36,7 @@ type Session struct {
 	cancel   context.CancelCauseFunc
 
 	lab      *lab.Lab // nil until Lab
+	why      string   // the hardware layer was chosen
 	provider machine.Provider
 	maker    *artifact.Maker
 	env      *stage.Env
@@ -87,10 +86,11 @@ func (s *Session) Lab() (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	hardware, err := hardware(old)
+	hardware, why, err := s.hardware(old, l)
 	if err != nil {
 		return nil, err
 	}
+	s.why = why
 	plan := machine.NewPlan(hardware, l)
 	if exists && !reflect.DeepEqual(old, plan) {
 		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
@@ -104,35 +104,10 @@ func (s *Session) Lab() (*lab.Lab, error) {
 		Store: &artifact.Store{Dir: cache, Run: s.run, Making: s.Console.Making},
 		Run:   s.run, Root: s.root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
 	}
+	s.lab = l
 	s.provider = s.newProvider(plan)
 	s.env = &stage.Env{Lab: l, Maker: s.maker, Hosts: s.Hosts}
-	s.lab = l
 	return l, nil
-}
-
-// newProvider gives the hardware layer for a plan.
-func (s *Session) newProvider(plan machine.Plan) machine.Provider {
-	o := nspawn.Options{Plan: plan, StateDir: s.stateDir, Run: s.run, Notice: s.Console.Notice}
-	if s.maker != nil {
-		o.Share, o.Debian, o.Images, o.Toolchain = s.maker.Store.Dir, s.maker.Debian, s.maker.Images, s.maker.Toolchain
-		o.Store = &artifact.Store{Dir: box.CacheDir(), Run: s.run, Making: s.Console.Making}
-	}
-	return nspawn.New(o)
-}
-
-// hardware chooses the hardware layer: what LAB_HARDWARE says, else what the lab already uses, else nspawn.
-func hardware(old machine.Plan) (string, error) {
-	switch h := os.Getenv("LAB_HARDWARE"); h {
-	case "", "auto":
-		if old.Hardware != "" {
-			return old.Hardware, nil
-		}
-		return nspawn.Name, nil
-	case nspawn.Name:
-		return h, nil
-	default:
-		return "", fmt.Errorf("LAB_HARDWARE=%s: known are %s and auto", h, nspawn.Name)
-	}
 }
 
 // cacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.

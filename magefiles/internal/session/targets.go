@@ -17,7 +17,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
@@ -68,24 +67,13 @@ type planned struct {
 }
 
 func (p planned) Up(ctx context.Context) (machine.Change, error) {
-	p.s.Console.Notice("machines: %s (%s)", p.Name(), p.s.why())
+	p.s.Console.Notice("machines: %s (%s)", p.Name(), p.s.why)
 	if err := p.s.savePlan(machine.NewPlan(p.Name(), p.s.lab)); err != nil {
 		return machine.Change{}, err
 	}
 	// What the later stages need is made meanwhile. Whoever needs it gets its error.
 	go func() { _ = p.s.maker.Compile(p.s.ctx) }()
 	return p.Provider.Up(ctx)
-}
-
-// why says why this hardware layer was chosen.
-func (s *Session) why() string {
-	if os.Getenv("LAB_HARDWARE") != "" {
-		return "LAB_HARDWARE says so"
-	}
-	if _, exists, _ := s.plan(); exists {
-		return "the lab uses it already"
-	}
-	return "the only hardware layer so far"
 }
 
 // Verify checks the lab after the stages, with time for BIRD and Felix to settle.
@@ -244,7 +232,7 @@ func (s *Session) Destroy() error {
 			}
 			return errors.Join(err, lerr)
 		}
-		plan = machine.NewPlan(nspawn.Name, l)
+		plan = machine.NewPlan(s.provider.Name(), l)
 	}
 	if err := s.begin(); err != nil {
 		return err

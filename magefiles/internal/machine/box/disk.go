@@ -19,9 +19,6 @@ import (
 	"github.com/calico-cni-lab/lab/templates"
 )
 
-// Name is what Vagrant calls the lab's own box.
-const Name = "calico-cni-lab"
-
 // The kinds of virtual machines that there is a box for, as Vagrant calls its providers.
 const (
 	Libvirt    = "libvirt"

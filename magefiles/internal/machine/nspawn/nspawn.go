@@ -208,7 +208,8 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 			return nil, err
 		}
 		all = append(all, remote.Endpoint{
-			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: box.User, Key: key, HostKey: hostKey,
+			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: box.User, HostKey: hostKey,
+			Keys:   []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}},
 			Shares: []remote.Share{{Here: p.Share, There: shareInside}},
 		})
 	}

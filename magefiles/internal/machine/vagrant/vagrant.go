@@ -1,0 +1,379 @@
+// Package vagrant is the hardware layer of virtual machines: it drives the vagrant command, with the project's
+// Vagrantfile, on libvirt or VirtualBox.
+package vagrant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+)
+
+// Name is what LAB_HARDWARE calls this layer.
+const Name = "vagrant"
+
+const (
+	askTimeout  = time.Minute      // a question to vagrant: 2 s, most of it Ruby's start
+	bootTimeout = 15 * time.Minute // three machines on an emulated CPU: 2 minutes on 2 cores
+	haltTimeout = 5 * time.Minute
+	addTimeout  = 5 * time.Minute
+	endGrace    = time.Minute // Vagrant takes back a machine that it is making when it is interrupted
+)
+
+// Options are what a Provider works with.
+type Options struct {
+	Plan       machine.Plan
+	Lab        *lab.Lab // nil where lab.yaml can't be read: then only Destroy works
+	StateDir   string   // the lab's, absolute
+	ProjectDir string   // with the Vagrantfile
+	LabFile    string   // absolute
+	Run        *command.Runner
+	// Box makes the lab's own box for one of Vagrant's providers.
+	Box    func(ctx context.Context, provider string) (box.File, error)
+	Notice func(format string, args ...any)
+}
+
+// Provider implements machine.Provider.
+type Provider struct {
+	Options
+
+	once       sync.Once
+	chosen     string // Vagrant's provider
+	errChoices error
+}
+
+// New gives a provider. Nothing is looked at or made yet.
+func New(o Options) *Provider { return &Provider{Options: o} }
+
+var _ machine.Provider = (*Provider)(nil)
+
+// Name implements machine.Provider.
+func (p *Provider) Name() string { return Name }
+
+// dotDir is where Vagrant keeps what it knows of the machines: beside lab.yaml, so that plain vagrant commands in the
+// project's directory find the same machines.
+func (p *Provider) dotDir() string   { return filepath.Join(filepath.Dir(p.StateDir), ".vagrant") }
+func (p *Provider) consoles() string { return filepath.Join(p.dotDir(), "consoles") }
+func (p *Provider) waysFile() string { return filepath.Join(p.StateDir, "vagrant.json") }
+
+// keptLab is lab.yaml as it was when the machines were made: the Vagrantfile needs one to destroy them.
+func (p *Provider) keptLab() string { return filepath.Join(p.StateDir, "vagrant-lab.yaml") }
+
+// Made says whether there are machines of Vagrant's in the project whose state is in stateDir.
+func Made(stateDir string) bool {
+	ids, _ := filepath.Glob(filepath.Join(filepath.Dir(stateDir), ".vagrant", "machines", "*", "*", "id"))
+	return len(ids) > 0
+}
+
+// vagrant runs the vagrant command with the lab that file describes.
+func (p *Provider) vagrant(ctx context.Context, file string, limit time.Duration, args ...string) (string, error) {
+	return p.Run.Run(ctx, command.Cmd{
+		Args: append([]string{"vagrant"}, append(args, "--no-color", "--no-tty")...),
+		Dir:  p.ProjectDir,
+		Env: []string{
+			"VAGRANT_CWD=" + p.ProjectDir, "VAGRANT_DOTFILE_PATH=" + p.dotDir(), "VAGRANT_CHECKPOINT_DISABLE=1",
+			"LAB_FILE=" + file, "LAB_CONSOLES=" + p.consoles(),
+		},
+		Timeout: limit, Grace: endGrace,
+	})
+}
+
+func (p *Provider) ask(ctx context.Context, args ...string) (string, error) {
+	return p.vagrant(ctx, p.LabFile, askTimeout, args...)
+}
+
+// Up implements machine.Provider.
+func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
+	var change machine.Change
+	before, err := p.states(ctx)
+	if err != nil {
+		return change, err
+	}
+	provider, err := p.provider(ctx)
+	if err != nil {
+		return change, err
+	}
+	for _, m := range p.Plan.Machines {
+		if before[m.Name] != machine.Running {
+			change.Booted++
+		}
+		if before[m.Name] == machine.Absent {
+			change.Made++
+		}
+	}
+	if change.Made > 0 {
+		if err := p.addBox(ctx, provider); err != nil {
+			return change, err
+		}
+	}
+	data, err := os.ReadFile(p.LabFile)
+	if err != nil {
+		return change, err
+	}
+	if err := os.WriteFile(p.keptLab(), data, 0o644); err != nil {
+		return change, err
+	}
+	if _, err := p.vagrant(ctx, p.LabFile, bootTimeout, "up", "--provider="+provider); err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w%s", err, p.consoleTails())
+		}
+		return change, err
+	}
+	return change, p.learn(ctx)
+}
+
+// addBox sees that Vagrant has the box, the lab's own as it is made today.
+func (p *Provider) addBox(ctx context.Context, provider string) error {
+	if p.Lab.Vagrant.Box != lab.OwnBox {
+		return nil // Vagrant fetches it
+	}
+	file, err := p.Box(ctx, provider)
+	if err != nil {
+		return err
+	}
+	out, err := p.ask(ctx, "box", "list", "--box-info", "--machine-readable")
+	if err != nil {
+		return err
+	}
+	if newest(parseBoxes(out), provider).recipe == file.Recipe {
+		return nil
+	}
+	// The version is the time: the newest that is installed is the last that was made.
+	cat, err := catalog(provider, time.Now().UTC().Format("20060102.150405.0"), file.Path)
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp("", "calico-cni-lab-*.json")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	if _, err := temp.Write(cat); err != nil {
+		return err
+	}
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	p.Notice("adding the box %s to Vagrant", lab.OwnBox)
+	_, err = p.vagrant(ctx, p.LabFile, addTimeout, "box", "add", temp.Name(), "--provider="+provider)
+	return err
+}
+
+// newest gives the newest of the lab's own boxes. Their versions are times, so they sort as text.
+func newest(boxes []installedBox, provider string) installedBox {
+	var best installedBox
+	for _, b := range boxes {
+		if b.name == lab.OwnBox && b.provider == provider && b.version > best.version {
+			best = b
+		}
+	}
+	return best
+}
+
+// learn keeps how the machines are reached, and pins the host key of one that is met for the first time.
+func (p *Provider) learn(ctx context.Context) error {
+	out, err := p.ask(ctx, "ssh-config")
+	if err != nil {
+		return err
+	}
+	ways, err := parseSSHConfig(out)
+	if err != nil {
+		return err
+	}
+	// Vagrant has let itself in already: the machines answer.
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not after 1m"))
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range ways {
+		g.Go(func() error {
+			if _, err := machine.HostKey(p.StateDir, w.Machine); !errors.Is(err, machine.ErrNotUp) {
+				return err
+			}
+			key, err := remote.ShownHostKey(ctx, remote.Endpoint{Machine: w.Machine, Network: "tcp", Address: w.Address, User: w.User})
+			if err != nil {
+				return err
+			}
+			return machine.SaveHostKey(p.StateDir, w.Machine, key)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(ways, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(p.waysFile(), data, 0o644)
+}
+
+func (p *Provider) ways() ([]way, error) {
+	data, err := os.ReadFile(p.waysFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, machine.ErrNotUp
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ways []way
+	if err := json.Unmarshal(data, &ways); err != nil {
+		return nil, fmt.Errorf("%s: %w; go tool mage up writes it anew once it is removed", p.waysFile(), err)
+	}
+	return ways, nil
+}
+
+// Endpoints implements machine.Provider.
+func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
+	ways, err := p.ways()
+	if err != nil {
+		return nil, err
+	}
+	var all []remote.Endpoint
+	for _, m := range p.Plan.Machines {
+		i := slices.IndexFunc(ways, func(w way) bool { return w.Machine == m.Name })
+		if i < 0 {
+			return nil, machine.ErrNotUp
+		}
+		w := ways[i]
+		e := remote.Endpoint{Machine: m.Name, Network: "tcp", Address: w.Address, User: w.User}
+		if e.HostKey, err = machine.HostKey(p.StateDir, m.Name); err != nil {
+			return nil, err
+		}
+		for _, file := range w.Keys {
+			key, err := remote.ReadKey(file)
+			if err != nil {
+				return nil, err
+			}
+			e.Keys = append(e.Keys, key)
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// Status implements machine.Provider.
+func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
+	states, err := p.states(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []machine.Status
+	for _, m := range p.Plan.Machines {
+		all = append(all, machine.Status{Machine: m.Name, Role: m.Role, Address: m.Address, State: states[m.Name]})
+	}
+	return all, nil
+}
+
+// states gives every machine's. Vagrant takes two seconds to answer; while all machines take connections where it said
+// last, it isn't asked.
+func (p *Provider) states(ctx context.Context) (map[string]machine.State, error) {
+	if p.allAnswer(ctx) {
+		states := map[string]machine.State{}
+		for _, m := range p.Plan.Machines {
+			states[m.Name] = machine.Running
+		}
+		return states, nil
+	}
+	states := map[string]machine.State{}
+	if Made(p.StateDir) {
+		out, err := p.ask(ctx, "status", "--machine-readable")
+		if err != nil {
+			return nil, err
+		}
+		states = parseStatus(out)
+	}
+	for _, m := range p.Plan.Machines {
+		if states[m.Name] == "" {
+			states[m.Name] = machine.Absent
+		}
+	}
+	// Booted by hand or at another address than before: they run, but the way to them is not known.
+	if _, err := p.ways(); err != nil {
+		for name, s := range states {
+			if s == machine.Running {
+				states[name] = machine.Stopped
+			}
+		}
+	}
+	return states, nil
+}
+
+func (p *Provider) allAnswer(ctx context.Context) bool {
+	ways, err := p.ways()
+	if err != nil || len(ways) != len(p.Plan.Machines) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range ways {
+		g.Go(func() error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.Address)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+	}
+	return g.Wait() == nil
+}
+
+// Stop implements machine.Provider.
+func (p *Provider) Stop(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	// All at once: `vagrant halt` of three goes one after the other.
+	for _, m := range p.Plan.Machines {
+		g.Go(func() error {
+			_, err := p.vagrant(ctx, p.LabFile, haltTimeout, "halt", m.Name)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// Destroy implements machine.Provider.
+func (p *Provider) Destroy(ctx context.Context) error {
+	if Made(p.StateDir) {
+		file := p.LabFile
+		if _, err := os.Stat(p.keptLab()); err == nil {
+			file = p.keptLab()
+		}
+		if _, err := p.vagrant(ctx, file, haltTimeout, "destroy", "--force"); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(p.dotDir())
+}
+
+// consoleTails are the ends of what the machines printed while they booted, for an error.
+func (p *Provider) consoleTails() string {
+	var b strings.Builder
+	for _, m := range p.Plan.Machines {
+		file := filepath.Join(p.consoles(), m.Name+".log")
+		data, err := os.ReadFile(file)
+		if err != nil {
+			if !errors.Is(err, os.ErrNotExist) {
+				fmt.Fprintf(&b, "\n  %s's console: %s", m.Name, file) // virtlogd's file, which root may read
+			}
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+		lines = lines[max(0, len(lines)-6):]
+		fmt.Fprintf(&b, "\n  the end of %s's console (%s):\n  | %s", m.Name, file, strings.Join(lines, "\n  | "))
+	}
+	return b.String()
+}
