@@ -1,10 +1,10 @@
 #!/bin/bash
 # Loads images with the box's own Docker Engine into a data directory, without booting anything.
-# Usage: bash -c "$(<docker-store.sh)" docker-store BOX OUT ARCHIVE
+# Usage: bash -c "$(<docker-store.sh)" docker-store BOX OUT ARCHIVE...
 #   BOX      the box's tree, left as it is        ARCHIVE  what `docker load` reads
 #   OUT      the data directory to make: images and layers, nothing that belongs to one machine
 set -euo pipefail
-box=$1 out=$2 archive=$3
+box=$1 out=$2
 
 # Namespaces of its own: mounts, processes and network end with this script, however it ends.
 if [ -z "${LAB_UNSHARED:-}" ]; then
@@ -35,7 +35,9 @@ for _ in $(seq 600); do
 	fi
 	read -rt 0.05 <> <(:) || true
 done
-chroot /mnt/root docker load --quiet <"$archive"
+for archive in "${@:3}"; do
+	chroot /mnt/root docker load --quiet <"$archive"
+done
 kill "$dockerd"
 wait "$dockerd" || true
 umount /mnt/root/var/lib/docker

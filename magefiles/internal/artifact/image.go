@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -27,7 +26,7 @@ import (
 type Image struct {
 	Ref     string // repository:tag
 	ID      string // sha256:..., as `docker image inspect` shows it
-	Archive string // file on this computer; images made together share one
+	Archive string // file on this computer; images that share layers share one
 }
 
 // Images are the images of a lab.
@@ -43,8 +42,11 @@ func (i Images) List() []Image { return []Image{i.Etcd, i.Node, i.Workload} }
 // The images are made here, and not called what the published ones are called.
 const repository = "calico-cni-lab/"
 
-// imagesArchive is the file with all images.
-const imagesArchive = "images.tar"
+// The archives: each machine is sent only what it runs, and the layers that images share are in one archive once.
+const (
+	etcdArchive = "etcd.tar"
+	nodeArchive = "node.tar" // the workload's image too
+)
 
 // Images makes the container images from what is compiled and from Debian's packages.
 func (m *Maker) Images(ctx context.Context) (Images, error) {
@@ -67,7 +69,7 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   "images",
 		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 3"},
+		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 4"},
 		Make: func(ctx context.Context, out string) error {
 			return m.assemble(ctx, refs, etcd, calico, base, out)
 		},
@@ -80,12 +82,13 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 
 // in fills in archive and ID from a finished directory.
 func (i Images) in(dir string) (Images, error) {
+	i.Etcd.Archive, i.Node.Archive, i.Workload.Archive = etcdArchive, nodeArchive, nodeArchive
 	for _, img := range []*Image{&i.Etcd, &i.Node, &i.Workload} {
 		id, err := os.ReadFile(filepath.Join(dir, idFile(img.Ref)))
 		if err != nil {
 			return Images{}, err
 		}
-		img.ID, img.Archive = string(id), filepath.Join(dir, imagesArchive)
+		img.ID, img.Archive = string(id), filepath.Join(dir, img.Archive)
 	}
 	return i, nil
 }
@@ -114,24 +117,27 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 	if err != nil {
 		return err
 	}
-	images := map[name.Reference]v1.Image{}
+	archives := map[string]map[name.Reference]v1.Image{etcdArchive: {}, nodeArchive: {}}
 	for _, spec := range []struct {
-		ref    string
-		config v1.Config
-		layers []v1.Layer
+		archive string
+		ref     string
+		config  v1.Config
+		layers  []v1.Layer
 	}{
-		{refs.Etcd.Ref, v1.Config{Cmd: []string{"/usr/local/bin/etcd"}}, []v1.Layer{etcdLayer}},
-		{refs.Node.Ref, v1.Config{Cmd: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"}}, []v1.Layer{baseLayer, nodeLayer}},
-		{refs.Workload.Ref, v1.Config{Cmd: []string{"sleep", "infinity"}}, []v1.Layer{baseLayer}},
+		{etcdArchive, refs.Etcd.Ref, v1.Config{Cmd: []string{"/usr/local/bin/etcd"}}, []v1.Layer{etcdLayer}},
+		{nodeArchive, refs.Node.Ref, v1.Config{Cmd: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"}}, []v1.Layer{baseLayer, nodeLayer}},
+		{nodeArchive, refs.Workload.Ref, v1.Config{Cmd: []string{"sleep", "infinity"}}, []v1.Layer{baseLayer}},
 	} {
 		ref, err := name.NewTag(spec.ref)
 		if err != nil {
 			return err
 		}
-		if images[ref], err = m.image(spec.config, spec.layers); err != nil {
+		img, err := m.image(spec.config, spec.layers)
+		if err != nil {
 			return err
 		}
-		id, err := images[ref].ConfigName()
+		archives[spec.archive][ref] = img
+		id, err := img.ConfigName()
 		if err != nil {
 			return err
 		}
@@ -139,7 +145,12 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 			return err
 		}
 	}
-	return tarball.MultiRefWriteToFile(filepath.Join(out, imagesArchive), images)
+	for archive, images := range archives {
+		if err := tarball.MultiRefWriteToFile(filepath.Join(out, archive), images); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // image puts layers together. Its creation time is fixed, so that equal inputs give an equal ID.
@@ -243,11 +254,9 @@ type file struct {
 	mode    int64
 }
 
-// layerFromTar makes a layer of a tar, uncompressed: it is loaded on this computer or near it, and packing
-// it would cost more than it saves.
-func layerFromTar(tarFile string) (v1.Layer, error) {
-	return tarball.LayerFromFile(tarFile, tarball.WithCompression(compression.None))
-}
+// layerFromTar makes a layer of a tar. It is packed into the archive with gzip, whatever is said here (the library
+// packs a layer that isn't); to a virtual machine it goes over SSH, where that saves more than it costs.
+func layerFromTar(tarFile string) (v1.Layer, error) { return tarball.LayerFromFile(tarFile) }
 
 func layerFrom(files ...file) (v1.Layer, error) {
 	var buf bytes.Buffer
@@ -279,7 +288,7 @@ func layerFrom(files ...file) (v1.Layer, error) {
 		return nil, fmt.Errorf("layer: %w", err)
 	}
 	opener := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }
-	return tarball.LayerFromOpener(opener, tarball.WithCompression(compression.None))
+	return tarball.LayerFromOpener(opener)
 }
 
 // addDirs adds the directories down to dir that are not there yet. Those that the base has as links

@@ -43,7 +43,7 @@ const buildSpace = 7 << 30
 
 // Preflight gives what would stop a build that is still to be made.
 func (m *Maker) Preflight() error {
-	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", imagesArchive))
+	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", nodeArchive))
 	if err != nil || len(made) > 0 {
 		return err
 	}

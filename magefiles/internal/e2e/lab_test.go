@@ -29,17 +29,18 @@ type lab struct {
 	mage string // the compiled targets
 	dir  string // with lab.yaml and .lab
 	name string
+	hw   string          // LAB_HARDWARE
 	want *definition.Lab // what the project's lab.yaml says
 	pins artifact.Pins
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T, hardware string) *lab {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, root: root, dir: t.TempDir(), name: fmt.Sprintf("test-%d", os.Getpid())}
+	l := &lab{t: t, root: root, dir: t.TempDir(), name: fmt.Sprintf("test-%d", os.Getpid()), hw: hardware}
 	l.mage = filepath.Join(l.dir, "mage")
 	if out, err := l.start(context.Background(), "go", "tool", "mage", "-compile", l.mage).CombinedOutput(); err != nil {
 		t.Fatalf("compiling the targets: %v\n%s", err, out)
@@ -56,7 +57,7 @@ func newLab(t *testing.T) *lab {
 	}
 	l.write(strings.Replace(string(yaml), "name: calico-cni-lab", "name: "+l.name, 1))
 	t.Cleanup(func() {
-		if _, err := os.Stat(l.home()); err == nil {
+		if _, err := os.Stat(filepath.Join(l.dir, ".lab", "plan.json")); err == nil {
 			l.write(string(yaml)) // whatever a test left there: destroy doesn't need it
 			l.ok("destroy")
 		}
@@ -92,7 +93,7 @@ func (l *lab) change(old, new string) (back func()) {
 func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = l.root
-	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE=nspawn", "MAGEFILE_VERBOSE=0")
+	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0")
 	return cmd
 }
 
@@ -173,7 +174,7 @@ func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
-	l := newLab(t)
+	l := newLab(t, "nspawn")
 
 	l.sub("nothing there", func(l *lab) {
 		l.has(l.ok("status"), "etcd-node", "absent", "next", "go tool mage verify")

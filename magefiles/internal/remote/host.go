@@ -65,6 +65,10 @@ const maxSessions = 8
 // commandTimeout ends a remote command whose context sets no earlier deadline.
 const commandTimeout = 2 * time.Minute
 
+// transferTimeout is commandTimeout for commands that are sent a file: 100 MB into a virtual machine whose CPU is
+// emulated take more than a minute.
+const transferTimeout = 10 * time.Minute
+
 // Dial connects, and keeps trying until ctx ends: a machine that boots refuses connections at first,
 // and logins a little longer (pam_nologin). A wrong host key is final.
 func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
@@ -190,7 +194,7 @@ func (h *Host) Close() error { return h.client.Close() }
 
 // Run runs a command as the login user and gives its standard output without the space around it.
 func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
-	out, err := h.exec(ctx, nil, args)
+	out, err := h.exec(ctx, commandTimeout, nil, args)
 	return strings.TrimSpace(out), err
 }
 
@@ -201,17 +205,18 @@ func (h *Host) Sudo(ctx context.Context, args ...string) (string, error) {
 
 // Script runs a shell script as root, with args as $1 and on.
 func (h *Host) Script(ctx context.Context, script string, args ...string) (string, error) {
-	return h.Feed(ctx, strings.NewReader(script), append([]string{"bash", "-s", "--"}, args...)...)
+	out, err := h.exec(ctx, commandTimeout, strings.NewReader(script), append([]string{"sudo", "-n", "bash", "-s", "--"}, args...))
+	return strings.TrimSpace(out), err
 }
 
 // Feed runs a command as root with stdin as its standard input.
 func (h *Host) Feed(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	out, err := h.exec(ctx, stdin, append([]string{"sudo", "-n"}, args...))
+	out, err := h.exec(ctx, transferTimeout, stdin, append([]string{"sudo", "-n"}, args...))
 	return strings.TrimSpace(out), err
 }
 
-func (h *Host) exec(ctx context.Context, stdin io.Reader, args []string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, fmt.Errorf("not done after %s", commandTimeout))
+func (h *Host) exec(ctx context.Context, limit time.Duration, stdin io.Reader, args []string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	start := time.Now()

@@ -17,6 +17,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
@@ -78,15 +79,21 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 
 // Verify checks the lab after the stages, with time for BIRD and Felix to settle.
 func (s *Session) Verify(asJSON bool) error {
-	if err := s.check(asJSON, 20*time.Second); err != nil || asJSON {
+	if err := s.check(asJSON, 4*checkTime); err != nil || asJSON {
 		return err
 	}
 	s.Console.Finished(time.Since(s.start), "go tool mage ssh "+s.lab.ByRole(lab.RoleCalico)[0].Name)
 	return nil
 }
 
+// checkTime is how long a condition may take to hold on machines as fast as this computer. Others get more.
+const (
+	checkTime  = 5 * time.Second
+	slowFactor = 6
+)
+
 // Check looks at the lab and changes nothing.
-func (s *Session) Check(asJSON bool) error { return s.check(asJSON, 5*time.Second) }
+func (s *Session) Check(asJSON bool) error { return s.check(asJSON, checkTime) }
 
 func (s *Session) check(asJSON bool, limit time.Duration) error {
 	l, err := s.Lab()
@@ -95,6 +102,9 @@ func (s *Session) check(asJSON bool, limit time.Duration) error {
 	}
 	if err := s.running(); err != nil {
 		return err
+	}
+	if s.provider.Name() != nspawn.Name {
+		limit *= slowFactor
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("not after %s", limit))
 	defer cancel()

@@ -145,7 +145,7 @@ func (s node) Apply(ctx context.Context) error {
 		if err := putMissing(ctx, h, files); err != nil {
 			return err
 		}
-		return until(ctx, "BGP is Established on "+m.Name, time.Minute, func(ctx context.Context) (string, error) {
+		return until(ctx, "BGP is Established on "+m.Name, 3*time.Minute, func(ctx context.Context) (string, error) {
 			return s.unpeered(ctx, m, h)
 		})
 	})

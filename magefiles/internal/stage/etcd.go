@@ -67,7 +67,7 @@ func (s etcd) Apply(ctx context.Context) error {
 		if err := c.ensure(ctx, h); err != nil {
 			return err
 		}
-		return until(ctx, "etcd is healthy", 30*time.Second, func(ctx context.Context) (string, error) {
+		return until(ctx, "etcd is healthy", 2*time.Minute, func(ctx context.Context) (string, error) {
 			return s.unhealthy(ctx, h), nil
 		})
 	})

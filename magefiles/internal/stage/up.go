@@ -54,7 +54,7 @@ func (s up) Apply(ctx context.Context) error {
 		if _, err := h.Sudo(ctx, "systemctl", "start", "docker.service"); err != nil {
 			return err
 		}
-		return until(ctx, "Docker runs on "+m.Name, time.Minute, func(ctx context.Context) (string, error) {
+		return until(ctx, "Docker runs on "+m.Name, 3*time.Minute, func(ctx context.Context) (string, error) {
 			_, err := h.Sudo(ctx, "docker", "version", "--format", "{{.Server.Version}}")
 			return "", err
 		})

@@ -66,7 +66,7 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 		Name: "docker", What: "loading the images into a Docker store", Inputs: inputs, Root: true,
 		Make: func(ctx context.Context, out string) error {
 			_, err := p.Run.Run(ctx, command.Cmd{
-				Args: []string{"bash", "-c", script("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"), images.Node.Archive},
+				Args: []string{"bash", "-c", script("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"), images.Etcd.Archive, images.Node.Archive},
 				Root: true, Timeout: buildTimeout,
 			})
 			return err

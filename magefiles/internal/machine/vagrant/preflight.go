@@ -222,7 +222,7 @@ func (p *Provider) gather(ctx context.Context) (facts, error) {
 		if f.vagrant, err = number(out); err != nil {
 			return f, err
 		}
-		out, err = p.ask(ctx, "plugin", "list", "--machine-readable")
+		out, err = p.ask(ctx, "plugin", "list", machineReadable)
 		if err != nil {
 			return f, err
 		}

@@ -27,6 +27,8 @@ import (
 // Name is what LAB_HARDWARE calls this layer.
 const Name = "vagrant"
 
+const machineReadable = "--machine-readable"
+
 const (
 	askTimeout  = time.Minute      // a question to vagrant: 2 s, most of it Ruby's start
 	bootTimeout = 15 * time.Minute // three machines on an emulated CPU: 2 minutes on 2 cores
@@ -82,8 +84,12 @@ func Made(stateDir string) bool {
 
 // vagrant runs the vagrant command with the lab that file describes.
 func (p *Provider) vagrant(ctx context.Context, file string, limit time.Duration, args ...string) (string, error) {
+	args = append([]string{"vagrant"}, args...)
+	if !slices.Contains(args, machineReadable) { // either would switch it off
+		args = append(args, "--no-color", "--no-tty")
+	}
 	return p.Run.Run(ctx, command.Cmd{
-		Args: append([]string{"vagrant"}, append(args, "--no-color", "--no-tty")...),
+		Args: args,
 		Dir:  p.ProjectDir,
 		Env: []string{
 			"VAGRANT_CWD=" + p.ProjectDir, "VAGRANT_DOTFILE_PATH=" + p.dotDir(), "VAGRANT_CHECKPOINT_DISABLE=1",
@@ -146,7 +152,7 @@ func (p *Provider) addBox(ctx context.Context, provider string) error {
 	if err != nil {
 		return err
 	}
-	out, err := p.ask(ctx, "box", "list", "--box-info", "--machine-readable")
+	out, err := p.ask(ctx, "box", "list", "--box-info", machineReadable)
 	if err != nil {
 		return err
 	}
@@ -290,7 +296,7 @@ func (p *Provider) states(ctx context.Context) (map[string]machine.State, error)
 	}
 	states := map[string]machine.State{}
 	if Made(p.StateDir) {
-		out, err := p.ask(ctx, "status", "--machine-readable")
+		out, err := p.ask(ctx, "status", machineReadable)
 		if err != nil {
 			return nil, err
 		}
