@@ -111,6 +111,9 @@ func Box(ctx context.Context) error { return after(ctx, (*session.Session).Box) 
 // Test runs all tests, the real lab's among them.
 func Test(ctx context.Context) error { return after(ctx, (*session.Session).Test) }
 
+// TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
+func TestVagrant(ctx context.Context) error { return after(ctx, (*session.Session).TestVagrant) }
+
 // Lint looks for mistakes in the project's own code.
 func Lint(ctx context.Context) error { return after(ctx, (*session.Session).Lint) }
 

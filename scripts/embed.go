@@ -3,7 +3,14 @@ package scripts
 
 import "embed"
 
-// FS has the scripts by their file names.
-//
 //go:embed *.sh
-var FS embed.FS
+var files embed.FS
+
+// Text gives a script by its file name. One that is missing is a mistake in the caller.
+func Text(name string) string {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

@@ -55,7 +55,7 @@ func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
 	for _, f := range files {
 		args = append(args, f.Path)
 	}
-	out, err := h.Script(ctx, script("file-facts.sh"), args...)
+	out, err := h.Script(ctx, scripts.Text("file-facts.sh"), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (h *Host) put(ctx context.Context, f File) error {
 		_, err := h.Sudo(ctx, "ln", "--symbolic", "--force", "--no-dereference", f.Link, f.Path)
 		return err
 	}
-	args := []string{"bash", "-c", script("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
+	args := []string{"bash", "-c", scripts.Text("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
 	if f.Source == "" {
 		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)
 		return err
@@ -127,13 +127,4 @@ func (h *Host) Stream(ctx context.Context, source, shell string, args ...string)
 	}
 	defer src.Close()
 	return h.Feed(ctx, io.Reader(src), append([]string{"bash", "-c", shell, "bash"}, args...)...)
-}
-
-// script is a script that is compiled in; one that is missing is a mistake in this package.
-func script(name string) string {
-	b, err := scripts.FS.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
 }

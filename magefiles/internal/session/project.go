@@ -7,11 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
@@ -20,6 +24,59 @@ import (
 // Test runs all of the project's tests and shows what the test runner says.
 func (s *Session) Test() error {
 	return s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./...")
+}
+
+// sandboxNeeds are what the virtual machines of TestVagrant need here, beside what their disk is made with.
+var sandboxNeeds = append([]controller.Need{
+	{Program: "vagrant", Package: "vagrant"},
+	{Program: "/usr/share/doc/vagrant-libvirt", Package: "vagrant-libvirt"},
+	{Program: "libvirtd", Package: "libvirt-daemon"},
+	{Program: "/etc/libvirt/qemu.conf", Package: "libvirt-daemon-system"},
+	{Program: "virsh", Package: "libvirt-clients"},
+	{Program: "qemu-system-x86_64", Package: "qemu-system-x86"},
+	{Program: "dnsmasq", Package: "dnsmasq-base"},
+	{Program: "ip", Package: "iproute2"},
+	{Program: "ssh", Package: "openssh-client"},
+}, box.DiskNeeds...)
+
+// TestVagrant tests the lab on real virtual machines, with a libvirt of their own that ends with the test.
+func (s *Session) TestVagrant() error {
+	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
+		return fmt.Errorf("this test makes virtual machines with Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
+	}
+	if _, err := s.Lab(); err != nil {
+		return err
+	}
+	if err := controller.BecomeRoot(s.ctx, s.run, "a libvirt of the test's own", s.Console.Notice); err != nil {
+		return err
+	}
+	if err := controller.Install(s.ctx, s.run, sandboxNeeds, s.Console.Notice); err != nil {
+		return err
+	}
+	// All that comes from elsewhere is made before: where the test runs there is no network.
+	g, ctx := errgroup.WithContext(s.ctx)
+	g.Go(func() error { return s.maker.Compile(ctx) })
+	g.Go(func() error { _, err := s.maker.Images(ctx); return err })
+	g.Go(func() error { _, err := s.box(ctx, box.Libvirt); return err })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	home, err := os.MkdirTemp("", "calico-cni-lab-vagrant.")
+	if err != nil {
+		return err
+	}
+	libvirt := filepath.Join(home, "libvirt")
+	// Also after Ctrl-C; root's files are among them.
+	defer s.run.Root(context.WithoutCancel(s.ctx), "rm", "-rf", "--one-file-system", "--", home)
+	args := []string{
+		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), "LAB_TEST_VAGRANT=now",
+		"bash", filepath.Join(s.root, "scripts", "vagrant-sandbox.sh"), libvirt,
+		"go", "test", "-count=1", "-timeout=40m", "-v", "-run=^TestVagrant$", "./magefiles/internal/e2e",
+	}
+	if os.Geteuid() != 0 {
+		args = append([]string{"sudo", "-n", "-E", "--"}, args...)
+	}
+	return s.show(45*time.Minute, args...)
 }
 
 // Lint looks for mistakes in the project's own code: with Mage's build tag and without, because the go command leaves

@@ -3,11 +3,13 @@ package stage
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 type up struct {
@@ -32,10 +34,7 @@ func (s up) Check(ctx context.Context) (bool, string, error) {
 	}
 	ok := fmt.Sprintf("%d machines answer SSH and run Docker", len(all))
 	return s.check(ctx, s.Lab.Machines, ok, func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
-		if _, err := h.Run(ctx, "systemctl", "is-active", "--quiet", "docker"); err != nil {
-			return "Docker does not run", ctx.Err()
-		}
-		return "", nil
+		return h.Script(ctx, scripts.Text("machine-lacks.sh"))
 	})
 }
 
@@ -50,6 +49,9 @@ func (s up) Apply(ctx context.Context) error {
 		return err
 	}
 	return s.on(ctx, s.Lab.Machines, func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		if err := install(ctx, h); err != nil {
+			return err
+		}
 		// On a machine that is booting this waits for the start that is under way.
 		if _, err := h.Sudo(ctx, "systemctl", "start", "docker.service"); err != nil {
 			return err
@@ -59,4 +61,24 @@ func (s up) Apply(ctx context.Context) error {
 			return "", err
 		})
 	})
+}
+
+// missingPackages is how machine-lacks.sh begins when there are any.
+const missingPackages = "packages are missing: "
+
+// install installs the packages that a machine lacks, which isn't one made from the lab's own box then.
+func install(ctx context.Context, h *remote.Host) error {
+	lacks, err := h.Script(ctx, scripts.Text("machine-lacks.sh"))
+	if err != nil {
+		return err
+	}
+	packages, ok := strings.CutPrefix(lacks, missingPackages)
+	if !ok {
+		return nil
+	}
+	args := append([]string{"bash", "-s", "--"}, strings.Fields(packages)...)
+	if _, err := h.Feed(ctx, strings.NewReader(scripts.Text("machine-packages.sh")), args...); err != nil {
+		return fmt.Errorf("installing %s on %s: %w", packages, h.Name, err)
+	}
+	return nil
 }

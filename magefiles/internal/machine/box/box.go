@@ -59,10 +59,10 @@ func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error)
 	dir, err := store.Get(ctx, artifact.Recipe{
 		Name:   "box",
 		What:   "making the machines' box from Debian " + r.Debian,
-		Inputs: append(append(d.Inputs(), packages...), script("box-setup.sh"), hex.EncodeToString(files)),
+		Inputs: append(append(d.Inputs(), packages...), scripts.Text("box-setup.sh"), hex.EncodeToString(files)),
 		Root:   true,
 		Make: func(ctx context.Context, out string) error {
-			return r.bootstrap(ctx, out, filepath.Join(out, "root"), packages, files, script("box-setup.sh"))
+			return r.bootstrap(ctx, out, filepath.Join(out, "root"), packages, files, scripts.Text("box-setup.sh"))
 		},
 	})
 	return filepath.Join(dir, "root"), err
@@ -159,13 +159,4 @@ func (t *Files) dir(name string, owner int) error {
 func (t *Files) Tar() ([]byte, error) {
 	err := t.w.Close()
 	return t.buf.Bytes(), err
-}
-
-// script is a script that is compiled in; one that is missing is a mistake in this package.
-func script(name string) string {
-	b, err := scripts.FS.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
 }

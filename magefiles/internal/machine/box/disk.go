@@ -16,6 +16,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/scripts"
 	"github.com/calico-cni-lab/lab/templates"
 )
 
@@ -57,13 +58,13 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 	if err != nil {
 		return "", err
 	}
-	setup := script("box-setup.sh") + "\n" + strings.TrimPrefix(script("vm-setup.sh"), "#!/bin/sh\n")
+	setup := scripts.Text("box-setup.sh") + "\n" + strings.TrimPrefix(scripts.Text("vm-setup.sh"), "#!/bin/sh\n")
 	all := append(append([]string(nil), packages...), vmPackages...)
 	d := artifact.Debian{Release: r.Debian, Run: r.Run}
 	return store.Get(ctx, artifact.Recipe{
 		Name:   "vmdisk",
 		What:   "making a virtual machine's disk from Debian " + r.Debian,
-		Inputs: append(append(d.Inputs(), all...), setup, script("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
+		Inputs: append(append(d.Inputs(), all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
 		Root:   true,
 		Make: func(ctx context.Context, out string) error {
 			tree, maker := filepath.Join(out, "tree.tar"), filepath.Join(out, "vm-disk.sh")
@@ -71,7 +72,7 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 				return err
 			}
 			for _, c := range []command.Cmd{
-				{Args: []string{"install", "-m", "0755", "/dev/stdin", maker}, Stdin: strings.NewReader(script("vm-disk.sh"))},
+				{Args: []string{"install", "-m", "0755", "/dev/stdin", maker}, Stdin: strings.NewReader(scripts.Text("vm-disk.sh"))},
 				{Args: []string{"bash", maker, tree, filepath.Join(out, rawDisk), fmt.Sprintf("%dG", diskSize)}, Timeout: buildTimeout},
 				{Args: []string{"rm", "--", tree}},
 			} {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // powerOff is SIGRTMIN+4, systemd's signal for it (systemd(1)). SIGRTMIN is 34 with glibc.
@@ -39,7 +40,7 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	launcher := filepath.Join(p.dir(name), "boot.sh")
 	_, err = p.Run.Run(ctx, command.Cmd{
 		Args:  []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Share},
-		Stdin: strings.NewReader(script("nspawn-boot.sh")), Root: true,
+		Stdin: strings.NewReader(scripts.Text("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // identity is everything that tells a machine from the others, as a tar for its root directory.
@@ -58,7 +59,7 @@ func (p *Provider) identity(m machine.Planned, user ssh.PublicKey, hostKey []byt
 // dockerStore gives a Docker data directory that has the images. Machines get a copy of it, its layers by hard
 // links: nothing ever writes into a layer, so this takes 0.1 s where loading them takes 5.
 func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.Images) (string, error) {
-	inputs := []string{box, "store 1", script("docker-store.sh")}
+	inputs := []string{box, "store 1", scripts.Text("docker-store.sh")}
 	for _, img := range images.List() {
 		inputs = append(inputs, img.Ref, img.ID)
 	}
@@ -66,7 +67,7 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 		Name: "docker", What: "loading the images into a Docker store", Inputs: inputs, Root: true,
 		Make: func(ctx context.Context, out string) error {
 			_, err := p.Run.Run(ctx, command.Cmd{
-				Args: []string{"bash", "-c", script("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"), images.Etcd.Archive, images.Node.Archive},
+				Args: []string{"bash", "-c", scripts.Text("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"), images.Etcd.Archive, images.Node.Archive},
 				Root: true, Timeout: buildTimeout,
 			})
 			return err

@@ -186,7 +186,7 @@ func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.Publi
 		return err
 	}
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args:  []string{"bash", "-c", script("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), layers, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
+		Args:  []string{"bash", "-c", scripts.Text("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), layers, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
 		Stdin: files, Root: true,
 	})
 	return err
@@ -289,7 +289,7 @@ func (p *Provider) Destroy(ctx context.Context) error {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", script("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), labGroup(p.Plan.Name)},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), labGroup(p.Plan.Name)},
 		Root: true, Timeout: 2 * time.Minute,
 	})
 	return err
@@ -323,7 +323,7 @@ func (p *Provider) checkOwner() error {
 
 // underlay makes the network namespace and the bridge in it.
 func (p *Provider) underlay(ctx context.Context) error {
-	_, err := p.Run.Root(ctx, "bash", "-c", script("nspawn-underlay.sh"), "nspawn-underlay.sh",
+	_, err := p.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-underlay.sh"), "nspawn-underlay.sh",
 		p.labDir(), p.StateDir, p.netns(), bridge, fmt.Sprintf("%s/%d", p.Plan.Gateway, p.Plan.Subnet.Bits()))
 	return err
 }
@@ -331,13 +331,4 @@ func (p *Provider) underlay(ctx context.Context) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// script is a script that is compiled in; one that is missing is a mistake in this package.
-func script(name string) string {
-	b, err := scripts.FS.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
 }

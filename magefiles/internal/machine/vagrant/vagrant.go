@@ -160,7 +160,7 @@ func (p *Provider) addBox(ctx context.Context, provider string) error {
 		return nil
 	}
 	// The version is the time: the newest that is installed is the last that was made.
-	cat, err := catalog(provider, time.Now().UTC().Format("20060102.150405.0"), file.Path)
+	cat, err := catalog(provider, time.Now().UTC().Format("20060102.150405")+".0", file.Path)
 	if err != nil {
 		return err
 	}
