@@ -21,9 +21,31 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 )
 
-// Test runs all of the project's tests and shows what the test runner says.
+// Test runs all of the project's tests and shows what the test runner says: first those with embedded machines, then
+// the one with virtual machines.
 func (s *Session) Test() error {
-	return s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./...")
+	if err := s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./..."); err != nil {
+		return err
+	}
+	if why := noVirtualMachines(); why != "" {
+		s.Console.Notice("the test on virtual machines was left out: %s", why)
+		return nil
+	}
+	return s.TestVagrant()
+}
+
+// noVirtualMachines says why Test leaves TestVagrant out, "" where it doesn't.
+func noVirtualMachines() string {
+	if os.Getenv("LAB_TEST_VAGRANT") == "never" {
+		return "LAB_TEST_VAGRANT=never"
+	}
+	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
+		return fmt.Sprintf("it needs Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
+	}
+	if err := controller.Installable(sandboxNeeds); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // sandboxNeeds are what the virtual machines of TestVagrant need here, beside what their disk is made with.
@@ -41,8 +63,8 @@ var sandboxNeeds = append([]controller.Need{
 
 // TestVagrant tests the lab on real virtual machines, with a libvirt of their own that ends with the test.
 func (s *Session) TestVagrant() error {
-	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
-		return fmt.Errorf("this test makes virtual machines with Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
+	if why := noVirtualMachines(); why != "" {
+		return errors.New(why)
 	}
 	if _, err := s.Lab(); err != nil {
 		return err

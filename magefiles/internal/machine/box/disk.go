@@ -51,6 +51,12 @@ const buildTimeout = 10 * time.Minute
 
 const rawDisk = "disk.img"
 
+// What box.ovf names.
+const (
+	vmdk     = "box.vmdk"
+	sizeMark = "DISKSIZE" // the disk's size in bytes comes here
+)
+
 // disk gives the directory with the disk of a virtual machine: the recipe of Tree, a kernel and a boot loader. store is
 // one below CacheDir.
 func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error) {
@@ -110,15 +116,15 @@ func (r Recipe) Box(ctx context.Context, trees, store *artifact.Store, provider 
 	recipe := artifact.Recipe{
 		Name:   "box-" + provider,
 		What:   "making the box for " + provider,
-		Inputs: []string{filepath.Base(disk), string(vagrantfile), string(ovf), "box 1"},
+		Inputs: []string{filepath.Base(disk), string(vagrantfile), string(ovf), "box 2"},
 	}
 	key := recipe.Key()
 	recipe.Make = func(ctx context.Context, out string) error {
 		metadata := map[string]any{"provider": provider}
 		image, format := "box.img", []string{"-O", "qcow2"}
 		if provider == VirtualBox {
-			image, format = "box.vmdk", []string{"-O", "vmdk", "-o", "subformat=streamOptimized"}
-			ovf := bytes.ReplaceAll(ovf, []byte("DISKSIZE"), []byte(strconv.Itoa(diskSize<<30)))
+			image, format = vmdk, []string{"-O", "vmdk", "-o", "subformat=streamOptimized"}
+			ovf := bytes.ReplaceAll(ovf, []byte(sizeMark), []byte(strconv.Itoa(diskSize<<30)))
 			if err := os.WriteFile(filepath.Join(out, "box.ovf"), ovf, 0o644); err != nil {
 				return err
 			}
@@ -138,7 +144,9 @@ func (r Recipe) Box(ctx context.Context, trees, store *artifact.Store, provider 
 		convert = append(convert, filepath.Join(disk, rawDisk), filepath.Join(out, image))
 		// One file from here: Vagrant unpacks it again.
 		pack := []string{"bash", "-c", `cd "$1" && tar --create --remove-files --file=package.box *`, "bash", out}
-		for _, args := range [][]string{convert, pack} {
+		// What a machine will read is what was made: VirtualBox' image can't be tried where the lab is tested.
+		compare := []string{"qemu-img", "compare", "-f", "raw", "-F", format[1], filepath.Join(disk, rawDisk), filepath.Join(out, image)}
+		for _, args := range [][]string{convert, compare, pack} {
 			if _, err := r.Run.Run(ctx, command.Cmd{Args: args, Timeout: buildTimeout}); err != nil {
 				return err
 			}
