@@ -47,6 +47,7 @@ func TestVagrant(t *testing.T) {
 			l.t.Errorf("%d machines run, says vagrant:\n%s", n, out)
 		}
 		l.has(l.vagrant("ssh", "calico1", "-c", "hostname"), "calico1")
+		l.vagrant("validate")
 	})
 	l.sub("stop and start", func(l *lab) {
 		l.ok("stop")

@@ -58,6 +58,15 @@ func SaveHostKey(stateDir, machine string, key ssh.PublicKey) error {
 	return writeFile(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
+// ForgetHostKey is for a machine that is gone: the next of its name shows another key.
+func ForgetHostKey(stateDir, machine string) error {
+	err := os.Remove(hostKeyFile(stateDir, machine))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // HostKey gives a machine's public host key.
 func HostKey(stateDir, machine string) (ssh.PublicKey, error) {
 	data, err := os.ReadFile(hostKeyFile(stateDir, machine))

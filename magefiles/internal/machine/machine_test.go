@@ -53,6 +53,14 @@ func TestKeys(t *testing.T) {
 	if err != nil || string(got.Marshal()) != string(public.Marshal()) {
 		t.Errorf("host key: %v", err)
 	}
+	for range 2 {
+		if err := ForgetHostKey(dir, "calico1"); err != nil {
+			t.Error(err)
+		}
+		if _, err := HostKey(dir, "calico1"); !errors.Is(err, ErrNotUp) {
+			t.Errorf("host key that was forgotten: %v", err)
+		}
+	}
 }
 
 func TestWriteSSHConfig(t *testing.T) {

@@ -120,6 +120,10 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 		}
 		if before[m.Name] == machine.Absent {
 			change.Made++
+			// One of that name may have been destroyed by hand.
+			if err := machine.ForgetHostKey(p.StateDir, m.Name); err != nil {
+				return change, err
+			}
 		}
 	}
 	if change.Made > 0 {
