@@ -85,8 +85,10 @@ func Start(ctx context.Context) error {
 	})
 }
 
-// Destroy removes the machines and everything else that the lab made; the cache stays.
-func Destroy(ctx context.Context) error { return after(ctx, (*session.Session).Destroy) }
+// Destroy removes the machines and everything else that the lab made; the cache stays (-force: doesn't ask).
+func Destroy(ctx context.Context, force *bool) error {
+	return after(ctx, func(s *session.Session) error { return s.Destroy(given(force)) })
+}
 
 // Status shows what exists.
 func Status(ctx context.Context) error { return after(ctx, (*session.Session).Status) }

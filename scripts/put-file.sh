@@ -1,8 +1,9 @@
 #!/bin/bash
-# Puts a file in its place in one step, so that nobody ever sees half of it.
+# Puts a file in its place in one step, so that nobody ever sees half of it. note-original.sh comes before it.
 # Usage: put-file.sh PATH MODE OWNER SHA256 [SOURCE]        without SOURCE: from standard input
 set -euo pipefail
 path=$1 mode=$2 owner=$3 sum=$4 source=${5:-/dev/stdin}
+note "$path"
 mkdir -p "$(dirname "$path")" /var/cache/lab/sha256
 temp=$(mktemp "$path.XXXXXX")
 trap 'rm -f "$temp"' EXIT

@@ -215,9 +215,13 @@ func Blocks(routes []Route) []netip.Prefix {
 	return blocks
 }
 
+// QuietGo begins a command line that calls the go command to look, so that it doesn't write its counters to the login
+// user's directory.
+const QuietGo = "env GOENV=off XDG_CONFIG_HOME=/dev/null"
+
 // ReleaseInGo gives the release of a module that a Go program on a machine was built with.
 func ReleaseInGo(ctx context.Context, h *remote.Host, program, module string) (string, error) {
-	out, err := h.Run(ctx, "/usr/local/go/bin/go", "version", "-m", program)
+	out, err := h.Run(ctx, append(strings.Fields(QuietGo), "/usr/local/go/bin/go", "version", "-m", program)...)
 	if err != nil {
 		return "", err
 	}

@@ -14,8 +14,13 @@ import (
 const (
 	PluginDir = "/opt/cni/bin"
 	ConfDir   = "/etc/cni/net.d"
-	Cnitool   = "/home/vagrant/go/bin/cnitool"
 )
+
+// Cnitool is where cnitool is on a machine: where `go install` puts it for the login user, as in the tutorial.
+func Cnitool(ctx context.Context, h *remote.Host) (string, error) {
+	login, err := h.Login(ctx)
+	return login.Home + "/go/bin/cnitool", err
+}
 
 // Attachment is an interface that a network gave to a network namespace, as libcni remembers it
 // (containernetworking/cni, libcni/api.go: cachedInfo, one file each in /var/lib/cni/results).
@@ -105,5 +110,9 @@ func Del(ctx context.Context, h *remote.Host, network, sandboxKey string) error 
 }
 
 func cnitool(ctx context.Context, h *remote.Host, verb, network, sandboxKey string) (string, error) {
-	return h.Sudo(ctx, "env", "CNI_PATH="+PluginDir, "NETCONFPATH="+ConfDir, Cnitool, verb, network, sandboxKey)
+	program, err := Cnitool(ctx, h)
+	if err != nil {
+		return "", err
+	}
+	return h.Sudo(ctx, "env", "CNI_PATH="+PluginDir, "NETCONFPATH="+ConfDir, program, verb, network, sandboxKey)
 }

@@ -204,7 +204,7 @@ func (s Subject) golang(m lab.Machine) Condition {
 		Name: "Go on " + m.Name + " is of the pinned release, in a login shell",
 		Hint: ssh(m, "'bash -lc \"go version\"'"),
 		Test: func(ctx context.Context) (string, error) {
-			out, err := s.Hosts[m.Name].Run(ctx, "bash", "-lc", "go env GOVERSION")
+			out, err := s.Hosts[m.Name].Run(ctx, "bash", "-lc", calico.QuietGo+" go env GOVERSION")
 			if err != nil {
 				return "", err
 			}
@@ -216,15 +216,19 @@ func (s Subject) golang(m lab.Machine) Condition {
 func (s Subject) plugins(m lab.Machine) Condition {
 	return Condition{
 		Name: "cnitool and the CNI plugins on " + m.Name + " are of the pinned releases",
-		Hint: ssh(m, "ls -l "+calico.PluginDir+" "+calico.ConfDir+" "+calico.Cnitool),
+		Hint: ssh(m, "ls -l "+calico.PluginDir+" "+calico.ConfDir+" go/bin"),
 		Test: func(ctx context.Context) (string, error) {
 			h := s.Hosts[m.Name]
+			cnitool, err := calico.Cnitool(ctx, h)
+			if err != nil {
+				return "", err
+			}
 			var seen []string
 			for _, p := range []struct {
 				what, program, module string
 				want                  *version.Version
 			}{
-				{"cnitool", calico.Cnitool, "github.com/containernetworking/cni", s.Pins.Cnitool},
+				{"cnitool", cnitool, "github.com/containernetworking/cni", s.Pins.Cnitool},
 				{"loopback", calico.PluginDir + "/loopback", "github.com/containernetworking/plugins", s.Pins.Plugins},
 			} {
 				have, err := calico.ReleaseInGo(ctx, h, p.program, p.module)

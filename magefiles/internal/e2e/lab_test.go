@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,14 +25,15 @@ import (
 // lab is a lab of its own, beside the one that a user may have: another name and another state directory. The
 // underlays can't meet, each is in a network namespace without a way out.
 type lab struct {
-	t    *testing.T
-	root string // of the project
-	mage string // the compiled targets
-	dir  string // with lab.yaml and .lab
-	name string
-	hw   string          // LAB_HARDWARE
-	want *definition.Lab // what the project's lab.yaml says
-	pins artifact.Pins
+	t      *testing.T
+	root   string // of the project
+	mage   string // the compiled targets
+	dir    string // with lab.yaml and .lab
+	name   string
+	hw     string          // LAB_HARDWARE
+	prefix []string        // of every command: where it is run
+	want   *definition.Lab // what the project's lab.yaml says
+	pins   artifact.Pins
 }
 
 func newLab(t *testing.T, hardware string) *lab {
@@ -91,6 +93,7 @@ func (l *lab) change(old, new string) (back func()) {
 }
 
 func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
+	args = append(slices.Clone(l.prefix), args...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = l.root
 	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0")

@@ -34,6 +34,16 @@ type Machine struct {
 	Address netip.Addr // on the underlay
 	Memory  int        // of a virtual machine, in MB
 	CPUs    int        // of a virtual machine
+	SSH     SSH        // of a machine that exists already
+}
+
+// SSH is how a machine is reached that the lab didn't make. What is "" or 0 has a default: see package hosts.
+type SSH struct {
+	Address string `json:"address,omitempty"` // host name or address; the machine's address on the underlay
+	Port    int    `json:"port,omitempty"`
+	User    string `json:"user,omitempty"`
+	Key     string `json:"key,omitempty"`     // file of a private key
+	HostKey string `json:"hostKey,omitempty"` // as in known_hosts, without the name: "ssh-ed25519 AAAA..."
 }
 
 // Pool is the IP pool that workloads get their addresses from.

@@ -105,6 +105,14 @@ type (
 		Address scalar `yaml:"address"`
 		Memory  scalar `yaml:"memory"`
 		CPUs    scalar `yaml:"cpus"`
+		SSH     rawSSH `yaml:"ssh"`
+	}
+	rawSSH struct {
+		Address scalar `yaml:"address"`
+		Port    scalar `yaml:"port"`
+		User    scalar `yaml:"user"`
+		Key     scalar `yaml:"key"`
+		HostKey scalar `yaml:"hostKey"`
 	}
 	rawPool struct {
 		Name        scalar `yaml:"name"`

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-version"
+	"golang.org/x/crypto/ssh"
 )
 
 var (
@@ -144,8 +145,9 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 		}
 		count[m.Role]++
 		m.Address = v.address(rm, key+"address", l.Subnet, addresses)
-		m.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "MB")
-		m.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "CPUs")
+		m.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "a number of MB")
+		m.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "a number of CPUs")
+		m.SSH = v.ssh(&rm.SSH, key+"ssh.")
 		l.Machines = append(l.Machines, m)
 	}
 	line := 0
@@ -234,10 +236,23 @@ func (v *validator) number(s scalar, key string, without, low, high int, unit st
 	}
 	n, err := strconv.Atoi(s.Value)
 	if err != nil || n < low || n > high {
-		v.fault(s.Line, "%s %q: a number of %s from %d to %d belongs here", key, s.Value, unit, low, high)
+		v.fault(s.Line, "%s %q: %s from %d to %d belongs here", key, s.Value, unit, low, high)
 		return without
 	}
 	return n
+}
+
+func (v *validator) ssh(raw *rawSSH, key string) SSH {
+	s := SSH{
+		Address: raw.Address.Value, User: raw.User.Value, Key: raw.Key.Value, HostKey: raw.HostKey.Value,
+		Port: v.number(raw.Port, key+"port", 0, 1, 65535, "a TCP port"),
+	}
+	if s.HostKey != "" {
+		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.HostKey)); err != nil {
+			v.fault(raw.HostKey.Line, "%shostKey is no public key; write it as ssh-keyscan prints it, without the name: ssh-ed25519 AAAA...", key)
+		}
+	}
+	return s
 }
 
 func (v *validator) vagrant(raw *rawVagrant, l *Lab) {

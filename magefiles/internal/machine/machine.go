@@ -15,6 +15,9 @@ import (
 // directory for each embedded lab.
 const Home = "/var/lib/calico-cni-lab"
 
+// Hosts is what LAB_HARDWARE calls machines that exist already.
+const Hosts = "hosts"
+
 // Provider is one kind of hardware layer. Every method may be called again at any time, also after one that
 // was interrupted, and finishes what is unfinished.
 type Provider interface {
@@ -71,13 +74,18 @@ type Planned struct {
 	Name    string     `json:"name"`
 	Role    lab.Role   `json:"role"`
 	Address netip.Addr `json:"address"`
+	SSH     *lab.SSH   `json:"ssh,omitempty"` // of machines that exist already
 }
 
 // NewPlan takes the plan from a lab.
 func NewPlan(hardware string, l *lab.Lab) Plan {
 	p := Plan{Hardware: hardware, Name: l.Name, Subnet: l.Subnet, Gateway: l.Gateway()}
 	for _, m := range l.Machines {
-		p.Machines = append(p.Machines, Planned{m.Name, m.Role, m.Address})
+		planned := Planned{Name: m.Name, Role: m.Role, Address: m.Address}
+		if hardware == Hosts {
+			planned.SSH = &m.SSH
+		}
+		p.Machines = append(p.Machines, planned)
 	}
 	return p
 }

@@ -23,6 +23,10 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 		fmt.Fprintln(&known, knownhosts.Line([]string{e.Machine}, e.HostKey))
 		fmt.Fprintf(&config, "\nHost %s\n  User %s\n  HostKeyAlias %s\n", e.Machine, e.User, e.Machine)
 		for _, k := range e.Keys {
+			if k.File == "" { // one of ssh-agent's
+				fmt.Fprint(&config, "  IdentitiesOnly no\n")
+				break
+			}
 			fmt.Fprintf(&config, "  IdentityFile %q\n", k.File)
 		}
 		if e.Network == "unix" {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -53,10 +54,36 @@ type Share struct{ Here, There string }
 // Host is a machine with an open connection. It is safe for concurrent use.
 type Host struct {
 	Name     string
+	user     string
 	client   *ssh.Client
 	log      *command.Log
 	shares   []Share
 	sessions chan struct{} // one token for each session that may be open
+
+	mu    sync.Mutex
+	login Login
+}
+
+// Login is the user that a machine is entered as.
+type Login struct{ User, Group, Home string }
+
+// Login asks the machine once.
+func (h *Host) Login(ctx context.Context) (Login, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.login.Home != "" {
+		return h.login, nil
+	}
+	out, err := h.Run(ctx, "sh", "-c", `id -gn && printf %s "$HOME"`)
+	if err != nil {
+		return Login{}, err
+	}
+	group, home, _ := strings.Cut(out, "\n")
+	if !strings.HasPrefix(home, "/") {
+		return Login{}, fmt.Errorf("%s: user %s has no home directory: %q", h.Name, h.user, home)
+	}
+	h.login = Login{h.user, group, home}
+	return h.login, nil
 }
 
 // maxSessions stays under OpenSSH's default of ten sessions a connection (MaxSessions in sshd_config).
@@ -98,7 +125,7 @@ func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
 }
 
 func newHost(e Endpoint, c *ssh.Client, log *command.Log) *Host {
-	return &Host{Name: e.Machine, client: c, log: log, shares: e.Shares, sessions: make(chan struct{}, maxSessions)}
+	return &Host{Name: e.Machine, user: e.User, client: c, log: log, shares: e.Shares, sessions: make(chan struct{}, maxSessions)}
 }
 
 type hostKeyError struct{ machine string }

@@ -84,10 +84,10 @@ func (h *Host) Put(ctx context.Context, files ...File) error {
 
 func (h *Host) put(ctx context.Context, f File) error {
 	if f.Link != "" {
-		_, err := h.Sudo(ctx, "ln", "--symbolic", "--force", "--no-dereference", f.Link, f.Path)
+		_, err := h.Sudo(ctx, "bash", "-c", scripts.Text("note-original.sh")+`note "$2" && ln --symbolic --force --no-dereference "$1" "$2"`, "ln", f.Link, f.Path)
 		return err
 	}
-	args := []string{"bash", "-c", scripts.Text("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
+	args := []string{"bash", "-c", scripts.Text("note-original.sh") + scripts.Text("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
 	if f.Source == "" {
 		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)
 		return err
@@ -102,6 +102,13 @@ func (h *Host) put(ctx context.Context, f File) error {
 	}
 	defer src.Close()
 	_, err = h.Feed(ctx, src, args...)
+	return err
+}
+
+// NoteNew notes directories that a machine doesn't have yet and that what runs there will make, so that they can be
+// taken back as a whole; one with a slash at its end only if it is empty then.
+func (h *Host) NoteNew(ctx context.Context, dirs ...string) error {
+	_, err := h.Script(ctx, scripts.Text("note-original.sh")+`for dir; do [ -e "$dir" ] || note "$dir"; done`, dirs...)
 	return err
 }
 

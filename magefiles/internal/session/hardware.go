@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -12,23 +13,26 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/hosts"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/vagrant"
 )
 
 // hardware chooses the hardware layer and says why: what LAB_HARDWARE says, else what the lab already uses, else
-// Vagrant where it can make the machines at full speed, else embedded machines.
+// machines that lab.yaml says how to enter, else Vagrant where it can make the machines at full speed, else embedded machines.
 func (s *Session) hardware(old machine.Plan, l *lab.Lab) (name, why string, err error) {
 	switch h := os.Getenv("LAB_HARDWARE"); h {
-	case nspawn.Name, vagrant.Name:
+	case nspawn.Name, vagrant.Name, machine.Hosts:
 		return h, "LAB_HARDWARE says so", nil
 	case "", "auto":
 	default:
-		return "", "", fmt.Errorf("LAB_HARDWARE=%s: known are %s", h, strings.Join([]string{nspawn.Name, vagrant.Name, "auto"}, ", "))
+		return "", "", fmt.Errorf("LAB_HARDWARE=%s: known are %s", h, strings.Join([]string{nspawn.Name, vagrant.Name, machine.Hosts, "auto"}, ", "))
 	}
 	switch {
 	case old.Hardware != "":
 		return old.Hardware, "the lab uses it already", nil
+	case slices.ContainsFunc(l.Machines, func(m lab.Machine) bool { return m.SSH != lab.SSH{} }):
+		return machine.Hosts, "lab.yaml says how to enter the machines", nil
 	case vagrant.Made(s.stateDir):
 		return vagrant.Name, "there are machines of Vagrant's already", nil
 	}
@@ -41,8 +45,11 @@ func (s *Session) hardware(old machine.Plan, l *lab.Lab) (name, why string, err 
 
 // newProvider gives the hardware layer for a plan.
 func (s *Session) newProvider(plan machine.Plan) machine.Provider {
-	if plan.Hardware == vagrant.Name {
+	switch plan.Hardware {
+	case vagrant.Name:
 		return vagrant.New(s.vagrant(plan, s.lab))
+	case machine.Hosts:
+		return hosts.New(hosts.Options{Plan: plan, StateDir: s.stateDir, Run: s.run})
 	}
 	o := nspawn.Options{Plan: plan, StateDir: s.stateDir, Run: s.run, Notice: s.Console.Notice}
 	if s.maker != nil {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -231,8 +234,9 @@ func (s *Session) Exists() error {
 	return nil
 }
 
-// Destroy removes the lab, from its kept plan where there is one: lab.yaml may be gone or broken.
-func (s *Session) Destroy() error {
+// Destroy removes the lab, from its kept plan where there is one: lab.yaml may be gone or broken. On machines that stay
+// it undoes what the stages did, and asks before, unless force.
+func (s *Session) Destroy(force bool) error {
 	plan, exists, err := s.plan()
 	if err != nil || !exists {
 		l, lerr := s.Lab()
@@ -247,13 +251,57 @@ func (s *Session) Destroy() error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	if err := s.newProvider(plan).Destroy(s.ctx); err != nil {
+	provider := s.newProvider(plan)
+	if exists && plan.Hardware == machine.Hosts {
+		if err := s.undo(provider, plan, force); err != nil {
+			return err
+		}
+	}
+	if err := provider.Destroy(s.ctx); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(s.stateDir); err != nil {
 		return err
 	}
 	s.Console.Notice("lab %s is gone; what it was made of is still in the cache (go tool mage clean)", plan.Name)
+	return nil
+}
+
+// undo takes back what the stages did on machines that stay.
+func (s *Session) undo(provider machine.Provider, plan machine.Plan, force bool) error {
+	endpoints, err := provider.Endpoints()
+	if errors.Is(err, machine.ErrNotUp) {
+		return nil // the machines have not become the lab's yet
+	}
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, m := range plan.Machines {
+		names = append(names, m.Name)
+	}
+	what := fmt.Sprintf("this undoes what the lab did on %s: its containers, etcd's data, routes, firewall chains and files; the machines stay", strings.Join(names, ", "))
+	if !force {
+		if !term.IsTerminal(int(os.Stdin.Fd())) {
+			return fmt.Errorf("%s; there is no terminal to ask on, so say that you mean it: go tool mage destroy -force", what)
+		}
+		fmt.Printf("%s\nGo on? [y/N] ", what)
+		answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			return errors.New("nothing was changed")
+		}
+	}
+	hosts, err := connect(s.ctx, endpoints, s.run.Log)
+	if err != nil {
+		return err
+	}
+	stays, err := stage.Undo(s.ctx, hosts)
+	if err != nil {
+		return err
+	}
+	for _, line := range stays {
+		s.Console.Notice("%s", line)
+	}
 	return nil
 }
 

@@ -138,6 +138,9 @@ func (s node) Apply(ctx context.Context) error {
 		if m.Role != lab.RoleCalico {
 			return putMissing(ctx, h, files)
 		}
+		if err := h.NoteNew(ctx, "/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins", "/lib/modules/"); err != nil {
+			return err
+		}
 		if err := s.container(m, images.Node).ensure(ctx, h); err != nil {
 			return err
 		}

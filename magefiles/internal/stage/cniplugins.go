@@ -19,7 +19,7 @@ func (cniPlugins) Name() string { return "cniPlugins" }
 
 // files are Calico's two plugins, which are one program that looks at its name, the reference plugins, and
 // the conflist.
-func (s cniPlugins) files(ctx context.Context) ([]remote.File, error) {
+func (s cniPlugins) files(ctx context.Context, _ *remote.Host) ([]remote.File, error) {
 	calicoDir, err := s.Maker.Calico(ctx)
 	if err != nil {
 		return nil, err
@@ -62,23 +62,23 @@ func (s cniPlugins) Check(ctx context.Context) (bool, string, error) {
 func (s cniPlugins) Apply(ctx context.Context) error { return s.applyFiles(ctx, s.files) }
 
 // checkFiles is the Check of a stage that is nothing but files on the Calico nodes.
-func (e *Env) checkFiles(ctx context.Context, files func(context.Context) ([]remote.File, error), ok string) (bool, string, error) {
-	list, err := files(ctx)
-	if err != nil {
-		return false, "", err
-	}
+func (e *Env) checkFiles(ctx context.Context, files func(context.Context, *remote.Host) ([]remote.File, error), ok string) (bool, string, error) {
 	return e.check(ctx, e.nodes(), ok, func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
+		list, err := files(ctx, h)
+		if err != nil {
+			return "", err
+		}
 		return missing(ctx, h, list)
 	})
 }
 
 // applyFiles is its Apply.
-func (e *Env) applyFiles(ctx context.Context, files func(context.Context) ([]remote.File, error)) error {
-	list, err := files(ctx)
-	if err != nil {
-		return err
-	}
+func (e *Env) applyFiles(ctx context.Context, files func(context.Context, *remote.Host) ([]remote.File, error)) error {
 	return e.on(ctx, e.nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+		list, err := files(ctx, h)
+		if err != nil {
+			return err
+		}
 		return putMissing(ctx, h, list)
 	})
 }

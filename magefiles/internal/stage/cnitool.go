@@ -9,6 +9,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 type cnitool struct{ *Env }
@@ -19,7 +20,7 @@ func Cnitool(e *Env) Stage { return cnitool{e} }
 
 func (cnitool) Name() string { return "cnitool" }
 
-func (s cnitool) files(ctx context.Context) ([]remote.File, error) {
+func (s cnitool) files(ctx context.Context, h *remote.Host) ([]remote.File, error) {
 	dir, err := s.Maker.CNI(ctx)
 	if err != nil {
 		return nil, err
@@ -28,22 +29,40 @@ func (s cnitool) files(ctx context.Context) ([]remote.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	bin := path.Dir(calico.Cnitool)
+	login, err := h.Login(ctx)
+	if err != nil {
+		return nil, err
+	}
+	program, err := calico.Cnitool(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	bin := path.Dir(program)
 	return []remote.File{
-		{Path: calico.Cnitool, Mode: 0o755, Owner: "vagrant:vagrant", Source: filepath.Join(dir, "cnitool"), SHA256: sums["cnitool"]},
+		{Path: program, Mode: 0o755, Owner: login.User + ":" + login.Group, Source: filepath.Join(dir, "cnitool"), SHA256: sums["cnitool"]},
 		{Path: bin + "/calico", Link: calico.PluginDir + "/calico"},
 		{Path: bin + "/calico-ipam", Link: calico.PluginDir + "/calico-ipam"},
 	}, nil
 }
 
 func (s cnitool) Check(ctx context.Context) (bool, string, error) {
-	return s.checkFiles(ctx, s.files, "cnitool is in "+path.Dir(calico.Cnitool))
+	return s.checkFiles(ctx, s.files, "cnitool is in ~/go/bin")
 }
 
 func (s cnitool) Apply(ctx context.Context) error {
-	bin := path.Dir(calico.Cnitool)
 	err := s.on(ctx, s.nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
-		_, err := h.Sudo(ctx, "install", "-d", "-o", "vagrant", "-g", "vagrant", path.Dir(bin), bin)
+		login, err := h.Login(ctx)
+		if err != nil {
+			return err
+		}
+		program, err := calico.Cnitool(ctx, h)
+		if err != nil {
+			return err
+		}
+		// Noted as the lab's before they are there, and made the user's: he may want to put more there.
+		bin := path.Dir(program)
+		_, err = h.Sudo(ctx, "bash", "-c", scripts.Text("note-original.sh")+`note "$3/cnitool" && [ -d "$3" ] || install -d -o "$1" -g "$2" "${3%/*}" "$3"`,
+			"install", login.User, login.Group, bin)
 		return err
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 type golang struct{ *Env }
@@ -57,6 +58,7 @@ const unpack = `set -e
 rm -rf /usr/local/go.part
 mkdir /usr/local/go.part
 tar --extract --no-same-owner --directory=/usr/local/go.part
+note /usr/local/go
 rm -rf /usr/local/go
 mv /usr/local/go.part/go /usr/local/go
 rmdir /usr/local/go.part`
@@ -77,7 +79,7 @@ func (s golang) Apply(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, err := h.Stream(ctx, filepath.Join(dir, artifact.ToolchainTar), unpack); err != nil {
+			if _, err := h.Stream(ctx, filepath.Join(dir, artifact.ToolchainTar), scripts.Text("note-original.sh")+unpack); err != nil {
 				return err
 			}
 		}

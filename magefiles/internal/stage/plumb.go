@@ -71,6 +71,9 @@ func (s plumb) Apply(ctx context.Context) error {
 	// the second fails ("resource already exists: Profile").
 	var adding sync.Mutex
 	return s.on(ctx, s.nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		if err := h.NoteNew(ctx, "/var/lib/cni"); err != nil {
+			return err
+		}
 		if err := s.container(m, images.Workload).ensure(ctx, h); err != nil {
 			return err
 		}
@@ -120,7 +123,11 @@ func detach(ctx context.Context, h *remote.Host, network, key string, match func
 func Unplumb(ctx context.Context, e *Env) error {
 	return e.on(ctx, e.nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
 		// A machine that never had cnitool has nothing attached by it.
-		if _, err := h.Sudo(ctx, "test", "-x", calico.Cnitool); err == nil {
+		program, err := calico.Cnitool(ctx, h)
+		if err != nil {
+			return err
+		}
+		if _, err := h.Sudo(ctx, "test", "-x", program); err == nil {
 			key, err := calico.SandboxKey(ctx, h)
 			if err != nil {
 				key = ""

@@ -1,0 +1,256 @@
+// Package hosts is the hardware layer of machines that exist already: the lab enters them by SSH, and neither makes nor
+// boots nor stops any.
+package hosts
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// answerTimeout is how long a machine may take to let a user in.
+const answerTimeout = 20 * time.Second
+
+// Options are what a Provider works with.
+type Options struct {
+	Plan     machine.Plan
+	StateDir string // the lab's, absolute
+	Run      *command.Runner
+}
+
+// Provider implements machine.Provider.
+type Provider struct{ Options }
+
+// New gives a provider. Nothing is looked at yet.
+func New(o Options) *Provider { return &Provider{o} }
+
+var _ machine.Provider = (*Provider)(nil)
+
+// Name implements machine.Provider.
+func (p *Provider) Name() string { return machine.Hosts }
+
+// address is where a machine's SSH server is: what lab.yaml says, else port 22 of its address on the underlay.
+func address(m machine.Planned) string {
+	return net.JoinHostPort(cmp.Or(m.SSH.Address, m.Address.String()), strconv.Itoa(cmp.Or(m.SSH.Port, 22)))
+}
+
+// endpoint is how a machine is entered; its host key is the one that was pinned, else the known one.
+func (p *Provider) endpoint(m machine.Planned) (remote.Endpoint, error) {
+	e := remote.Endpoint{Machine: m.Name, Network: "tcp", Address: address(m), User: m.SSH.User}
+	if e.User == "" {
+		me, err := user.Current()
+		if err != nil {
+			return e, fmt.Errorf("%s: no user in lab.yaml (machines.ssh.user), and none here: %w", m.Name, err)
+		}
+		e.User = me.Username
+	}
+	var err error
+	if e.Keys, err = keys(m); err != nil {
+		return e, fmt.Errorf("%s: %w", m.Name, err)
+	}
+	e.HostKey, err = machine.HostKey(p.StateDir, m.Name)
+	if errors.Is(err, machine.ErrNotUp) {
+		e.HostKey, err = knownKey(m, e)
+	}
+	return e, err
+}
+
+// keys are the ones that lab.yaml names, else ssh-agent's and the user's own.
+func keys(m machine.Planned) ([]remote.Key, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, err
+	}
+	if file := m.SSH.Key; file != "" {
+		if rest, ok := strings.CutPrefix(file, "~/"); ok {
+			file = filepath.Join(home, rest)
+		}
+		key, err := remote.ReadKey(file)
+		var locked *ssh.PassphraseMissingError
+		if errors.As(err, &locked) {
+			return nil, fmt.Errorf("%s has a passphrase; add it to ssh-agent (ssh-add %[1]s) and leave machines.ssh.key out", file)
+		}
+		return []remote.Key{key}, err
+	}
+	var all []remote.Key
+	if socket := os.Getenv("SSH_AUTH_SOCK"); socket != "" {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			// The connection stays open for as long as the keys may sign.
+			if signers, err := agent.NewClient(conn).Signers(); err == nil {
+				for _, s := range signers {
+					all = append(all, remote.Key{Signer: s})
+				}
+			}
+		}
+	}
+	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} { // ssh(1)'s order, without what nobody should use
+		if key, err := remote.ReadKey(filepath.Join(home, ".ssh", name)); err == nil {
+			all = append(all, key)
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no private key: ssh-agent has none, nor has ~/.ssh one without a passphrase; name one in lab.yaml (machines.ssh.key)")
+	}
+	return all, nil
+}
+
+// knownKey is a host key that somebody has looked at before: in lab.yaml, or in the user's known_hosts.
+func knownKey(m machine.Planned, e remote.Endpoint) (ssh.PublicKey, error) {
+	if m.SSH.HostKey != "" {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(m.SSH.HostKey))
+		return key, err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(e.Address)
+	unknown := fmt.Errorf("%s: nobody has looked at its host key yet; log in once, comparing the key:\n    ssh -p %s %s@%s\n"+
+		"  or put it into lab.yaml (machines.ssh.hostKey), as this prints it:\n    ssh-keyscan -t ed25519 -p %[2]s %[4]s", m.Name, port, e.User, host)
+	check, err := knownhosts.New(filepath.Join(home, ".ssh", "known_hosts"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, unknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	// A key that no machine has: the answer names those that known_hosts has for the address.
+	_, nobody, err := machine.NewKey("")
+	if err != nil {
+		return nil, err
+	}
+	var known *knownhosts.KeyError
+	if err := check(e.Address, &net.TCPAddr{IP: net.IPv4zero}, nobody); !errors.As(err, &known) || len(known.Want) == 0 {
+		return nil, unknown
+	}
+	best := known.Want[0].Key
+	for _, k := range known.Want {
+		if k.Key.Type() == ssh.KeyAlgoED25519 {
+			best = k.Key
+		}
+	}
+	return best, nil
+}
+
+// Preflight implements machine.Provider. It enters every machine and tells all that is in the way on any.
+func (p *Provider) Preflight(ctx context.Context) error {
+	return p.each(func(m machine.Planned) error {
+		e, err := p.endpoint(m)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("not after %s", answerTimeout))
+		defer cancel()
+		h, err := remote.Dial(ctx, e, p.Run.Log)
+		if err != nil {
+			host, port, _ := net.SplitHostPort(e.Address)
+			return fmt.Errorf("%w; try: ssh -p %s %s@%s", err, port, e.User, host)
+		}
+		defer h.Close()
+		out, err := h.Run(ctx, "sh", "-c", scripts.Text("host-preflight.sh"), "host-preflight.sh", m.Address.String(), runtime.GOARCH)
+		if err != nil {
+			return err
+		}
+		var faults []error
+		for line := range strings.Lines(out) {
+			faults = append(faults, fmt.Errorf("%s: %s", m.Name, strings.TrimSpace(line)))
+		}
+		return errors.Join(faults...)
+	})
+}
+
+// each calls f for all machines at once, and gives all errors in the plan's order.
+func (p *Provider) each(f func(machine.Planned) error) error {
+	errs := make([]error, len(p.Plan.Machines))
+	var wg sync.WaitGroup
+	for i, m := range p.Plan.Machines {
+		wg.Go(func() { errs[i] = f(m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Up implements machine.Provider: it pins the host keys. From now on the machines are the lab's.
+func (p *Provider) Up(context.Context) (machine.Change, error) {
+	var change machine.Change
+	for _, m := range p.Plan.Machines {
+		e, err := p.endpoint(m)
+		if err != nil {
+			return change, err
+		}
+		if known, err := machine.HostKey(p.StateDir, m.Name); err == nil && bytes.Equal(known.Marshal(), e.HostKey.Marshal()) {
+			continue
+		}
+		if err := machine.SaveHostKey(p.StateDir, m.Name, e.HostKey); err != nil {
+			return change, err
+		}
+		change.Made++
+	}
+	return change, nil
+}
+
+// Endpoints implements machine.Provider.
+func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
+	var all []remote.Endpoint
+	for _, m := range p.Plan.Machines {
+		if _, err := machine.HostKey(p.StateDir, m.Name); err != nil {
+			return nil, err
+		}
+		e, err := p.endpoint(m)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// Status implements machine.Provider. A machine is absent until it is the lab's, and stopped when it doesn't answer.
+func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
+	all := make([]machine.Status, len(p.Plan.Machines))
+	var wg sync.WaitGroup
+	for i, m := range p.Plan.Machines {
+		wg.Go(func() {
+			all[i] = machine.Status{Machine: m.Name, Role: m.Role, Address: m.Address, State: machine.Absent}
+			if _, err := machine.HostKey(p.StateDir, m.Name); err != nil {
+				return
+			}
+			all[i].State = machine.Stopped
+			conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address(m))
+			if err == nil {
+				conn.Close()
+				all[i].State = machine.Running
+			}
+		})
+	}
+	wg.Wait()
+	return all, nil
+}
+
+// Stop implements machine.Provider: it refuses.
+func (p *Provider) Stop(context.Context) error {
+	return errors.New("these machines are not the lab's to stop; go tool mage unplumb takes the workloads away, go tool mage destroy all that the lab put there")
+}
+
+// Destroy implements machine.Provider. The machines stay; what the stages did there has been undone before.
+func (p *Provider) Destroy(context.Context) error { return nil }

@@ -1,0 +1,36 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// Undo takes back what the stages did on machines that stay: containers, images, etcd's data, routes, interfaces,
+// firewall chains, files. It gives what stays all the same, a line for each. Packages that were installed stay.
+func Undo(ctx context.Context, hosts map[string]*remote.Host) ([]string, error) {
+	var mu sync.Mutex
+	var stays []string
+	g, ctx := errgroup.WithContext(ctx)
+	for name, h := range hosts {
+		g.Go(func() error {
+			out, err := h.Script(ctx, scripts.Text("machine-undo.sh"))
+			if err != nil {
+				return fmt.Errorf("undoing what the lab did on %s: %w", name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for line := range strings.Lines(out) {
+				stays = append(stays, name+": "+strings.TrimSpace(line))
+			}
+			return nil
+		})
+	}
+	return stays, g.Wait()
+}
