@@ -72,6 +72,7 @@ func TestWriteSSHConfig(t *testing.T) {
 	err = WriteSSHConfig(dir, []remote.Endpoint{
 		{Machine: "calico1", Network: "unix", Address: "/var/lib/lab/calico1/ssh.sock", User: "vagrant", HostKey: public, Keys: []remote.Key{{File: "/lab dir/id_ed25519"}}},
 		{Machine: "calico2", Network: "tcp", Address: "127.0.0.1:2222", User: "debian", HostKey: public, Keys: []remote.Key{{File: "/a"}, {File: "/b"}}},
+		{Machine: "calico3", Network: "tcp", Address: "node.example:22", User: "debian", HostKey: public, Keys: []remote.Key{{}, {File: "/c"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +98,13 @@ Host calico2
   HostName 127.0.0.1
   Port 2222
 
+Host calico3
+  User debian
+  HostKeyAlias calico3
+  IdentitiesOnly no
+  HostName node.example
+  Port 22
+
 Host *
   IdentitiesOnly yes
   UserKnownHostsFile "DIR/known_hosts"
@@ -108,7 +116,7 @@ Host *
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	known, err := os.ReadFile(filepath.Join(dir, "known_hosts"))
-	if err != nil || !strings.HasPrefix(string(known), "calico1 ssh-ed25519 ") || strings.Count(string(known), "\n") != 2 {
+	if err != nil || !strings.HasPrefix(string(known), "calico1 ssh-ed25519 ") || strings.Count(string(known), "\n") != 3 {
 		t.Errorf("known_hosts: %q, %v", known, err)
 	}
 	if _, err := exec.LookPath("ssh"); err != nil {

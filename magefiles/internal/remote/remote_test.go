@@ -317,3 +317,19 @@ func TestFacts(t *testing.T) {
 		t.Errorf("facts of a link: %s", got)
 	}
 }
+
+// TestShownHostKey: a first contact works without any key of ours, and waits for a machine that is still booting.
+func TestShownHostKey(t *testing.T) {
+	m, e := newMachine(t)
+	e.HostKey, e.Keys = nil, nil
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := ShownHostKey(ctx, e); err == nil || !strings.Contains(err.Error(), "calico1") {
+		t.Errorf("nobody listens: %v", err)
+	}
+	m.listen(t, signer(t).PublicKey())
+	key, err := ShownHostKey(t.Context(), e)
+	if err != nil || string(key.Marshal()) != string(m.host.PublicKey().Marshal()) {
+		t.Errorf("shown key: %v, %v", key, err)
+	}
+}

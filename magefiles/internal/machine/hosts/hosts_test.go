@@ -1,0 +1,165 @@
+package hosts
+
+import (
+	"crypto/ed25519"
+	"encoding/pem"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// home gives the user a home directory of the test's own, without keys, and no ssh-agent.
+func home(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	t.Setenv("SSH_AUTH_SOCK", "")
+	if err := os.Mkdir(filepath.Join(dir, ".ssh"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func write(t *testing.T, file string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newKey(t *testing.T) (private []byte, public ssh.PublicKey) {
+	t.Helper()
+	private, public, err := machine.NewKey("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private, public
+}
+
+func planned(s lab.SSH) machine.Planned {
+	return machine.Planned{Name: "calico1", Address: netip.MustParseAddr("192.168.4.5"), SSH: &s}
+}
+
+func TestAddress(t *testing.T) {
+	for want, s := range map[string]lab.SSH{
+		"192.168.4.5:22":       {},
+		"node.example:2222":    {Address: "node.example", Port: 2222},
+		"[2001:db8::5]:22":     {Address: "2001:db8::5"},
+		"192.168.4.5:22022":    {Port: 22022},
+		"bastion.example.:443": {Address: "bastion.example.", Port: 443},
+	} {
+		if got := address(planned(s)); got != want {
+			t.Errorf("%+v: %s, not %s", s, got, want)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	dir := home(t)
+	if _, err := keys(planned(lab.SSH{})); err == nil || !strings.Contains(err.Error(), "machines.ssh.key") {
+		t.Errorf("no key anywhere: %v", err)
+	}
+
+	private, public := newKey(t)
+	write(t, filepath.Join(dir, ".ssh", "id_ed25519"), private)
+	got, err := keys(planned(lab.SSH{}))
+	if err != nil || len(got) != 1 || string(got[0].Signer.PublicKey().Marshal()) != string(public.Marshal()) {
+		t.Errorf("the user's own: %v, %v", got, err)
+	}
+
+	private, public = newKey(t)
+	write(t, filepath.Join(dir, "lab key"), private)
+	got, err = keys(planned(lab.SSH{Key: "~/lab key"}))
+	if err != nil || len(got) != 1 || got[0].File != filepath.Join(dir, "lab key") ||
+		string(got[0].Signer.PublicKey().Marshal()) != string(public.Marshal()) {
+		t.Errorf("a named one goes before the user's own: %v, %v", got, err)
+	}
+
+	_, secret, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := ssh.MarshalPrivateKeyWithPassphrase(secret, "", []byte("passphrase"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "locked"), pem.EncodeToMemory(locked))
+	if _, err := keys(planned(lab.SSH{Key: "~/locked"})); err == nil || !strings.Contains(err.Error(), "ssh-add "+dir+"/locked") {
+		t.Errorf("a key with a passphrase: %v", err)
+	}
+	if _, err := keys(planned(lab.SSH{Key: "~/nowhere"})); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("a key that isn't there: %v", err)
+	}
+}
+
+func TestEndpointHostKey(t *testing.T) {
+	dir := home(t)
+	private, _ := newKey(t)
+	write(t, filepath.Join(dir, ".ssh", "id_ed25519"), private)
+	p := New(Options{StateDir: t.TempDir()})
+	known := filepath.Join(dir, ".ssh", "known_hosts")
+	_, theirs := newKey(t)
+	_, others := newKey(t)
+	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(theirs)))
+
+	unknown := func(s lab.SSH, want ...string) {
+		t.Helper()
+		_, err := p.endpoint(planned(s))
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("error lacks %q: %v", w, err)
+			}
+		}
+	}
+	is := func(s lab.SSH, want ssh.PublicKey) {
+		t.Helper()
+		e, err := p.endpoint(planned(s))
+		if err != nil || e.HostKey == nil || string(e.HostKey.Marshal()) != string(want.Marshal()) {
+			t.Errorf("%+v: %v, %v", s, e.HostKey, err)
+		}
+	}
+
+	unknown(lab.SSH{User: "netadmin", Port: 2222}, "ssh -p 2222 netadmin@192.168.4.5", "ssh-keyscan -t ed25519 -p 2222 192.168.4.5")
+	is(lab.SSH{HostKey: line}, theirs)
+	write(t, known, []byte(knownhosts.Line([]string{"other.example"}, others)+"\n"))
+	unknown(lab.SSH{}, "nobody has looked at its host key")
+	write(t, known, []byte(knownhosts.Line([]string{"192.168.4.5"}, theirs)+"\n"))
+	is(lab.SSH{}, theirs)
+	unknown(lab.SSH{Port: 2222}, "nobody has looked at its host key") // another port is another machine
+	write(t, known, []byte(knownhosts.HashHostname("[192.168.4.5]:2222")+" "+line+"\n"))
+	is(lab.SSH{Port: 2222}, theirs)
+
+	// What was pinned stays, whatever known_hosts says later.
+	if err := machine.SaveHostKey(p.StateDir, "calico1", others); err != nil {
+		t.Fatal(err)
+	}
+	is(lab.SSH{Port: 2222}, others)
+}
+
+// TestPreflightScript runs the script on this computer, whose answers differ; what is tested is told on any.
+func TestPreflightScript(t *testing.T) {
+	run := func(address, arch string) string {
+		out, err := exec.Command("sh", "-c", scripts.Text("host-preflight.sh"), "host-preflight.sh", address, arch).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	if out := run("127.0.0.1", runtime.GOARCH); strings.Contains(out, "CPU") || strings.Contains(out, "address") || strings.Contains(out, "needs Linux") {
+		t.Errorf("this computer is as it should be, and it says:\n%s", out)
+	}
+	if out := run("192.0.2.1", "riscv64"); !strings.Contains(out, "what is made here is for riscv64") || !strings.Contains(out, "no interface has the address 192.0.2.1") {
+		t.Errorf("another CPU and address:\n%s", out)
+	}
+}
