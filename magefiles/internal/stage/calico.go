@@ -23,28 +23,28 @@ func (node) Name() string { return "calico" }
 func (s node) container(m lab.Machine, image artifact.Image) container {
 	return container{
 		part: "calico-node", name: calico.NodeContainer(s.Maker.Pins.Calico), image: image,
-		flags: []string{
-			"--net", "host", "--restart", "unless-stopped",
-			// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which
-			// a computer that is itself a container may lack.
-			"--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--cap-add", "NET_BIND_SERVICE",
-			"--cap-add", "SYS_MODULE", "--cap-add", "SYS_PTRACE", "--cap-add", "IPC_LOCK",
-			"--security-opt", "seccomp=unconfined",
-			"--security-opt", "systempaths=unconfined", // Felix writes to /proc/sys/net
-			"--env", "NODENAME=" + m.Name,
-			"--env", "IP=" + m.Address.String(), // found by itself, it would be Vagrant's NAT interface on every machine
-			"--env", "IP6=none",
-			"--env", "CALICO_NETWORKING_BACKEND=bird",
-			"--env", "NO_DEFAULT_POOLS=true",
-			"--env", "CALICO_MANAGE_CNI=false",
-			"--env", "DATASTORE_TYPE=etcdv3",
-			"--env", "ETCD_ENDPOINTS=" + calico.EtcdURL(s.Lab),
-			"--env", "FELIX_HEALTHENABLED=true",
-			"--volume", "/var/log/calico:/var/log/calico",
-			"--volume", "/var/run/calico:/var/run/calico",
-			"--volume", "/var/lib/calico:/var/lib/calico",
-			"--volume", "/lib/modules:/lib/modules:ro",
-			"--volume", "/run/docker/plugins:/run/docker/plugins",
+		network: "host",
+		// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which
+		// a computer that is itself a container may lack.
+		caps:     []string{"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SYS_MODULE", "SYS_PTRACE", "IPC_LOCK"},
+		sysWrite: true, // Felix writes to /proc/sys/net
+		env: []string{
+			"NODENAME=" + m.Name,
+			"IP=" + m.Address.String(), // found by itself, it would be Vagrant's NAT interface on every machine
+			"IP6=none",
+			"CALICO_NETWORKING_BACKEND=bird",
+			"NO_DEFAULT_POOLS=true",
+			"CALICO_MANAGE_CNI=false",
+			"DATASTORE_TYPE=etcdv3",
+			"ETCD_ENDPOINTS=" + calico.EtcdURL(s.Lab),
+			"FELIX_HEALTHENABLED=true",
+		},
+		volumes: []string{
+			"/var/log/calico:/var/log/calico",
+			"/var/run/calico:/var/run/calico",
+			"/var/lib/calico:/var/lib/calico",
+			"/lib/modules:/lib/modules:ro",
+			"/run/docker/plugins:/run/docker/plugins",
 		},
 		cmd: []string{"start_runit"},
 	}

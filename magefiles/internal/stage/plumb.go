@@ -23,9 +23,7 @@ func (plumb) Name() string { return "plumb" }
 func (s plumb) container(m lab.Machine, image artifact.Image) container {
 	return container{
 		part: "workload", name: calico.WorkloadContainer, image: image,
-		flags: []string{
-			"--net", "none", "--hostname", "workload-" + m.Name, "--restart", "unless-stopped", "--init", "--stop-timeout", "1",
-		},
+		network: "none", hostname: "workload-" + m.Name, seccomp: true, init: true, grace: 1,
 		cmd: []string{
 			"socat", fmt.Sprintf("TCP-LISTEN:%d,fork,reuseaddr", calico.WorkloadPort),
 			fmt.Sprintf("SYSTEM:echo workload on %s sees you as $SOCAT_PEERADDR", m.Name),

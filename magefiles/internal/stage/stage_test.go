@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -98,22 +99,53 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// TestSpec: whatever changes how a container is started changes its spec.
-func TestSpec(t *testing.T) {
-	base := container{part: "p", name: "n", image: artifact.Image{Ref: "r", ID: "sha256:1"}, flags: []string{"--net", "host"}, cmd: []string{"run"}}
-	seen := map[string]bool{base.spec(): true}
-	for _, change := range []func(*container){
-		func(c *container) { c.name = "m" },
-		func(c *container) { c.image.ID = "sha256:2" },
-		func(c *container) { c.flags = []string{"--net host"} },
-		func(c *container) { c.cmd = []string{"run", "x"} },
-	} {
-		c := base
-		change(&c)
-		seen[c.spec()] = true
+// TestOtherwise: whatever is not as it should be in a container is named. Docker 20.10 writes capabilities as they
+// were given, newer ones with CAP_.
+func TestOtherwise(t *testing.T) {
+	want := container{
+		part: "calico-node", name: "node", image: artifact.Image{Ref: "node:v1", ID: "sha256:1"}, network: "host", sysWrite: true,
+		env: []string{"NODENAME=calico1"}, caps: []string{"NET_RAW", "NET_ADMIN"}, volumes: []string{"data:/data", "/lib:/lib:ro"}, cmd: []string{"run"},
 	}
-	if len(seen) != 5 {
-		t.Errorf("%d specs of 5 containers", len(seen))
+	const real = `{"Name": "/node", "State": {"Status": "running"},
+		"Config": {"Hostname": "calico1", "Env": ["NODENAME=calico1", "PATH=/bin"], "Cmd": ["run"], "Labels": {"calico-cni-lab.image": "sha256:1"}},
+		"HostConfig": {"NetworkMode": "host", "RestartPolicy": {"Name": "unless-stopped"}, "Binds": ["/lib:/lib:ro", "data:/data:rw"],
+			"CapAdd": ["CAP_NET_ADMIN", "NET_RAW"], "SecurityOpt": ["seccomp=unconfined"], "MaskedPaths": [], "Init": null}}`
+	for name, c := range map[string]func(*container){
+		"":                func(*container) {},
+		"name":            func(c *container) { c.name = "other" },
+		"image":           func(c *container) { c.image.ID = "sha256:2" },
+		"command":         func(c *container) { c.cmd = []string{"run", "x"} },
+		"environment":     func(c *container) { c.env = []string{"NODENAME=calico2"} },
+		"volumes":         func(c *container) { c.volumes = c.volumes[:1] },
+		"capabilities":    func(c *container) { c.caps = append(c.caps, "SYS_MODULE") },
+		"seccomp profile": func(c *container) { c.seccomp = true },
+		"system paths":    func(c *container) { c.sysWrite = false },
+		"network":         func(c *container) { c.network = "none" },
+		"host name":       func(c *container) { c.hostname = "workload" },
+		"init":            func(c *container) { c.init = true },
+		"stop timeout":    func(c *container) { c.grace = 1 },
+	} {
+		var is inspected
+		if err := json.Unmarshal([]byte(real), &is); err != nil {
+			t.Fatal(err)
+		}
+		changed := want
+		c(&changed)
+		if got := strings.Join(changed.otherwise(is), ", "); got != name {
+			t.Errorf("%q is named, not %q", got, name)
+		}
+	}
+}
+
+func TestContainerRun(t *testing.T) {
+	c := container{
+		part: "workload", name: "w", image: artifact.Image{Ref: "w:1", ID: "sha256:1"}, network: "none", hostname: "h", seccomp: true, init: true, grace: 1,
+		env: []string{"A=b"}, cmd: []string{"socat", "x y"},
+	}
+	want := "docker run --detach --name w --label calico-cni-lab.part=workload --label calico-cni-lab.image=sha256:1 --restart unless-stopped " +
+		"--net none --hostname h --env A=b --init --stop-timeout 1 w:1 socat x y"
+	if got := strings.Join(c.run(), " "); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
