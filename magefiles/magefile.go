@@ -55,14 +55,18 @@ func plumb(ctx context.Context) error {
 // Unplumb takes the interfaces, the addresses and the workload containers back.
 func Unplumb(ctx context.Context) error { return after(ctx, (*session.Session).Unplumb) }
 
-// Verify does everything that is still to be done, then proves that the lab works (-json: the report for programs).
-func Verify(ctx context.Context, json *bool) error {
+// Verify does everything that is still to be done, then proves that the lab works (-json: the report for programs,
+// -timeline: writes what took how long).
+func Verify(ctx context.Context, json, timeline *bool) error {
 	s, err := current(ctx)
 	if err != nil {
 		return err
 	}
 	if given(json) {
 		s.ReportToStdout()
+	}
+	if given(timeline) {
+		s.KeepTimeline()
 	}
 	return after(ctx, func(s *session.Session) error { return s.Verify(given(json)) }, plumb)
 }
@@ -81,7 +85,7 @@ func Start(ctx context.Context) error {
 		if err := s.Exists(); err != nil {
 			return err
 		}
-		return Verify(ctx, nil)
+		return Verify(ctx, nil, nil)
 	})
 }
 
@@ -105,6 +109,18 @@ func Benchmark(ctx context.Context, rounds *int, cold *bool) error {
 		n = *rounds
 	}
 	return after(ctx, func(s *session.Session) error { return s.Benchmark(n, given(cold)) })
+}
+
+// Inventory prints Ansible's inventory of the lab, for ansible/inventory.
+func Inventory(ctx context.Context) error { return after(ctx, (*session.Session).Inventory) }
+
+// Race measures the targets against the playbooks and prints a table; it destroys the lab (-rounds: how many).
+func Race(ctx context.Context, rounds *int) error {
+	n := 3
+	if rounds != nil {
+		n = *rounds
+	}
+	return after(ctx, func(s *session.Session) error { return s.Race(n) })
 }
 
 // Box makes the boxes that Vagrant's virtual machines start from.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ type Endpoint struct {
 	User    string
 	Keys    []Key         // the user's
 	HostKey ssh.PublicKey // the machine's; no other is accepted
-	Shares  []Share       // directories of this computer that the machine sees too
+	Shares  Shares        // directories of this computer that the machine sees too
 }
 
 // Key is a private key and the file it is in.
@@ -51,13 +52,26 @@ func ReadKey(file string) (Key, error) {
 // Share is a directory that this computer and a machine both see.
 type Share struct{ Here, There string }
 
+// Shares are all of a machine's.
+type Shares []Share
+
+// Path gives the path under which the machine itself sees a file of this computer.
+func (all Shares) Path(path string) (string, bool) {
+	for _, s := range all {
+		if rel, err := filepath.Rel(s.Here, path); err == nil && filepath.IsLocal(rel) {
+			return filepath.Join(s.There, rel), true
+		}
+	}
+	return "", false
+}
+
 // Host is a machine with an open connection. It is safe for concurrent use.
 type Host struct {
 	Name     string
 	user     string
 	client   *ssh.Client
 	log      *command.Log
-	shares   []Share
+	shares   Shares
 	sessions chan struct{} // one token for each session that may be open
 
 	mu    sync.Mutex

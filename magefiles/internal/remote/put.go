@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/scripts"
@@ -92,7 +91,7 @@ func (h *Host) put(ctx context.Context, f File) error {
 		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)
 		return err
 	}
-	if there, ok := h.Shared(f.Source); ok {
+	if there, ok := h.shares.Path(f.Source); ok {
 		_, err := h.Sudo(ctx, append(args, there)...)
 		return err
 	}
@@ -112,20 +111,10 @@ func (h *Host) NoteNew(ctx context.Context, dirs ...string) error {
 	return err
 }
 
-// Shared gives the path under which the machine itself sees a file of this computer.
-func (h *Host) Shared(path string) (string, bool) {
-	for _, s := range h.shares {
-		if rel, err := filepath.Rel(s.Here, path); err == nil && filepath.IsLocal(rel) {
-			return filepath.Join(s.There, rel), true
-		}
-	}
-	return "", false
-}
-
 // Stream runs a command as root that reads a file of this computer: from a share where there is one,
 // over the connection otherwise. The command finds it at its standard input.
 func (h *Host) Stream(ctx context.Context, source, shell string, args ...string) (string, error) {
-	if there, ok := h.Shared(source); ok {
+	if there, ok := h.shares.Path(source); ok {
 		return h.Sudo(ctx, append([]string{"bash", "-c", `exec <"$1"; shift; ` + shell, "bash", there}, args...)...)
 	}
 	src, err := os.Open(source)

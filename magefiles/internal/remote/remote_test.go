@@ -295,15 +295,15 @@ func TestDial(t *testing.T) {
 }
 
 func TestShared(t *testing.T) {
-	h := &Host{shares: []Share{{Here: "/cache/a", There: "/run/lab-share"}}}
+	shares := Shares{{Here: "/cache/a", There: "/run/lab-share"}}
 	for path, want := range map[string]string{
 		"/cache/a/go-1/go.tar": "/run/lab-share/go-1/go.tar",
 		"/cache/ab/go.tar":     "",
 		"/etc/passwd":          "",
 		"/cache/a/../x":        "",
 	} {
-		if got, ok := h.Shared(path); got != want || ok != (want != "") {
-			t.Errorf("Shared(%s) = %q, %t", path, got, ok)
+		if got, ok := shares.Path(path); got != want || ok != (want != "") {
+			t.Errorf("Path(%s) = %q, %t", path, got, ok)
 		}
 	}
 }

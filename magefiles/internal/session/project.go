@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
@@ -24,6 +25,9 @@ import (
 // Test runs all of the project's tests and shows what the test runner says: first those with embedded machines, then
 // the one with virtual machines.
 func (s *Session) Test() error {
+	if why := s.installAnsible(); why != "" {
+		s.Console.Notice("the test of the playbooks is left out: %s", why)
+	}
 	if err := s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./..."); err != nil {
 		return err
 	}
@@ -32,6 +36,24 @@ func (s *Session) Test() error {
 		return nil
 	}
 	return s.TestVagrant()
+}
+
+// installAnsible sees that the playbooks can be tested, and says why not otherwise.
+func (s *Session) installAnsible() (why string) {
+	if len(controller.Missing(ansible.Needs)) == 0 {
+		return ""
+	}
+	err := controller.Installable(ansible.Needs)
+	if err == nil {
+		err = controller.BecomeRoot(s.ctx, s.run, "packages of Debian's", s.Console.Notice)
+	}
+	if err == nil {
+		err = controller.Install(s.ctx, s.run, ansible.Needs, s.Console.Notice)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // noVirtualMachines says why Test leaves TestVagrant out, "" where it doesn't.
@@ -180,10 +202,9 @@ func (s *Session) Benchmark(rounds int, cold bool) error {
 	if err != nil {
 		return err
 	}
-	mage := []string{"go", "tool", "mage"}
-	timed := func(env []string, target ...string) (time.Duration, error) {
+	timed := func(env []string, target string) (time.Duration, error) {
 		start := time.Now()
-		_, err := s.run.Run(s.ctx, command.Cmd{Args: append(mage, target...), Env: env, Timeout: time.Hour})
+		err := s.target(env, target)
 		return time.Since(start), err
 	}
 	type series struct {
@@ -244,7 +265,7 @@ func (s *Session) Benchmark(rounds int, cold bool) error {
 	var rows [][]string
 	for _, sr := range all {
 		if len(sr.times) > 0 {
-			rows = append(rows, append([]string{sr.what, fmt.Sprint(len(sr.times))}, spread(sr.times, func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) })...))
+			rows = append(rows, append([]string{sr.what, fmt.Sprint(len(sr.times))}, spread(sr.times, seconds)...))
 		}
 	}
 	if len(memory) > 0 {

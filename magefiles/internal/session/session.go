@@ -40,6 +40,7 @@ type Session struct {
 	provider machine.Provider
 	maker    *artifact.Maker
 	env      *stage.Env
+	trace    *stage.Trace // nil where no timeline is wanted
 
 	mu    sync.Mutex
 	hosts map[string]*remote.Host

@@ -82,10 +82,33 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 
 // Verify checks the lab after the stages, with time for BIRD and Felix to settle.
 func (s *Session) Verify(asJSON bool) error {
-	if err := s.check(asJSON, 4*checkTime); err != nil || asJSON {
+	err := stage.Traced(s.ctx, "verify", "check", func(context.Context) error { return s.check(asJSON, 4*checkTime) })
+	if err := errors.Join(err, s.writeTimeline()); err != nil || asJSON {
 		return err
 	}
 	s.Console.Finished(time.Since(s.start), "go tool mage ssh "+s.lab.ByRole(lab.RoleCalico)[0].Name)
+	return nil
+}
+
+// KeepTimeline has the run write when each stage did what on which machine.
+func (s *Session) KeepTimeline() {
+	s.trace = &stage.Trace{}
+	s.ctx = stage.WithTrace(s.ctx, s.trace)
+}
+
+func (s *Session) writeTimeline() error {
+	if s.trace == nil {
+		return nil
+	}
+	file := filepath.Join(s.stateDir, "timeline.md")
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.trace.Mermaid(f), f.Close()); err != nil {
+		return err
+	}
+	s.Console.Notice("timeline: %s", file)
 	return nil
 }
 

@@ -33,7 +33,9 @@ func (e *Env) on(ctx context.Context, machines []lab.Machine, f func(context.Con
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range machines {
-		g.Go(func() error { return f(ctx, m, hosts[m.Name]) })
+		g.Go(func() error {
+			return onMachine(ctx, m.Name, func() error { return f(ctx, m, hosts[m.Name]) })
+		})
 	}
 	return g.Wait()
 }

@@ -34,7 +34,7 @@ func Run(ctx context.Context, s Stage, r Reporter) (err error) {
 			r.Failed(s.Name(), err, time.Since(start))
 		}
 	}()
-	done, text, err := s.Check(ctx)
+	done, text, err := look(ctx, s, "check")
 	if err != nil {
 		return err
 	}
@@ -43,10 +43,10 @@ func Run(ctx context.Context, s Stage, r Reporter) (err error) {
 		return nil
 	}
 	r.Started(s.Name(), text)
-	if err := s.Apply(ctx); err != nil {
+	if err := Traced(ctx, s.Name(), "apply", s.Apply); err != nil {
 		return err
 	}
-	done, text, err = s.Check(ctx)
+	done, text, err = look(ctx, s, "check again")
 	if err != nil {
 		return err
 	}
@@ -55,4 +55,12 @@ func Run(ctx context.Context, s Stage, r Reporter) (err error) {
 	}
 	r.Done(s.Name(), text, time.Since(start))
 	return nil
+}
+
+func look(ctx context.Context, s Stage, what string) (done bool, text string, err error) {
+	err = Traced(ctx, s.Name(), what, func(ctx context.Context) (err error) {
+		done, text, err = s.Check(ctx)
+		return err
+	})
+	return done, text, err
 }

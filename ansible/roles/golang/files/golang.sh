@@ -1,0 +1,2 @@
+# Go on the PATH of every login shell.
+export PATH="$PATH:/usr/local/go/bin:$HOME/go/bin"
