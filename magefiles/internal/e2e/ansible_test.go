@@ -48,7 +48,12 @@ func TestAnsible(t *testing.T) {
 		}
 		l.has(l.ok("check"), "the lab works: ")
 		l.unchanged()
-		out = l.ok("verify")
+		out = l.ok("verify", "-timeline")
+		timeline, err := os.ReadFile(filepath.Join(l.dir, ".lab", "timeline.md"))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.has(string(timeline), "```mermaid\ngantt\n", "section plumb\n", "    check calico1 (")
 		for _, s := range stages {
 			if !regexp.MustCompile(`(?m)^✓ ` + s + ` +already done: `).MatchString(out) {
 				l.t.Errorf("after the playbooks stage %s did something:\n%s", s, out)
