@@ -11,6 +11,7 @@ import (
 // Role is what a machine is in the lab.
 type Role string
 
+// The roles.
 const (
 	RoleEtcd   Role = "etcd"   // runs the datastore
 	RoleCalico Role = "calico" // runs calico-node and workloads
@@ -25,6 +26,8 @@ type Lab struct {
 	Pool     Pool
 	Versions Versions
 	Vagrant  Vagrant
+	// Allowed are the releases that a pin may be changed to, by the pin's name. What isn't there may be anything.
+	Allowed map[string]version.Constraints
 }
 
 // Machine is one machine of the lab.

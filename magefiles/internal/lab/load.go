@@ -95,6 +95,7 @@ type (
 		Pool     rawPool      `yaml:"pool"`
 		Versions rawVersions  `yaml:"versions"`
 		Vagrant  rawVagrant   `yaml:"vagrant"`
+		Allowed  rawAllowed   `yaml:"allowed"`
 	}
 	rawUnderlay struct {
 		Subnet scalar `yaml:"subnet"`
@@ -125,6 +126,14 @@ type (
 	rawVersions struct {
 		Debian scalar `yaml:"debian"`
 		Go     scalar `yaml:"go"`
+	}
+	rawAllowed struct {
+		Calico  scalar `yaml:"calico"`
+		Etcd    scalar `yaml:"etcd"`
+		Cnitool scalar `yaml:"cnitool"`
+		Plugins scalar `yaml:"plugins"`
+		Go      scalar `yaml:"go"`
+		Mage    scalar `yaml:"mage"`
 	}
 	rawVagrant struct {
 		Box        scalar `yaml:"box"`

@@ -87,6 +87,15 @@ func (v *validator) lab(raw *rawLab) *Lab {
 		l.Versions.Go = gv
 	}
 	v.vagrant(&raw.Vagrant, l)
+	l.Allowed = map[string]version.Constraints{}
+	for name, s := range map[string]scalar{
+		"calico": raw.Allowed.Calico, "etcd": raw.Allowed.Etcd, "cnitool": raw.Allowed.Cnitool,
+		"plugins": raw.Allowed.Plugins, "go": raw.Allowed.Go, "mage": raw.Allowed.Mage,
+	} {
+		if c := v.constraint(s, "allowed."+name); c != nil {
+			l.Allowed[name] = c
+		}
+	}
 	return l
 }
 

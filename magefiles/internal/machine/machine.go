@@ -44,6 +44,7 @@ type Change struct{ Made, Booted int }
 // State is what a machine is.
 type State string
 
+// The states.
 const (
 	Absent  State = "absent"
 	Stopped State = "stopped"

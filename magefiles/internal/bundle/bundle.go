@@ -1,0 +1,132 @@
+// Package bundle puts what is needed to understand a lab that misbehaves into one archive.
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+)
+
+// File is one file of the archive.
+type File struct {
+	Name    string
+	Content []byte
+}
+
+// patience is how long a machine may take for all of its files.
+const patience = time.Minute
+
+// everywhere are the files of every machine and the commands that print them, by bash as root.
+var everywhere = []struct{ name, command string }{
+	{"journal", "journalctl --boot --no-pager --lines=5000"},
+	{"failed-units", "systemctl --failed --no-pager"},
+	{"processes", "ps -ef --forest"},
+	{"memory", "free -m; df -h /"},
+	{"versions", "uname -a; cat /etc/os-release; docker version; iptables --version"},
+	{"ip-address", "ip address"},
+	{"ip-route", "ip route show table all"},
+	{"ip-rule", "ip rule"},
+	{"ip-neigh", "ip neigh"},
+	{"iptables", "iptables-save"},
+	{"ip6tables", "ip6tables-save"},
+	{"ipset", "ipset list"},
+	{"docker-ps", "docker ps --all --no-trunc"},
+	{"docker-inspect", "docker ps --all --quiet | xargs --no-run-if-empty docker inspect"},
+	{"docker-images", "docker images --no-trunc"},
+	{"docker-logs", `for c in $(docker ps --all --format '{{.Names}}'); do echo "== $c"; docker logs --timestamps --tail 2000 "$c" 2>&1; done`},
+}
+
+// onNodes are those of the Calico nodes.
+var onNodes = []struct{ name, command string }{
+	{"calico-logs", `for f in /var/log/calico/*/current /var/log/calico/*/*.log; do if [ -f "$f" ]; then echo "== $f"; tail -n 2000 "$f"; fi; done`},
+	{"cni-results", `for f in /var/lib/cni/results/*; do if [ -f "$f" ]; then echo "== $f"; cat "$f"; fi; done`},
+	{"cni-config", `tail -n +1 /etc/cni/net.d/*; ls -l /opt/cni/bin`},
+	{"bird", `docker exec "$(docker ps --quiet --filter label=calico-cni-lab.part=calico-node)" birdcl -s /var/run/calico/bird.ctl show protocols all`},
+	{"bird-routes", `docker exec "$(docker ps --quiet --filter label=calico-cni-lab.part=calico-node)" birdcl -s /var/run/calico/bird.ctl show route all`},
+	{"go-version", "/usr/local/go/bin/go version"},
+}
+
+// onEtcd are those of the datastore's machine.
+var onEtcd = []struct{ name, command string }{
+	{"calicoctl", `calicoctl version; for kind in nodes ippools ipamblocks blockaffinities ipamhandles ipamconfigs workloadendpoints ` +
+		`hostendpoints profiles globalnetworkpolicies networkpolicies bgpconfigurations bgppeers felixconfigurations clusterinformations; do ` +
+		`echo "== $kind"; calicoctl get "$kind" --output=yaml --all-namespaces 2>/dev/null || calicoctl get "$kind" --output=yaml; done 2>&1; calicoctl ipam show --show-blocks`},
+}
+
+// Machine gives the files of a machine. What can't be had is said in the file that it belongs to.
+func Machine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
+	defer cancel()
+	list := everywhere
+	switch m.Role {
+	case lab.RoleCalico:
+		list = append(list[:len(list):len(list)], onNodes...)
+	case lab.RoleEtcd:
+		list = append(list[:len(list):len(list)], onEtcd...)
+	}
+	files := make([]File, len(list))
+	var wg sync.WaitGroup
+	for i, c := range list {
+		wg.Go(func() {
+			out, err := h.Script(ctx, c.command)
+			if err != nil {
+				out += fmt.Sprintf("\n(%v)", err)
+			}
+			files[i] = File{path.Join(m.Name, c.name+".txt"), []byte(out + "\n")}
+		})
+	}
+	wg.Wait()
+	return files
+}
+
+// Write writes a .tar.gz of files, in a directory of the archive's own name. It appears when it is whole. A private key
+// is never in it.
+func Write(file string, files []File, at time.Time) (err error) {
+	top := strings.TrimSuffix(path.Base(file), ".tar.gz")
+	f, err := os.OpenFile(file+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	z := gzip.NewWriter(f)
+	t := tar.NewWriter(z)
+	for _, entry := range files {
+		content := WithoutKeys(entry.Content)
+		hdr := &tar.Header{Name: path.Join(top, entry.Name), Mode: 0o644, Size: int64(len(content)), ModTime: at}
+		if err = errors.Join(err, t.WriteHeader(hdr)); err == nil {
+			_, err = t.Write(content)
+		}
+	}
+	if err = errors.Join(err, t.Close(), z.Close(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file+".part", file)
+}
+
+// WithoutKeys takes private keys in PEM out of a text, cut off ones too.
+func WithoutKeys(text []byte) []byte {
+	var out bytes.Buffer
+	inside := false
+	for line := range bytes.Lines(text) {
+		switch {
+		case bytes.Contains(line, []byte("PRIVATE KEY-----")) && bytes.Contains(line, []byte("-----BEGIN")):
+			inside = !bytes.Contains(line, []byte("-----END"))
+			out.WriteString("(a private key was left out)\n")
+		case inside:
+			inside = !bytes.Contains(line, []byte("-----END"))
+		default:
+			out.Write(line)
+		}
+	}
+	return out.Bytes()
+}
