@@ -135,6 +135,17 @@ func TestVagrant(ctx context.Context) error { return after(ctx, (*session.Sessio
 // Lint looks for mistakes in the project's own code.
 func Lint(ctx context.Context) error { return after(ctx, (*session.Session).Lint) }
 
+// Outdated shows what is pinned, what is newer, and whether lab.yaml allows it.
+func Outdated(ctx context.Context) error { return after(ctx, (*session.Session).Outdated) }
+
+// Bump changes a pin everywhere it stands: bump NAME VERSION.
+func Bump(ctx context.Context, name, version string) error {
+	return after(ctx, func(s *session.Session) error { return s.Bump(name, version) })
+}
+
+// Logs puts everything that is needed to understand the lab into one archive.
+func Logs(ctx context.Context) error { return after(ctx, (*session.Session).Logs) }
+
 // Clean empties the cache; not while a lab is there that is made from it.
 func Clean(ctx context.Context) error { return after(ctx, (*session.Session).Clean) }
 

@@ -46,11 +46,15 @@ func (d Debian) Bootstrap(ctx context.Context, target string, packages []string,
 	return err
 }
 
+// DebianKeyring has the keys that Debian's packages are signed with.
+const DebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
 func (d Debian) sources() []string {
+	const deb = "deb [signed-by=" + DebianKeyring + "] " + mirror
 	return []string{
-		fmt.Sprintf("deb %sdebian %s main", mirror, d.Release),
-		fmt.Sprintf("deb %sdebian %s-updates main", mirror, d.Release),
-		fmt.Sprintf("deb %sdebian-security %s-security main", mirror, d.Release),
+		fmt.Sprintf("%sdebian %s main", deb, d.Release),
+		fmt.Sprintf("%sdebian %s-updates main", deb, d.Release),
+		fmt.Sprintf("%sdebian-security %s-security main", deb, d.Release),
 	}
 }
 

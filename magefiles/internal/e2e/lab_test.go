@@ -59,12 +59,36 @@ func newLab(t *testing.T, hardware string) *lab {
 	}
 	l.write(strings.Replace(string(yaml), "name: calico-cni-lab", "name: "+l.name, 1))
 	t.Cleanup(func() {
+		if t.Failed() {
+			l.keepLogs()
+		}
 		if _, err := os.Stat(filepath.Join(l.dir, ".lab", "plan.json")); err == nil {
 			l.write(string(yaml)) // whatever a test left there: destroy doesn't need it
 			l.ok("destroy")
 		}
 	})
 	return l
+}
+
+// keepLogs leaves the archive of a lab that failed in the project's state directory.
+func (l *lab) keepLogs() {
+	l.run("logs") //nolint:errcheck // there may be nothing to log
+	archives, err := filepath.Glob(filepath.Join(l.dir, ".lab", "*.tar.gz"))
+	if err != nil || len(archives) == 0 {
+		return
+	}
+	kept := filepath.Join(l.root, ".lab")
+	if err := os.MkdirAll(kept, 0o755); err != nil {
+		l.t.Log(err)
+		return
+	}
+	for _, a := range archives {
+		data, err := os.ReadFile(a)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(kept, filepath.Base(a)), data, 0o600)
+		}
+		l.t.Logf("the lab's logs: %s (%v)", filepath.Join(kept, filepath.Base(a)), err)
+	}
 }
 
 // home is where the lab's machines lie.

@@ -53,7 +53,7 @@ var modules = []module{
 	{"plugins", "components/cni", []string{"github.com/containernetworking/plugins"}},
 	{"mage", ".", []string{"github.com/magefile/mage"}},
 	{"golangci-lint", "components/lint", []string{"github.com/golangci/golangci-lint/v2"}},
-	{"actionlint", "components/lint", []string{"github.com/rhysd/actionlint"}},
+	{"actionlint", "components/actionlint", []string{"github.com/rhysd/actionlint"}},
 	{"govulncheck", "components/lint", []string{"golang.org/x/vuln"}},
 }
 

@@ -47,7 +47,7 @@ func signer(t *testing.T) ssh.Signer {
 // newMachine gives a server that doesn't listen yet, and its endpoint.
 func newMachine(t *testing.T) (*machine, Endpoint) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ssh") // t.TempDir is too long for a socket's path
+	dir, err := os.MkdirTemp("", "ssh") //nolint:usetesting // t.TempDir is too long for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,8 @@ import (
 // Test runs all of the project's tests and shows what the test runner says: first those with embedded machines, then
 // the one with virtual machines.
 func (s *Session) Test() error {
-	if why := s.installAnsible(); why != "" {
-		s.Console.Notice("the test of the playbooks is left out: %s", why)
+	if err := s.install(ansible.Needs); err != nil {
+		s.Console.Notice("the test of the playbooks is left out: %v", err)
 	}
 	if err := s.show(time.Hour, "go", "test", "-count=1", "-timeout=50m", "./..."); err != nil {
 		return err
@@ -38,22 +38,18 @@ func (s *Session) Test() error {
 	return s.TestVagrant()
 }
 
-// installAnsible sees that the playbooks can be tested, and says why not otherwise.
-func (s *Session) installAnsible() (why string) {
-	if len(controller.Missing(ansible.Needs)) == 0 {
-		return ""
+// install installs what is missing of what work on the lab itself takes.
+func (s *Session) install(needs []controller.Need) error {
+	if len(controller.Missing(needs)) == 0 {
+		return nil
 	}
-	err := controller.Installable(ansible.Needs)
-	if err == nil {
-		err = controller.BecomeRoot(s.ctx, s.run, "packages of Debian's", s.Console.Notice)
+	if err := controller.Installable(needs); err != nil {
+		return err
 	}
-	if err == nil {
-		err = controller.Install(s.ctx, s.run, ansible.Needs, s.Console.Notice)
+	if err := controller.BecomeRoot(s.ctx, s.run, "packages of Debian's", s.Console.Notice); err != nil {
+		return err
 	}
-	if err != nil {
-		return err.Error()
-	}
-	return ""
+	return controller.Install(s.ctx, s.run, needs, s.Console.Notice)
 }
 
 // noVirtualMachines says why Test leaves TestVagrant out, "" where it doesn't.
@@ -121,34 +117,6 @@ func (s *Session) TestVagrant() error {
 		args = append([]string{"sudo", "-n", "-E", "--"}, args...)
 	}
 	return s.show(45*time.Minute, args...)
-}
-
-// Lint looks for mistakes in the project's own code: with Mage's build tag and without, because the go command leaves
-// out what the tag leaves out.
-func (s *Session) Lint() error {
-	unformatted, err := s.run.Run(s.ctx, command.Cmd{Args: []string{"gofmt", "-l", "magefiles", "scripts", "templates"}})
-	if err == nil && unformatted != "" {
-		err = fmt.Errorf("not formatted; run gofmt -w on:\n%s", unformatted)
-	}
-	all := []error{err}
-	for _, args := range [][]string{
-		{"go", "vet", "./..."},
-		{"go", "vet", "-tags=mage", "./magefiles"},
-		{"go", "mod", "tidy", "-diff"},
-	} {
-		all = append(all, s.show(10*time.Minute, args...))
-	}
-	if _, err := exec.LookPath("shellcheck"); err == nil {
-		scripts, err := filepath.Glob("scripts/*.sh")
-		all = append(all, err, s.show(time.Minute, append([]string{"shellcheck", "templates/box/usr/local/lib/lab/cgroups-rw"}, scripts...)...))
-	} else {
-		s.Console.Notice("shellcheck is not installed; the scripts were not looked at")
-	}
-	if err := errors.Join(all...); err != nil {
-		return err
-	}
-	s.Console.Notice("nothing found")
-	return nil
 }
 
 // show runs a command of the project with its output to the terminal. It ends with the session, children included.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
 )
 
 // Run runs one stage. The first stage of a session that fails ends the others.
@@ -37,6 +39,9 @@ func (s *Session) Run(make func(*stage.Env) stage.Stage) error {
 		return s.cause()
 	}
 	s.cancel(err)
+	if context.Cause(s.ctx) == err { //nolint:errorlint // whether this is the first of several
+		s.collectFailed()
+	}
 	return err
 }
 
@@ -83,6 +88,9 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 // Verify checks the lab after the stages, with time for BIRD and Felix to settle.
 func (s *Session) Verify(asJSON bool) error {
 	err := stage.Traced(s.ctx, "verify", "check", func(context.Context) error { return s.check(asJSON, 4*checkTime) })
+	if err != nil && s.ctx.Err() == nil {
+		s.collectFailed()
+	}
 	if err := errors.Join(err, s.writeTimeline()); err != nil || asJSON {
 		return err
 	}
@@ -142,6 +150,9 @@ func (s *Session) check(asJSON bool, limit time.Duration) error {
 	report := check.Run(s.ctx, check.Subject{Lab: l, Pins: s.maker.Pins, Hosts: hosts}, limit)
 	if s.ctx.Err() != nil {
 		return s.cause()
+	}
+	if err := summarize(func(w io.Writer) { ui.Markdown(w, report) }); err != nil {
+		return err
 	}
 	if asJSON {
 		enc := json.NewEncoder(os.Stdout)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -91,11 +93,19 @@ func (c *Console) Status(name, hardware string, machines []machine.Status, more 
 // Table shows measurements as a Markdown table.
 func (c *Console) Table(header []string, rows [][]string) {
 	var b bytes.Buffer
+	Table(&b, header, rows)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line("%s", b.String())
+}
+
+// Table writes a Markdown table.
+func Table(out io.Writer, header []string, rows [][]string) {
 	write := func(cells []string) {
 		for _, cell := range cells {
-			fmt.Fprintf(&b, "| %s ", cell)
+			fmt.Fprintf(out, "| %s ", strings.ReplaceAll(cell, "|", "\\|"))
 		}
-		b.WriteString("|\n")
+		fmt.Fprintln(out, "|")
 	}
 	write(header)
 	rule := make([]string, len(header))
@@ -106,9 +116,20 @@ func (c *Console) Table(header []string, rows [][]string) {
 	for _, r := range rows {
 		write(r)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.line("%s", b.String())
+}
+
+// Markdown writes a report for a page.
+func Markdown(out io.Writer, r check.Report) {
+	var rows [][]string
+	for _, res := range r.Results {
+		mark := "✓"
+		if !res.OK {
+			mark = "✗"
+		}
+		rows = append(rows, []string{mark, res.Name, strings.ReplaceAll(res.Seen, "\n", " ")})
+	}
+	fmt.Fprintf(out, "%d of %d conditions hold\n\n", len(r.Results)-len(r.Failed()), len(r.Results))
+	Table(out, []string{"", "condition", "seen"}, rows)
 }
 
 // Finished ends a run with how long it took and what to type next.

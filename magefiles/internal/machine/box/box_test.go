@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -23,7 +24,7 @@ func entries(t *testing.T, r io.Reader) map[string]entry {
 	all := map[string]entry{}
 	for tr := tar.NewReader(r); ; {
 		hdr, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 var needs = []controller.Need{
 	{Program: "systemd-nspawn", Package: "systemd-container"},
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
+	{Program: artifact.DebianKeyring, Package: "debian-archive-keyring"}, // Ubuntu lacks it
 	{Program: "socat", Package: "socat"},
 	{Program: "ip", Package: "iproute2"},
 	{Program: "ssh", Package: "openssh-client"},

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -274,9 +275,13 @@ func freeMemory() int64 {
 	if err != nil {
 		return 0
 	}
-	var kb int64
-	if m := available.FindSubmatch(data); m != nil {
-		fmt.Sscan(string(m[1]), &kb)
+	m := available.FindSubmatch(data)
+	if m == nil {
+		return 0
+	}
+	kb, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil {
+		return 0
 	}
 	return kb >> 10
 }

@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+type workflow struct {
+	Permissions map[string]string
+	Concurrency any
+	Jobs        map[string]struct {
+		TimeoutMinutes int    `yaml:"timeout-minutes"`
+		RunsOn         string `yaml:"runs-on"`
+		Steps          []struct{ Run, Uses string }
+	}
+}
+
+// TestWorkflows: every command in them is a target that a developer can run at home.
+func TestWorkflows(t *testing.T) {
+	list := exec.Command("go", "tool", "mage", "-l")
+	list.Dir = "../../.."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(line, "  ") {
+			targets[f[0]] = true
+		}
+	}
+	files, err := filepath.Glob("../../../.github/workflows/*.yml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("workflows: %v, %v", files, err)
+	}
+	target := regexp.MustCompile(`^go tool mage (\w+)$`)
+	pinned := regexp.MustCompile(`uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n`)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w workflow
+		if err := yaml.Unmarshal(data, &w); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if len(w.Permissions) != 1 || w.Permissions["contents"] != "read" || w.Concurrency == nil {
+			t.Errorf("%s: permissions %v, concurrency %v", file, w.Permissions, w.Concurrency)
+		}
+		for name, job := range w.Jobs {
+			if job.TimeoutMinutes == 0 || strings.HasSuffix(job.RunsOn, "latest") {
+				t.Errorf("%s, job %s: no time limit, or a runner that changes by itself", file, name)
+			}
+			for _, step := range job.Steps {
+				if step.Run == "" {
+					continue
+				}
+				if m := target.FindStringSubmatch(step.Run); m == nil || !targets[m[1]] {
+					t.Errorf("%s, job %s: %q is no target of these: %v", file, name, step.Run, targets)
+				}
+			}
+		}
+		if uses := strings.Count(string(data), "uses: "); uses != len(pinned.FindAllString(string(data), -1)) {
+			t.Errorf("%s: an action is not pinned by its commit", file)
+		}
+	}
+}
+
+func TestActionlint(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles actionlint")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "tool", "-modfile=components/actionlint/go.mod", "actionlint", "-shellcheck=", "-pyflakes=")
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
