@@ -59,9 +59,11 @@ var onNodes = []struct{ name, command string }{
 
 // onEtcd are those of the datastore's machine.
 var onEtcd = []struct{ name, command string }{
-	{"calicoctl", `calicoctl version; for kind in nodes ippools ipamblocks blockaffinities ipamhandles ipamconfigs workloadendpoints ` +
-		`hostendpoints profiles globalnetworkpolicies networkpolicies bgpconfigurations bgppeers felixconfigurations clusterinformations; do ` +
-		`echo "== $kind"; calicoctl get "$kind" --output=yaml --all-namespaces 2>/dev/null || calicoctl get "$kind" --output=yaml; done 2>&1; calicoctl ipam show --show-blocks`},
+	{"calicoctl", `exec 2>&1; calicoctl version; calicoctl ipam show --show-blocks; ` +
+		`for kind in workloadendpoints networkpolicies networksets; do echo "== $kind"; calicoctl get "$kind" --all-namespaces --output=yaml; done; ` +
+		`for kind in nodes ippools ipreservations ipamconfigurations blockaffinities bgpconfigurations bgppeers bgpfilters felixconfigurations ` +
+		`clusterinformations profiles tiers hostendpoints globalnetworkpolicies globalnetworksets kubecontrollersconfigurations; do ` +
+		`echo "== $kind"; calicoctl get "$kind" --output=yaml; done`},
 }
 
 // Machine gives the files of a machine. What can't be had is said in the file that it belongs to.

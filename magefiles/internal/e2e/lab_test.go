@@ -227,6 +227,34 @@ func TestLab(t *testing.T) {
 			}
 		}
 	})
+	l.sub("logs, asked for and of a failure", func(l *lab) {
+		archive := regexp.MustCompile(`\S+-logs-\S+\.tar\.gz`)
+		file := archive.FindString(l.ok("logs"))
+		list, err := exec.Command("tar", "-tzf", file).CombinedOutput()
+		if err != nil {
+			l.t.Fatalf("%s: %v\n%s", file, err, list)
+		}
+		for _, name := range []string{
+			"/lab.yaml", "/status.txt", "-verify.log", "/etcd-node/calicoctl.txt", "/calico1/journal.txt", "/calico1/bird.txt", "/calico2/iptables.txt",
+			"/calico2/ip-route.txt", "/calico2/ipset.txt", "/calico2/docker-logs.txt",
+		} {
+			l.has(string(list), name)
+		}
+		text, err := exec.Command("tar", "-xzOf", file).Output()
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.has(string(text), "kind: IPPool", "kind: WorkloadEndpoint", "BGP state:          Established", "-A cali-FORWARD ")
+		if strings.Contains(string(text), "PRIVATE KEY") {
+			l.t.Error("a private key is in the archive")
+		}
+		defer l.change("cidr: 10.1.0.0/16", "cidr: 10.2.0.0/16")()
+		out := l.fails("verify")
+		l.has(out, "Calico can't change that in a pool that exists")
+		if failed := archive.FindString(out); failed == "" || failed == file {
+			l.t.Errorf("no archive of the failed run:\n%s", out)
+		}
+	})
 	l.sub("verify again does nothing", func(l *lab) {
 		out := l.ok("verify")
 		for _, s := range stages {

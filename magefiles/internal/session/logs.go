@@ -41,7 +41,10 @@ func (s *Session) collectFailed() {
 	}
 }
 
-const collectTimeout = 90 * time.Second
+const (
+	collectTimeout = 90 * time.Second
+	keepArchives   = 5
+)
 
 func (s *Session) collect(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(s.stateDir, 0o755); err != nil {
@@ -79,6 +82,9 @@ func (s *Session) collect(ctx context.Context) (string, error) {
 		})
 	}
 	wg.Wait()
+	if err := prune(s.stateDir, "*.tar.gz", keepArchives-1); err != nil {
+		return "", err
+	}
 	now := time.Now()
 	file := filepath.Join(s.stateDir, s.lab.Name+"-logs-"+now.Format("2006-01-02T15-04-05")+".tar.gz")
 	return file, bundle.Write(file, files, now)

@@ -79,7 +79,7 @@ func TestPrune(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := prune(dir); err != nil {
+	if err := prune(dir, "*.log", keepLogs); err != nil {
 		t.Fatal(err)
 	}
 	left, err := os.ReadDir(dir)

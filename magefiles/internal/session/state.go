@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,7 +36,7 @@ func (s *Session) begin() error {
 	if s.run.Log, err = command.OpenLog(filepath.Join(logs, name)); err != nil {
 		return err
 	}
-	return prune(logs)
+	return prune(logs, "*.log", keepLogs)
 }
 
 // targets names the run for its log: "verify", "up-check".
@@ -51,17 +50,15 @@ func targets() string {
 	return strings.Join(names[:min(len(names), 3)], "-")
 }
 
-func prune(logs string) error {
-	entries, err := os.ReadDir(logs)
+// prune removes all but the newest files of a kind, whose names have the time in them.
+func prune(dir, pattern string, keep int) error {
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {
 		return err
 	}
-	slices.Reverse(entries) // their names begin with the time
-	for i, e := range entries {
-		if i >= keepLogs {
-			if err := os.Remove(filepath.Join(logs, e.Name())); err != nil {
-				return err
-			}
+	for _, file := range files[:max(len(files)-keep, 0)] {
+		if err := os.Remove(file); err != nil {
+			return err
 		}
 	}
 	return nil
