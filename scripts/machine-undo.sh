@@ -7,7 +7,7 @@ undo=/var/lib/calico-cni-lab/undo
 
 if command -v docker >/dev/null && systemctl start docker; then
 	docker ps --all --quiet --filter label=calico-cni-lab.part | xargs -r docker rm --force >/dev/null
-	docker volume ls --quiet --filter name='^etcd-data$' | xargs -r docker volume rm --force >/dev/null
+	docker volume ls --quiet --filter name='^calico-cni-lab-etcd$' | xargs -r docker volume rm --force >/dev/null
 	docker image ls --format '{{.Repository}}:{{.Tag}}' 'calico-cni-lab/*' | xargs -r docker image rm --force >/dev/null
 fi
 

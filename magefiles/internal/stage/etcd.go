@@ -29,7 +29,7 @@ func (s etcd) container(ctx context.Context) (container, error) {
 	url := calico.EtcdURL(s.Lab)
 	return container{
 		part: "etcd", name: EtcdContainer, image: images.Etcd,
-		network: "host", seccomp: true, volumes: []string{"etcd-data:/var/lib/etcd:rw"}, // ":rw" is how Ansible writes it
+		network: "host", seccomp: true, volumes: []string{"calico-cni-lab-etcd:/var/lib/etcd:rw"}, // ":rw" is how Ansible writes it
 		cmd: []string{
 			"etcd", "--name", s.Lab.Etcd().Name, "--data-dir", "/var/lib/etcd",
 			"--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", url,
