@@ -1,98 +1,141 @@
-// Package check proves that a lab works: one named condition each, read-only, with one line of what was seen.
+// Package check compares a lab with what it is to be: named conditions on facts, and the report of what holds and what
+// doesn't. It asks the machines nothing.
 package check
 
 import (
-	"context"
-	"errors"
-	"sync"
+	"cmp"
+	"fmt"
+	"slices"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
-	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// Subject is the lab that is looked at.
-type Subject struct {
-	Lab   *lab.Lab
-	Pins  artifact.Pins
-	Hosts map[string]*remote.Host // by machine name
+// Condition is one thing that must hold. Its test is a pure function of facts.
+type Condition struct {
+	ID       string // stable, with the machine behind a slash: "bgp/calico1"
+	Stage    string // that owns it: the stage's apply makes it hold
+	Machine  string // "" concerns the whole lab
+	Expected string // "BGP is Established with every other node"
+	Try      string // the command to look further with
+	Mend     string // what the stage does about it: "starts the container"
+	Left     string // why no stage mends it, and what to do; "" where one does
+	Probe    bool   // whether packets have to be sent for it
+	Test     func(*fact.Lab) Finding
 }
 
-// Condition is one thing that must hold.
-type Condition struct {
-	Name string // what must hold: "BGP 192.168.4.5 -> 192.168.4.6 is Established"
-	Hint string // the command to look further with, when it doesn't
-	// Test gives what was seen, and an error when the condition does not hold.
-	Test func(ctx context.Context) (seen string, err error)
+// State is what a condition came to.
+type State string
+
+// The states.
+const (
+	Holds   State = "holds"
+	Broken  State = "broken"
+	Unknown State = "unknown" // it couldn't be looked at
+	Refused State = "refused" // broken, and only a person can decide what to do: nothing is touched before
+)
+
+// Finding is what a test found.
+type Finding struct {
+	State State
+	Found string // what was seen, for people
+	Left  string // Condition.Left, where it depends on what was seen
+}
+
+// OK is the finding of a condition that holds.
+func OK(format string, args ...any) Finding {
+	return Finding{State: Holds, Found: fmt.Sprintf(format, args...)}
+}
+
+// Not is the finding of a condition that doesn't hold.
+func Not(format string, args ...any) Finding {
+	return Finding{State: Broken, Found: fmt.Sprintf(format, args...)}
+}
+
+// CantSee is the finding where the facts are missing.
+func CantSee(format string, args ...any) Finding {
+	return Finding{State: Unknown, Found: fmt.Sprintf(format, args...)}
+}
+
+// Refuse is the finding of what a person has to decide first, with what to do.
+func Refuse(format string, args ...any) Finding {
+	return Finding{State: Refused, Found: fmt.Sprintf(format, args...)}
 }
 
 // Result is one condition's outcome. Its JSON form is part of `check -json`.
 type Result struct {
-	Name string `json:"name"`
-	OK   bool   `json:"ok"`
-	Seen string `json:"seen"`
-	Hint string `json:"hint,omitempty"` // only where OK is false
+	ID       string `json:"id"`
+	Stage    string `json:"stage"`
+	Machine  string `json:"machine,omitempty"`
+	State    State  `json:"state"`
+	Expected string `json:"expected"`
+	Found    string `json:"found"`
+	Try      string `json:"try,omitempty"` // this and the next two only where it doesn't hold
+	Mend     string `json:"mend,omitempty"`
+	Left     string `json:"left,omitempty"`
 }
 
-// Report is every condition's outcome, in a fixed order. Its JSON form is what `check -json` prints.
+// OK says whether the condition holds.
+func (r Result) OK() bool { return r.State == Holds }
+
+// Report is every condition's outcome, from the machines up to the workloads: the first that doesn't hold is the cause
+// rather than a consequence. Its JSON form is what `check -json` prints.
 type Report struct {
 	Lab     string        `json:"lab"`
 	OK      bool          `json:"ok"`
-	Results []Result      `json:"results"`
+	Results []Result      `json:"conditions"`
 	Took    time.Duration `json:"-"`
 	Millis  int64         `json:"milliseconds"`
 }
 
-// Failed gives the results that are not OK.
-func (r Report) Failed() []Result {
-	var failed []Result
+// Run tests conditions on facts.
+func Run(conditions []Condition, f *fact.Lab) Report {
+	r := Report{OK: true, Results: make([]Result, 0, len(conditions))}
+	for _, c := range conditions {
+		found := c.Test(f)
+		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found}
+		if !res.OK() {
+			res.Try, res.Mend, res.Left = c.Try, c.Mend, cmp.Or(found.Left, c.Left)
+			r.OK = false
+		}
+		r.Results = append(r.Results, res)
+	}
+	return r
+}
+
+// Since notes how long it took.
+func (r *Report) Since(start time.Time) {
+	r.Took = time.Since(start)
+	r.Millis = r.Took.Milliseconds()
+}
+
+// Unmet are the results that don't hold.
+func (r *Report) Unmet() []Result {
+	return slices.DeleteFunc(slices.Clone(r.Results), Result.OK)
+}
+
+// Of are the results of one stage.
+func (r *Report) Of(stage string) Report {
+	part := Report{Lab: r.Lab, OK: true, Took: r.Took, Millis: r.Millis}
 	for _, res := range r.Results {
-		if !res.OK {
-			failed = append(failed, res)
+		if res.Stage == stage {
+			part.Results = append(part.Results, res)
+			part.OK = part.OK && res.OK()
 		}
 	}
-	return failed
+	return part
 }
 
-// Run tests all conditions side by side. One that doesn't hold is looked at again until limit is over: BIRD and
-// Felix take a moment.
-func Run(ctx context.Context, s Subject, limit time.Duration) Report {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	conditions := Conditions(s)
-	report := Report{Lab: s.Lab.Name, OK: true, Results: make([]Result, len(conditions))}
-	var wg sync.WaitGroup
-	for i, c := range conditions {
-		wg.Go(func() { report.Results[i] = c.poll(ctx) })
-	}
-	wg.Wait()
-	report.OK = len(report.Failed()) == 0
-	report.Took = time.Since(start)
-	report.Millis = report.Took.Milliseconds()
-	return report
-}
-
-// poll tests until the condition holds or ctx ends, and keeps the last finding that was not made by ctx's end.
-func (c Condition) poll(ctx context.Context) Result {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	r := Result{Name: c.Name, Hint: c.Hint, Seen: "no answer in time"}
-	for {
-		seen, err := c.Test(ctx)
-		if err == nil {
-			return Result{Name: c.Name, OK: true, Seen: seen}
-		}
-		if ctx.Err() == nil {
-			r.Seen = err.Error()
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return r
+// Count says how many results are in a state.
+func (r *Report) Count(s State) int {
+	n := 0
+	for _, res := range r.Results {
+		if res.State == s {
+			n++
 		}
 	}
+	return n
 }
 
-var errNoWorkload = errors.New("the workload there is not plumbed")
+// Mendable says whether a stage can do something about a result.
+func (r Result) Mendable() bool { return r.State != Holds && r.State != Refused && r.Left == "" }

@@ -1,155 +1,278 @@
 package stage
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"path/filepath"
+	"net/netip"
+	"strings"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-type node struct{ *Env }
-
-// Calico is the stage that puts calicoctl on every machine and runs calico-node on the Calico nodes, until the
-// nodes are registered and every BGP session of the node-to-node mesh is Established.
-func Calico(e *Env) Stage { return node{e} }
-
-func (node) Name() string { return "calico" }
-
-func (s node) container(m lab.Machine, image artifact.Image) container {
-	return container{
-		part: "calico-node", name: calico.NodeContainer(s.Maker.Pins.Calico), image: image,
-		network: "host",
-		// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which
-		// a computer that is itself a container may lack.
-		caps:     []string{"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SYS_MODULE", "SYS_PTRACE", "IPC_LOCK"},
-		sysWrite: true, // Felix writes to /proc/sys/net
-		env: []string{
-			"NODENAME=" + m.Name,
-			"IP=" + m.Address.String(), // found by itself, it would be Vagrant's NAT interface on every machine
-			"IP6=none",
-			"CALICO_NETWORKING_BACKEND=bird",
-			"NO_DEFAULT_POOLS=true",
-			"CALICO_MANAGE_CNI=false",
-			"DATASTORE_TYPE=etcdv3",
-			"ETCD_ENDPOINTS=" + calico.EtcdURL(s.Lab),
-			"FELIX_HEALTHENABLED=true",
+// calico puts calicoctl on every machine and runs calico-node on the Calico nodes, until they are registered and every
+// BGP session of the node-to-node mesh is Established.
+func calico() Stage {
+	return Stage{
+		Name: Calico, Needs: []string{Etcd},
+		Conditions: calicoConditions,
+		Done: func(e *Env, _ *fact.Lab) string {
+			return fmt.Sprintf("calico-node v%s runs on %s, BGP Established between all", e.Pins.Calico, plural(len(e.Nodes()), "node"))
 		},
-		volumes: []string{
-			"/var/log/calico:/var/log/calico",
-			"/var/run/calico:/var/run/calico",
-			"/var/lib/calico:/var/lib/calico",
-			"/lib/modules:/lib/modules:ro",
-			"/run/docker/plugins:/run/docker/plugins",
+		Prepare: prepareCalico,
+		Apply:   applyCalico,
+		Until: func(e *Env, m lab.Machine) fact.Until {
+			if m.Role != lab.RoleCalico {
+				return fact.Until{}
+			}
+			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: peersOf(e, m)}
 		},
-		cmd: []string{"start_runit"},
 	}
 }
 
-// files are calicoctl and its configuration.
-func (s node) files(ctx context.Context) ([]remote.File, error) {
-	dir, err := s.Maker.Calico(ctx)
-	if err != nil {
-		return nil, err
+// peersOf are the addresses of all other nodes.
+func peersOf(e *Env, m lab.Machine) []netip.Addr {
+	var all []netip.Addr
+	for _, other := range e.Nodes() {
+		if other.Name != m.Name {
+			all = append(all, other.Address)
+		}
 	}
-	sums, err := artifact.Sums(dir)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := render("calicoctl.cfg.tmpl", map[string]string{"EtcdURL": calico.EtcdURL(s.Lab)})
-	if err != nil {
-		return nil, err
-	}
-	return []remote.File{
-		{Path: "/usr/local/bin/calicoctl", Mode: 0o755, Source: filepath.Join(dir, "calicoctl"), SHA256: sums["calicoctl"]},
-		{Path: "/etc/calico/calicoctl.cfg", Mode: 0o644, Content: cfg},
-	}, nil
+	return all
 }
 
-func (s node) Check(ctx context.Context) (bool, string, error) {
-	files, err := s.files(ctx)
-	if err != nil {
-		return false, "", err
+func calicoConditions(e *Env) []check.Condition {
+	var all []check.Condition
+	for _, m := range e.Lab.Machines {
+		all = append(all, on("calicoctl", m, fact.Files, "calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			return filesFinding(seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())
+		}))
 	}
-	images, err := s.Maker.Images(ctx)
-	if err != nil {
-		return false, "", err
+	for _, m := range e.Nodes() {
+		c := e.Node(m)
+		all = append(all, on("calico-node", m, fact.Containers, "calico-node's container runs as it should on "+m.Name, "starts calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			return containerFinding(seen, c.Faults(seen.Docker.Value, true), c.Name)
+		}))
 	}
-	ok := fmt.Sprintf("calico-node v%s runs on %d nodes, BGP Established between all", s.Maker.Pins.Calico, len(s.nodes()))
-	return s.check(ctx, s.Lab.Machines, ok, func(ctx context.Context, m lab.Machine, h *remote.Host) (string, error) {
-		if lack, err := missing(ctx, h, files); lack != "" || err != nil {
-			return lack, err
+	all = append(all, stored("mesh", "", e.Lab, fact.BGPConfig, "BGP's node-to-node mesh is on", "switches the mesh on", func(d *fact.Datastore) check.Finding {
+		if d.BGP.MeshOff {
+			return check.Not("bgpconfiguration default has nodeToNodeMeshEnabled: false")
 		}
-		if m.Role != lab.RoleCalico {
-			return s.unregistered(ctx, h)
+		return check.OK("the mesh is on")
+	}))
+	for _, m := range e.Nodes() {
+		all = append(all, nodeConditions(e, m)...)
+	}
+	return append(all, stored("calico-release", "", e.Lab, fact.Release, "calico-node is of the pinned release", "starts calico-node again", func(d *fact.Datastore) check.Finding {
+		if want := "v" + e.Pins.Calico.String(); d.Cluster.Version != want {
+			return check.Not("the datastore says that Calico is %q; pinned is %s", d.Cluster.Version, want)
 		}
-		return first(
-			func() (string, error) { return s.container(m, images.Node).lack(ctx, h) },
-			func() (string, error) { return s.unpeered(ctx, m, h) },
-		)
+		return check.OK("Calico %s", d.Cluster.Version)
+	}))
+}
+
+// nodeConditions are what calico-node does on a machine.
+func nodeConditions(e *Env, m lab.Machine) []check.Condition {
+	return []check.Condition{
+		stored("node", m.Name, e.Lab, fact.Nodes, m.Name+" is registered with its address", "registers the node", func(d *fact.Datastore) check.Finding {
+			n, ok := d.Node(m.Name)
+			switch {
+			case !ok:
+				return check.Not("the datastore doesn't know the node")
+			case n.Address.Addr() != m.Address:
+				return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
+			}
+			return check.OK("%s", n.Address)
+		}),
+		on("forwarding", m, fact.Forwarding, m.Name+" forwards IPv4", "switches forwarding on", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			switch {
+			case seen.Forwarding.Unknown != "":
+				return check.CantSee("%s", seen.Forwarding.Unknown)
+			case !seen.Forwarding.Value:
+				return check.Not("net.ipv4.ip_forward is 0: no workload reaches another node")
+			}
+			return check.OK("net.ipv4.ip_forward is 1")
+		}),
+		on("felix", m, fact.Felix, "Felix on "+m.Name+" is ready", "starts Felix", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			if seen.Felix.Unknown != "" {
+				return check.CantSee("%s", seen.Felix.Unknown)
+			}
+			if !seen.Felix.Value.OK {
+				return check.Not("%s", seen.Felix.Value.Said)
+			}
+			return check.OK("%s", seen.Felix.Value.Said)
+		}),
+		on("bird", m, fact.Sessions, "BIRD on "+m.Name+" runs", "starts BIRD", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			if seen.BIRD.Unknown != "" {
+				return check.Not("%s", seen.BIRD.Unknown)
+			}
+			return check.OK("BIRD %s", seen.BIRD.Value.Version)
+		}),
+		on("bgp", m, fact.Sessions, "BGP of "+m.Name+" is Established with every other node", "waits for BGP, then starts calico-node again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			return bgpFinding(seen, peersOf(e, m))
+		}),
+		routeCondition(e, m),
+	}
+}
+
+func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
+	if seen.BIRD.Unknown != "" {
+		return check.CantSee("%s", seen.BIRD.Unknown)
+	}
+	state := map[netip.Addr]string{}
+	for _, p := range seen.BIRD.Value.Protocols {
+		if a := p.Peer(); a.IsValid() && !p.Established() {
+			state[a] = strings.TrimSpace(p.State + " " + p.Info)
+		} else if a.IsValid() {
+			state[a] = ""
+		}
+	}
+	var down []string
+	for _, a := range peers {
+		if s, ok := state[a]; !ok {
+			down = append(down, fmt.Sprintf("%s (BIRD has no session)", a))
+		} else if s != "" {
+			down = append(down, fmt.Sprintf("%s (%s)", a, s))
+		}
+	}
+	if len(down) > 0 {
+		return check.Not("not Established with %s", check.Names(down))
+	}
+	return check.OK("Established with %s", plural(len(peers), "node"))
+}
+
+// routeCondition: where BGP is Established, every block of another node has a route via that node.
+func routeCondition(e *Env, m lab.Machine) check.Condition {
+	return on("routes", m, fact.Routes, m.Name+" has a route to every other node's blocks, via the node, proto bird", "waits for BIRD, then starts calico-node again", func(seen fact.Machine, f *fact.Lab) check.Finding {
+		if why := seen.Routes.Unknown + f.Datastore.Unknown; why != "" {
+			return check.CantSee("%s", why)
+		}
+		have := map[string]bool{}
+		for _, r := range seen.Routes.Value {
+			if r.Protocol == "bird" {
+				have[r.To.String()+" "+r.Via.String()] = true
+			}
+		}
+		n := 0
+		var missing []string
+		for _, other := range e.Nodes() {
+			if other.Name == m.Name {
+				continue
+			}
+			for _, b := range f.Datastore.Value.BlocksOf(other.Name) {
+				n++
+				if !have[b.String()+" "+other.Address.String()] {
+					missing = append(missing, fmt.Sprintf("%s via %s", b, other.Address))
+				}
+			}
+		}
+		if len(missing) > 0 {
+			return check.Not("missing: %s", check.Names(missing))
+		}
+		if n == 0 {
+			return check.OK("no other node has a block yet")
+		}
+		return check.OK("%s", plural(n, "route"))
 	})
 }
 
-// unregistered says which nodes the datastore doesn't know.
-func (s node) unregistered(ctx context.Context, h *remote.Host) (string, error) {
-	registered, err := calico.Nodes(ctx, h)
-	if err != nil {
-		return "", err
+func filesFinding(seen fact.Machine, files []remote.File, ok string) check.Finding {
+	if seen.Files.Unknown != "" {
+		return check.CantSee("%s", seen.Files.Unknown)
 	}
-	for _, m := range s.nodes() {
-		if _, ok := registered[m.Name]; !ok {
-			return m.Name + " is not registered", nil
-		}
+	if fault := filesFault(files, seen); fault != "" {
+		return check.Not("%s", fault)
 	}
-	return "", nil
+	return check.OK("%s", ok)
 }
 
-// unpeered says which of the other nodes a node has no Established session with.
-func (s node) unpeered(ctx context.Context, m lab.Machine, h *remote.Host) (string, error) {
-	peers, err := calico.Peers(ctx, h, calico.NodeContainer(s.Maker.Pins.Calico))
-	if err != nil {
-		return "BIRD does not answer yet", nil
+// prepareCalico puts calicoctl in its place and makes the containers: that needs no datastore.
+func prepareCalico(ctx context.Context, e *Env, j Job) error {
+	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		seen := j.Facts.Machines[m.Name]
+		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") {
+			c := e.Node(m)
+			if err := load(ctx, h, c.Image, seen.Docker.Value); err != nil {
+				return err
+			}
+			if c.Faults(seen.Docker.Value, false) != "" {
+				var s script
+				s.note(spec.NodeDirs...)
+				s.create(c, seen.Docker.Value)
+				if err := s.run(ctx, h); err != nil {
+					return err
+				}
+			}
+		}
+		return put(ctx, h, e.CalicoctlFiles(), seen)
+	})
+}
+
+func applyCalico(ctx context.Context, e *Env, j Job) error {
+	if err := register(ctx, e, j); err != nil {
+		return err
 	}
-	for _, other := range s.nodes() {
-		if other.Name == m.Name {
+	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		if m.Role != lab.RoleCalico {
+			return nil
+		}
+		name := e.NodeContainer()
+		var s script
+		switch {
+		case j.Has(m.Name, "calico-node"):
+			s.cmd("docker", "start", name)
+		case j.Round > 0 && j.Has(m.Name, "felix", "bird", "bgp", "routes"), j.Has("", "calico-release"):
+			s.cmd("docker", "restart", name)
+		case j.Has(m.Name, "felix", "bird", "bgp", "routes"):
+			// Services that somebody stopped; one that runs isn't touched (sv(8)).
+			s.cmd("docker", "exec", name, "sh", "-c", "sv up /etc/service/enabled/*")
+		}
+		if j.Has(m.Name, "forwarding") {
+			s.cmd("sysctl", "-w", "net.ipv4.ip_forward=1")
+		}
+		return s.run(ctx, h)
+	})
+}
+
+// register writes the nodes that the datastore doesn't know before calico-node starts anywhere: so every confd renders
+// once, and every BIRD knows all its peers from the start.
+func register(ctx context.Context, e *Env, j Job) error {
+	var all bytes.Buffer
+	resource := func(kind, name string, fields map[string]any) error {
+		return json.NewEncoder(&all).Encode(map[string]any{
+			"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": map[string]string{"name": name}, "spec": fields,
+		})
+	}
+	for _, m := range e.Nodes() {
+		if !j.Has(m.Name, "node") {
 			continue
 		}
-		if p := peers[other.Address]; !p.Established() {
-			return fmt.Sprintf("BGP to %s is %s", other.Name, p), nil
+		address := netip.PrefixFrom(m.Address, e.Lab.Subnet.Bits())
+		if l, ok := j.Facts.Machines[m.Name].LinkWith(m.Address); ok {
+			for _, p := range l.Addresses { // on machines that exist already the prefix may be another
+				if p.Addr() == m.Address {
+					address = p
+				}
+			}
 		}
-	}
-	return "", nil
-}
-
-func (s node) Apply(ctx context.Context) error {
-	files, err := s.files(ctx)
-	if err != nil {
-		return err
-	}
-	images, err := s.Maker.Images(ctx)
-	if err != nil {
-		return err
-	}
-	return s.on(ctx, s.Lab.Machines, func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		if m.Role != lab.RoleCalico {
-			return putMissing(ctx, h, files)
-		}
-		if err := h.NoteNew(ctx, "/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins", "/lib/modules/"); err != nil {
+		if err := resource("Node", m.Name, map[string]any{"bgp": map[string]string{"ipv4Address": address.String()}}); err != nil {
 			return err
 		}
-		if err := s.container(m, images.Node).ensure(ctx, h); err != nil {
+	}
+	if all.Len() > 0 {
+		if err := e.datastore(ctx, "registering the nodes", []string{"apply", "--filename=-"}, all.Bytes()); err != nil {
 			return err
 		}
-		// calicoctl arrives while BIRD starts.
-		if err := putMissing(ctx, h, files); err != nil {
-			return err
-		}
-		return until(ctx, "BGP is Established on "+m.Name, 3*time.Minute, func(ctx context.Context) (string, error) {
-			return s.unpeered(ctx, m, h)
-		})
-	})
+	}
+	if !j.Has("", "mesh") {
+		return nil
+	}
+	// Only this one field of what may be the user's.
+	return e.datastore(ctx, "switching the mesh on", []string{"patch", "bgpconfiguration", "default", `--patch={"spec":{"nodeToNodeMeshEnabled":true}}`}, nil)
 }

@@ -2,73 +2,69 @@ package stage
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
-// EtcdContainer is the datastore's container.
-const EtcdContainer = "etcd"
-
-type etcd struct{ *Env }
-
-// Etcd is the stage that runs etcd in a container on the etcd machine. Its data is on a volume, which
-// outlives the container.
-func Etcd(e *Env) Stage { return etcd{e} }
-
-func (etcd) Name() string { return "etcd" }
-
-func (s etcd) container(ctx context.Context) (container, error) {
-	images, err := s.Maker.Images(ctx)
-	if err != nil {
-		return container{}, err
-	}
-	url := calico.EtcdURL(s.Lab)
-	return container{
-		part: "etcd", name: EtcdContainer, image: images.Etcd,
-		network: "host", seccomp: true, volumes: []string{"calico-cni-lab-etcd:/var/lib/etcd:rw"}, // ":rw" is how Ansible writes it
-		cmd: []string{
-			"etcd", "--name", s.Lab.Etcd().Name, "--data-dir", "/var/lib/etcd",
-			"--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", url,
+// etcd runs etcd, the datastore, in a container on the etcd machine.
+func etcd() Stage {
+	return Stage{
+		Name: Etcd, Needs: []string{Up}, Role: lab.RoleEtcd,
+		Conditions: etcdConditions,
+		Done: func(e *Env, _ *fact.Lab) string {
+			return "etcd " + e.Pins.Etcd.String() + " is healthy on " + e.Lab.Etcd().Name
 		},
-	}, nil
+		Apply: func(ctx context.Context, e *Env, j Job) error {
+			return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+				c, have := e.Etcd(), j.Facts.Machines[m.Name].Docker.Value
+				if err := load(ctx, h, c.Image, have); err != nil {
+					return err
+				}
+				var s script
+				s.ensure(c, have)
+				if s.Len() == 0 { // it runs, and isn't healthy
+					s.cmd("docker", "restart", c.Name)
+				}
+				return s.run(ctx, h)
+			})
+		},
+		Until:   func(*Env, lab.Machine) fact.Until { return fact.Until{Within: time.Minute, Etcd: true} },
+		Settled: true,
+	}
 }
 
-func (s etcd) Check(ctx context.Context) (bool, string, error) {
-	c, err := s.container(ctx)
-	if err != nil {
-		return false, "", err
+func etcdConditions(e *Env) []check.Condition {
+	m := e.Lab.Etcd()
+	return []check.Condition{
+		on("etcd-container", m, fact.Containers, "etcd's container runs as it should", "starts etcd", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			return containerFinding(seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
+		}),
+		on("etcd", m, fact.EtcdHealth, "etcd is healthy and of the pinned release", "starts etcd again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			switch h := seen.Etcd; {
+			case h.Unknown != "":
+				return check.CantSee("%s", h.Unknown)
+			case !h.Value.OK:
+				return check.Not("%s", h.Value.Said)
+			case h.Value.Version != e.Pins.Etcd.String():
+				return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
+			default:
+				return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
+			}
+		}),
 	}
-	ok := fmt.Sprintf("etcd %s is healthy on %s", s.Maker.Pins.Etcd, s.Lab.Etcd().Name)
-	return s.check(ctx, s.Lab.ByRole(lab.RoleEtcd), ok, func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
-		return first(
-			func() (string, error) { return c.lack(ctx, h) },
-			func() (string, error) { return s.unhealthy(ctx, h), nil },
-		)
-	})
 }
 
-func (s etcd) unhealthy(ctx context.Context, h *remote.Host) string {
-	if err := calico.EtcdHealth(ctx, h, s.Lab); err != nil {
-		return err.Error()
+// containerFinding is the finding of a container that runs or has a fault.
+func containerFinding(seen fact.Machine, fault, ok string) check.Finding {
+	if seen.Docker.Unknown != "" {
+		return check.CantSee("%s", seen.Docker.Unknown)
 	}
-	return ""
-}
-
-func (s etcd) Apply(ctx context.Context) error {
-	c, err := s.container(ctx)
-	if err != nil {
-		return err
+	if fault != "" {
+		return check.Not("%s", fault)
 	}
-	return s.on(ctx, s.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
-		if err := c.ensure(ctx, h); err != nil {
-			return err
-		}
-		return until(ctx, "etcd is healthy", 2*time.Minute, func(ctx context.Context) (string, error) {
-			return s.unhealthy(ctx, h), nil
-		})
-	})
+	return check.OK("%s", ok)
 }

@@ -2,45 +2,99 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
+	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
-	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
-type ipPool struct{ *Env }
-
-// IPPool is the stage that makes lab.yaml's pool, or brings the one that exists in line with it.
-func IPPool(e *Env) Stage { return ipPool{e} }
-
-func (ipPool) Name() string { return "ipPool" }
-
-func (s ipPool) Check(ctx context.Context) (bool, string, error) {
-	want := s.Lab.Pool
-	ok := fmt.Sprintf("%s is %s in blocks of /%d", want.Name, want.CIDR, want.BlockSize)
-	return s.check(ctx, s.Lab.ByRole(lab.RoleEtcd), ok, func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
-		have, err := calico.Pool(ctx, h, want.Name)
-		if err != nil {
-			return "", err
-		}
-		if have == nil {
-			return "no pool " + want.Name, nil
-		}
-		differences, fixed := calico.PoolDifferences(have, want)
-		if fixed {
-			return "", fmt.Errorf("pool %s: %s, and Calico can't change that in a pool that exists\n"+
-				"  what to do: give the pool in lab.yaml another name, or remove this one first:\n"+
-				"    go tool mage unplumb\n    go tool mage ssh %s sudo calicoctl delete ippool %s",
-				want.Name, strings.Join(differences, ", "), s.Lab.Etcd().Name, want.Name)
-		}
-		return strings.Join(differences, ", "), nil
-	})
+// ipPool makes lab.yaml's pool, or brings the one that exists in line with it.
+func ipPool() Stage {
+	return Stage{
+		Name: IPPool, Needs: []string{Calico}, Role: lab.RoleEtcd,
+		Conditions: func(e *Env) []check.Condition {
+			want := e.Lab.Pool
+			return []check.Condition{
+				stored("pool", "", e.Lab, fact.Pools, "IP pool "+want.Name+" is as in lab.yaml", "writes the pool", func(d *fact.Datastore) check.Finding {
+					return poolFinding(d, want, e.Lab.Etcd().Name)
+				}),
+			}
+		},
+		Done: func(e *Env, _ *fact.Lab) string {
+			return fmt.Sprintf("%s is %s in blocks of /%d", e.Lab.Pool.Name, e.Lab.Pool.CIDR, e.Lab.Pool.BlockSize)
+		},
+		Apply: func(ctx context.Context, e *Env, _ Job) error {
+			data, err := json.Marshal(NewPool(e.Lab.Pool))
+			if err != nil {
+				return err
+			}
+			return e.datastore(ctx, "writing the IP pool", []string{"apply", "--filename=-"}, data)
+		},
+	}
 }
 
-func (s ipPool) Apply(ctx context.Context) error {
-	return s.on(ctx, s.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
-		return calico.ApplyPool(ctx, h, calico.NewPool(s.Lab.Pool))
-	})
+// NewPool is lab.yaml's pool as Calico's type.
+func NewPool(p lab.Pool) *v3.IPPool {
+	return &v3.IPPool{
+		TypeMeta:   metav1.TypeMeta{Kind: v3.KindIPPool, APIVersion: v3.GroupVersionCurrent},
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
+		Spec: v3.IPPoolSpec{
+			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode),
+			NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
+		},
+	}
+}
+
+// poolFinding compares the pools that exist with lab.yaml's. What Calico can't change in a pool that exists is refused: CIDR
+// and block size are fixed when a pool is made, and two pools must not overlap.
+func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
+	remedy := func(old string) string {
+		return fmt.Sprintf("what to do: put lab.yaml back, or take the workloads and that pool away first:\n"+
+			"  go tool mage unplumb\n  go tool mage ssh %s sudo calicoctl delete ippool %s\n  go tool mage verify", etcd, old)
+	}
+	var have *fact.Pool
+	for i, p := range d.Pools {
+		switch {
+		case p.Name == want.Name:
+			have = &d.Pools[i]
+		case p.CIDR.Overlaps(want.CIDR):
+			return check.Refuse("pool %s (%s) overlaps lab.yaml's pool %s (%s), and Calico allows no two such pools\n%s", p.Name, p.CIDR, want.Name, want.CIDR, remedy(p.Name))
+		}
+	}
+	if have == nil {
+		return check.Not("there is no pool %s", want.Name)
+	}
+	var different []string
+	fixed := false
+	for _, f := range []struct {
+		name       string
+		have, want any
+		fixed      bool
+	}{
+		{"cidr", have.CIDR, want.CIDR, true},
+		{"blockSize", have.BlockSize, want.BlockSize, true},
+		{"ipipMode", have.IPIPMode, want.IPIPMode, false},
+		{"natOutgoing", have.NATOutgoing, want.NATOutgoing, false},
+		{"disabled", have.Disabled, want.Disabled, false},
+		{"disableBGPExport", have.NoBGPExport, false, false},
+	} {
+		if f.have != f.want {
+			different = append(different, fmt.Sprintf("%s is %v, not %v", f.name, f.have, f.want))
+			fixed = fixed || f.fixed
+		}
+	}
+	text := strings.Join(different, ", ")
+	switch {
+	case fixed:
+		return check.Refuse("pool %s: %s, and Calico can't change that in a pool that exists\n%s", want.Name, text, remedy(want.Name))
+	case text != "":
+		return check.Not("%s", text)
+	}
+	return check.OK("%s, blocks of /%d, ipipMode %s, natOutgoing %t", have.CIDR, have.BlockSize, have.IPIPMode, have.NATOutgoing)
 }

@@ -1,66 +1,194 @@
-// Package stage brings the lab from what it is to what it should be, one stage a file.
+// Package stage brings the lab from what it is to what it should be. A stage is a list of conditions that hold when it is
+// done, and how to make them hold; each has a file of its own. The engine looks, applies what is unmet in the order in which
+// the stages need one another, and looks again.
 package stage
 
 import (
 	"context"
 	"fmt"
-	"time"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-// Stage is one step of the lab, on all the machines it concerns.
-type Stage interface {
-	// Name is the target's name.
-	Name() string
-	// Check looks and changes nothing. done says whether the stage has nothing to do, text what was found:
-	// for people, "etcd 3.6.16 is healthy" or "no container etcd".
-	Check(ctx context.Context) (done bool, text string, err error)
-	// Apply does what Check found missing, and returns when it works. It may find a half-finished state.
-	Apply(ctx context.Context) error
+// Names of the stages: the targets'.
+const (
+	Up         = "up"
+	Etcd       = "etcd"
+	Calico     = "calico"
+	Golang     = "golang"
+	CNIPlugins = "cniPlugins"
+	Cnitool    = "cnitool"
+	IPPool     = "ipPool"
+	Plumb      = "plumb"
+)
+
+// Stage is one step of the lab, on all the machines that it concerns.
+type Stage struct {
+	Name  string
+	Needs []string // stages that have to be applied before this one is
+	// Role of the machines that it works on; "" is all.
+	Role lab.Role
+	// Conditions are what holds when it is done, from the cause to the consequence.
+	Conditions func(*Env) []check.Condition
+	// Done says what there is when it is done, for people.
+	Done func(*Env, *fact.Lab) string
+	// Prepare does what needs nothing but the machines, while other stages are at work; nil where there is nothing.
+	Prepare func(context.Context, *Env, Job) error
+	// Apply makes the unmet conditions hold. It may find a half-finished state.
+	Apply func(context.Context, *Env, Job) error
+	// Until is what takes a moment after Apply on a machine; nil: nothing does.
+	Until func(*Env, lab.Machine) fact.Until
+	// Settled says whether the stages that need this one wait for Until too.
+	Settled bool
 }
 
-// Reporter is told what happens.
-type Reporter interface {
-	Already(stage, text string)
-	Started(stage, why string)
-	Done(stage, text string, took time.Duration)
-	Failed(stage string, err error, took time.Duration)
+// Job is what there is to do.
+type Job struct {
+	Facts *fact.Lab
+	Unmet []check.Result // of this stage
+	Round int            // 0 at first; later ones may use a larger hammer
 }
 
-// Run checks a stage, applies it where needed, and checks again. A stage that isn't done then has failed.
-func Run(ctx context.Context, s Stage, r Reporter) (err error) {
-	start := time.Now()
-	defer func() {
-		if err != nil {
-			r.Failed(s.Name(), err, time.Since(start))
-		}
-	}()
-	done, text, err := look(ctx, s, "check")
-	if err != nil {
-		return err
-	}
-	if done {
-		r.Already(s.Name(), text)
-		return nil
-	}
-	r.Started(s.Name(), text)
-	if err := Traced(ctx, s.Name(), "apply", s.Apply); err != nil {
-		return err
-	}
-	done, text, err = look(ctx, s, "check again")
-	if err != nil {
-		return err
-	}
-	if !done {
-		return fmt.Errorf("still not done after it was applied: %s", text)
-	}
-	r.Done(s.Name(), text, time.Since(start))
-	return nil
-}
-
-func look(ctx context.Context, s Stage, what string) (done bool, text string, err error) {
-	err = Traced(ctx, s.Name(), what, func(ctx context.Context) (err error) {
-		done, text, err = s.Check(ctx)
-		return err
+// Has says whether one of the conditions is unmet on a machine, "" stands for the whole lab's.
+func (j Job) Has(machine string, kinds ...string) bool {
+	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool {
+		return r.Machine == machine && slices.ContainsFunc(kinds, func(k string) bool { return r.ID == id(k, machine) })
 	})
-	return done, text, err
+}
+
+// On says whether anything is unmet on a machine.
+func (j Job) On(machine string) bool {
+	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool { return r.Machine == machine })
+}
+
+func id(kind, machine string) string {
+	if machine == "" {
+		return kind
+	}
+	return kind + "/" + machine
+}
+
+// All are the stages, each after the ones that it needs.
+func All() []Stage {
+	return []Stage{up(), etcd(), calico(), golang(), cniPlugins(), cnitool(), ipPool(), plumb()}
+}
+
+// Closure are the named stages and all that they need, in All's order.
+func Closure(names ...string) []Stage {
+	all := All()
+	want := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		want[name] = true
+		for _, s := range all {
+			if s.Name == name {
+				for _, n := range s.Needs {
+					add(n)
+				}
+			}
+		}
+	}
+	for _, n := range names {
+		add(n)
+	}
+	return slices.DeleteFunc(all, func(s Stage) bool { return !want[s.Name] })
+}
+
+// Conditions are those of stages, in their order.
+func Conditions(e *Env, stages []Stage) []check.Condition {
+	var all []check.Condition
+	for _, s := range stages {
+		for _, c := range s.Conditions(e) {
+			c.Stage = s.Name
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Env is what stages work with.
+type Env struct {
+	*spec.Spec
+	Caps     machine.Capabilities
+	Provider machine.Provider
+	// Host returns the connection to a machine.
+	Host func(ctx context.Context, name string) (*remote.Host, error)
+	// Preflight returns what would stop the artifacts' making.
+	Preflight func() error
+}
+
+// on runs f on machines, all at once, and ends the others with the first that fails.
+func (e *Env) on(ctx context.Context, machines []lab.Machine, f func(context.Context, lab.Machine, *remote.Host) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range machines {
+		g.Go(func() error {
+			return onMachine(ctx, m.Name, func() error {
+				h, err := e.Host(ctx, m.Name)
+				if err != nil {
+					return err
+				}
+				return f(ctx, m, h)
+			})
+		})
+	}
+	return g.Wait()
+}
+
+// where are the machines on which something is unmet.
+func (e *Env) where(j Job) []lab.Machine {
+	return slices.DeleteFunc(slices.Clone(e.Lab.Machines), func(m lab.Machine) bool { return !j.On(m.Name) })
+}
+
+// machines are the ones that a stage works on.
+func (s Stage) machines(l *lab.Lab) []lab.Machine {
+	if s.Role == "" {
+		return l.Machines
+	}
+	return l.ByRole(s.Role)
+}
+
+// on makes a condition on one machine. test is only called where the machine answered.
+func on(kind string, m lab.Machine, see fact.Kind, expected, mend string, test func(fact.Machine, *fact.Lab) check.Finding) check.Condition {
+	return check.Condition{
+		ID: id(kind, m.Name), Machine: m.Name, Expected: expected, Mend: mend, Try: try(m, see.Command()),
+		Test: func(f *fact.Lab) check.Finding {
+			seen, ok := f.Machine(m.Name)
+			if !ok {
+				return check.CantSee("%s doesn't answer", m.Name)
+			}
+			return test(seen, f)
+		},
+	}
+}
+
+// stored makes a condition on the datastore. test is only called where it was read.
+func stored(kind, machine string, l *lab.Lab, see fact.Kind, expected, mend string, test func(*fact.Datastore) check.Finding) check.Condition {
+	return check.Condition{
+		ID: id(kind, machine), Machine: machine, Expected: expected, Mend: mend, Try: try(l.Etcd(), see.Command()),
+		Test: func(f *fact.Lab) check.Finding {
+			if f.Datastore.Unknown != "" {
+				return check.CantSee("the datastore can't be read: %s", f.Datastore.Unknown)
+			}
+			return test(&f.Datastore.Value)
+		},
+	}
+}
+
+// try is the command line to look at a machine with.
+func try(m lab.Machine, line string) string { return fmt.Sprintf("go tool mage ssh %s %s", m.Name, line) }
+
+// plural writes a number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Undo takes back what the stages did on machines that stay: containers, images, etcd's data, routes, interfaces,
-// firewall chains, files. It gives what stays all the same, a line for each. Packages that were installed stay.
+// firewall chains, files. It returns what stays all the same, a line for each. Packages that were installed stay.
 func Undo(ctx context.Context, hosts map[string]*remote.Host) ([]string, error) {
 	var mu sync.Mutex
 	var stays []string
@@ -32,5 +32,6 @@ func Undo(ctx context.Context, hosts map[string]*remote.Host) ([]string, error) 
 			return nil
 		})
 	}
-	return stays, g.Wait()
+	err := g.Wait()
+	return stays, err
 }

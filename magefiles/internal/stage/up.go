@@ -3,82 +3,149 @@ package stage
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-type up struct {
-	*Env
-	provider machine.Provider
+// up has the machines made and booted, until each answers SSH, has its address and runs Docker Engine.
+func up() Stage {
+	return Stage{
+		Name:       Up,
+		Conditions: upConditions,
+		Done: func(e *Env, _ *fact.Lab) string {
+			return plural(len(e.Lab.Machines), "machine") + " answer SSH and run Docker"
+		},
+		Apply: applyUp,
+		Until: func(*Env, lab.Machine) fact.Until {
+			return fact.Until{Within: 3 * time.Minute, Docker: true}
+		},
+		Settled: true,
+	}
 }
 
-// Up is the stage that has the machines made and booted, until each answers SSH and runs Docker Engine.
-func Up(e *Env, p machine.Provider) Stage { return up{e, p} }
+func upConditions(e *Env) []check.Condition {
+	var all []check.Condition
+	for _, m := range e.Lab.Machines {
+		answers := check.Condition{
+			ID: id("machine", m.Name), Machine: m.Name, Expected: m.Name + " runs and answers SSH", Mend: "makes and boots it", Try: "go tool mage status",
+			Test: func(f *fact.Lab) check.Finding {
+				if why, ok := f.Unreached[m.Name]; ok {
+					return check.Not("%s", why)
+				}
+				return check.OK("%s answers", m.Name)
+			},
+		}
+		link := on("link", m, fact.Links, fmt.Sprintf("an interface of %s has %s and is up", m.Name, m.Address), "sets up the interface again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			return linkFinding(seen, m.Address)
+		})
+		route := on("default-route", m, fact.Routes, m.Name+" has a default route", "sets up the interface again", defaultRoute)
+		if !e.Caps.RepairsNetwork {
+			link.Left = fmt.Sprintf("the lab doesn't set up the interfaces of machines that exist already; give one of them %s, and bring it up", m.Address)
+			route.Left = "the lab doesn't set up the routes of machines that exist already; add one, whatever it leads to: ip route add default via GATEWAY"
+		}
+		all = append(all, answers, link)
+		if m.Role == lab.RoleCalico {
+			all = append(all, route)
+		}
+		all = append(all,
+			on("packages", m, fact.Engine, m.Name+" has the programs that the lab needs", "installs the packages", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				if len(seen.Lacks) > 0 {
+					return check.Not("packages are missing: %s", strings.Join(seen.Lacks, " "))
+				}
+				return check.OK("nothing is missing")
+			}),
+			on("docker", m, fact.Engine, m.Name+" runs Docker Engine", "starts Docker", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				if seen.Docker.Unknown != "" {
+					return check.Not("%s", seen.Docker.Unknown)
+				}
+				return check.OK("Docker Engine %s", seen.Docker.Value.Version)
+			}))
+	}
+	return all
+}
 
-func (up) Name() string { return "up" }
+func linkFinding(seen fact.Machine, a netip.Addr) check.Finding {
+	if seen.Links.Unknown != "" {
+		return check.CantSee("%s", seen.Links.Unknown)
+	}
+	l, ok := seen.LinkWith(a)
+	switch {
+	case !ok:
+		return check.Not("no interface has %s", a)
+	case !l.Up:
+		return check.Not("%s, which has %s, is down", l.Name, a)
+	}
+	return check.OK("%s has %s", l.Name, a)
+}
 
-func (s up) Check(ctx context.Context) (bool, string, error) {
-	all, err := s.provider.Status(ctx)
+// defaultRoute: without one the kernel doesn't answer ARP for 169.254.1.1, the workloads' next hop, and every workload is
+// cut off without an error anywhere.
+func defaultRoute(seen fact.Machine, _ *fact.Lab) check.Finding {
+	if seen.Routes.Unknown != "" {
+		return check.CantSee("%s", seen.Routes.Unknown)
+	}
+	for _, r := range seen.Routes.Value {
+		if r.To.Bits() == 0 && r.Type == "" {
+			return check.OK("%s", r)
+		}
+	}
+	return check.Not("there is no default route; workloads get no answer to ARP for 169.254.1.1, their next hop")
+}
+
+func applyUp(ctx context.Context, e *Env, j Job) error {
+	all, err := e.Provider.Status(ctx)
 	if err != nil {
-		return false, "", err
+		return err
 	}
 	for _, m := range all {
 		if m.State != machine.Running {
-			return false, m.Machine + " is " + string(m.State), nil
+			return bringUp(ctx, e)
 		}
 	}
-	ok := fmt.Sprintf("%d machines answer SSH and run Docker", len(all))
-	return s.check(ctx, s.Lab.Machines, ok, func(ctx context.Context, _ lab.Machine, h *remote.Host) (string, error) {
-		return h.Script(ctx, scripts.Text("machine-lacks.sh"))
+	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		return repair(ctx, h, m, j)
 	})
 }
 
-func (s up) Apply(ctx context.Context) error {
-	if err := s.Maker.Preflight(); err != nil {
+// bringUp makes and boots what isn't there, and installs what such a machine lacks.
+func bringUp(ctx context.Context, e *Env) error {
+	if err := e.Preflight(); err != nil {
 		return err
 	}
-	if err := s.provider.Preflight(ctx); err != nil {
+	if err := e.Provider.Preflight(ctx); err != nil {
 		return err
 	}
-	if _, err := s.provider.Up(ctx); err != nil {
-		return err
-	}
-	return s.on(ctx, s.Lab.Machines, func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		if err := install(ctx, h); err != nil {
-			return err
-		}
-		// On a machine that is booting this waits for the start that is under way.
-		if _, err := h.Sudo(ctx, "systemctl", "start", "docker.service"); err != nil {
-			return err
-		}
-		return until(ctx, "Docker runs on "+m.Name, 3*time.Minute, func(ctx context.Context) (string, error) {
-			_, err := h.Sudo(ctx, "docker", "version", "--format", "{{.Server.Version}}")
-			return "", err
-		})
-	})
+	_, err := e.Provider.Up(ctx)
+	return err
 }
 
-// missingPackages is how machine-lacks.sh begins when there are any.
-const missingPackages = "packages are missing: "
-
-// install installs the packages that a machine lacks, which isn't one made from the lab's own box then.
-func install(ctx context.Context, h *remote.Host) error {
-	lacks, err := h.Script(ctx, scripts.Text("machine-lacks.sh"))
-	if err != nil {
-		return err
+// repair mends what is wrong with a machine that runs.
+func repair(ctx context.Context, h *remote.Host, m lab.Machine, j Job) error {
+	seen := j.Facts.Machines[m.Name]
+	if len(seen.Lacks) > 0 {
+		args := append([]string{"bash", "-s", "--"}, seen.Lacks...)
+		if _, err := h.Feed(ctx, strings.NewReader(scripts.Text("machine-packages.sh")), args...); err != nil {
+			return fmt.Errorf("installing %s: %w", strings.Join(seen.Lacks, " "), err)
+		}
 	}
-	packages, ok := strings.CutPrefix(lacks, missingPackages)
-	if !ok {
-		return nil
+	var s script
+	if j.Has(m.Name, "link", "default-route") {
+		if l, ok := seen.LinkWith(m.Address); ok {
+			s.cmd("ip", "link", "set", l.Name, "up")
+		}
+		// What it configured, it configures again.
+		s.cmd("systemctl", "restart", "systemd-networkd")
 	}
-	args := append([]string{"bash", "-s", "--"}, strings.Fields(packages)...)
-	if _, err := h.Feed(ctx, strings.NewReader(scripts.Text("machine-packages.sh")), args...); err != nil {
-		return fmt.Errorf("installing %s on %s: %w", packages, h.Name, err)
+	if j.Has(m.Name, "docker", "packages") {
+		s.cmd("systemctl", "start", "docker.socket", "docker.service")
 	}
-	return nil
+	return s.run(ctx, h)
 }

@@ -111,6 +111,15 @@ func (c *Console) Failed(stage string, err error, took time.Duration) {
 		return
 	}
 	c.line("%s %-11s failed %s", c.paint(red, "✗"), stage, c.paint(dim, "("+seconds(took)+")"))
+	c.line("    %s", strings.ReplaceAll(err.Error(), "\n", "\n    "))
+}
+
+// Pending implements stage.Reporter.
+func (c *Console) Pending(stage, why string, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(stage)
+	c.line("%s %-11s applied, not there yet: %s %s", c.paint(dim, "…"), stage, why, c.paint(dim, "("+seconds(took)+")"))
 }
 
 // Making tells of an artifact that is being made, until the returned function is called.

@@ -6,71 +6,168 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
-// Report shows what was proved and what was not.
-func (c *Console) Report(r check.Report) {
+// Report shows what holds and what doesn't. A stage of which everything holds is a line; verbose shows each condition.
+func (c *Console) Report(r check.Report, verbose bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, res := range r.Results {
-		mark := c.paint(green, "✓")
-		if !res.OK {
-			mark = c.paint(red, "✗")
+	for _, name := range stagesOf(r) {
+		part := r.Of(name)
+		if part.OK {
+			c.line("%s %-11s %s", c.paint(green, "✓"), name, conditions(len(part.Results)))
+		} else {
+			c.line("%s %-11s %d of %s", c.paint(red, "✗"), name, len(part.Results)-len(part.Unmet()), conditions(len(part.Results)))
 		}
-		c.line("%s %s", mark, res.Name)
-		if res.OK {
-			c.line("    %s", c.paint(dim, res.Seen))
-			continue
+		if verbose {
+			for _, res := range part.Results {
+				if res.OK() {
+					c.line("    %s %s: %s", c.paint(green, "✓"), res.ID, c.paint(dim, res.Found))
+				}
+			}
 		}
-		c.line("    seen: %s", indent(res.Seen))
-		c.line("    look: %s", res.Hint)
+		c.unmet(part)
 	}
-	failed := len(r.Failed())
-	if failed == 0 {
-		c.line("%s", c.paint(bold, fmt.Sprintf("the lab works: %d of %d conditions hold (%s)", len(r.Results), len(r.Results), seconds(r.Took))))
+	if r.OK {
+		c.line("%s", c.paint(bold, fmt.Sprintf("the lab works: all %d conditions hold (%s)", len(r.Results), seconds(r.Took))))
 		return
 	}
-	c.line("%s", c.paint(bold, fmt.Sprintf("%d of %d conditions do not hold (%s)", failed, len(r.Results), seconds(r.Took))))
+	text := fmt.Sprintf("%d of %d conditions don't hold", len(r.Unmet()), len(r.Results))
+	if n := r.Count(check.Unknown); n > 0 {
+		text += fmt.Sprintf(", %d of them unknown", n)
+	}
+	c.line("%s", c.paint(bold, fmt.Sprintf("%s (%s)", text, seconds(r.Took))))
 }
 
-func indent(s string) string {
-	return string(bytes.ReplaceAll([]byte(s), []byte("\n"), []byte("\n    ")))
+func conditions(n int) string {
+	if n == 1 {
+		return "1 condition holds"
+	}
+	return fmt.Sprintf("%d conditions hold", n)
 }
 
-// Plumbed shows what the tutorial's reader looks at after plumbing: the CNI result, the pair of interfaces, the
-// address and its block.
-func (c *Console) Plumbed(workloads []calico.Plumbed) {
+// unmet shows what doesn't hold of a stage: what is broken in full, what couldn't be looked at in a line.
+func (c *Console) unmet(part check.Report) {
+	var unknown []check.Result
+	var broken []check.Result
+	for _, res := range part.Unmet() {
+		if res.State == check.Unknown {
+			unknown = append(unknown, res)
+		} else {
+			broken = append(broken, res)
+		}
+	}
+	for _, g := range check.Grouped(broken) {
+		where := g.ID
+		if len(g.Machines) > 1 {
+			kind, _, _ := strings.Cut(g.ID, "/")
+			where = kind + " on " + check.Names(g.Machines)
+		}
+		c.line("  %s %s", c.paint(red, where), g.Expected)
+		c.line("      found: %s", indent(g.Found))
+		c.line("      try:   %s", g.Try)
+		if g.Left != "" {
+			c.line("      yours: %s", indent(g.Left))
+		}
+	}
+	for _, g := range check.Grouped(unknown) {
+		where := g.ID
+		if len(g.Machines) > 1 {
+			kind, _, _ := strings.Cut(g.ID, "/")
+			where = kind + " on " + check.Names(g.Machines)
+		}
+		c.line("  %s", c.paint(dim, "? "+where+": "+firstLine(g.Found)))
+	}
+}
+
+func stagesOf(r check.Report) []string {
+	var names []string
+	for _, res := range r.Results {
+		if len(names) == 0 || names[len(names)-1] != res.Stage {
+			names = append(names, res.Stage)
+		}
+	}
+	return names
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n             ") }
+
+// Plan shows what verify would do, stage by stage.
+func (c *Console) Plan(stages []string, r check.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range workloads {
-		var result bytes.Buffer
-		if json.Indent(&result, w.Result, "    ", "  ") != nil {
-			result.Write(w.Result)
+	n := 0
+	for _, name := range stages {
+		part := r.Of(name)
+		if part.OK {
+			c.line("  %-11s nothing", name)
+			continue
 		}
-		c.line("\n%s", c.paint(bold, "workload on "+w.Node.Name))
-		c.line("  address      %s, from block %s of %s", w.Address, block(w.Block), w.Node.Name)
-		c.line("  interfaces   %s on %s <-> %s in the workload", w.HostInterface(), w.Node.Name, w.IfName)
-		c.line("  sandbox key  %s", w.SandboxKey)
-		c.line("  CNI result   %s", result.String())
+		n++
+		c.line("%s %-11s", c.paint(bold, "»"), c.paint(bold, name))
+		for _, g := range check.Grouped(part.Unmet()) {
+			what := g.Mend
+			switch {
+			case g.Left != "":
+				what = "nothing, that is yours: " + firstLine(g.Left)
+			case g.State == check.Refused:
+				what = "nothing; it stops there"
+			case g.State == check.Unknown:
+				what = "looks again, then if need be " + g.Mend
+			}
+			where := ""
+			if len(g.Machines) > 0 {
+				where = check.Names(g.Machines) + ": "
+			}
+			c.line("    %s%s", where, what)
+			c.line("      %s", c.paint(dim, "because "+indent(firstLine(g.Found))))
+		}
 	}
+	if n == 0 {
+		c.line("nothing to do: go tool mage verify would find everything done")
+		return
+	}
+	c.line("do it with: go tool mage verify")
 }
 
-func block(p netip.Prefix) string {
-	if !p.IsValid() {
-		return "(no route for it yet)"
+// Plumbed shows what the tutorial's reader looks at after plumbing: the CNI result, the pair of interfaces, the address and
+// its block.
+func (c *Console) Plumbed(node string, w fact.Workload, blocks []netip.Prefix) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := w.Attachment
+	var result bytes.Buffer
+	if json.Indent(&result, a.Result, "    ", "  ") != nil {
+		result.Write(a.Result)
 	}
-	return p.String()
+	block := "of no block"
+	for _, b := range blocks {
+		if b.Contains(a.Address()) {
+			block = "from block " + b.String()
+		}
+	}
+	c.line("\n%s", c.paint(bold, "workload on "+node))
+	c.line("  address      %s, %s of %s", a.Address(), block, node)
+	c.line("  interfaces   %s on %s <-> %s in the workload", a.HostInterface(), node, a.IfName)
+	c.line("  sandbox key  %s", w.Container.NetworkSettings.SandboxKey)
+	c.line("  CNI result   %s", result.String())
 }
 
-// Status shows what exists.
-func (c *Console) Status(name, hardware string, machines []machine.Status, more [][2]string) {
+// Status shows what exists: machines, a line for each stage, and more.
+func (c *Console) Status(name, hardware string, machines []machine.Status, stages []string, r check.Report, more [][2]string) {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "MACHINE\tROLE\tADDRESS\tSTATE\tMEMORY")
@@ -85,6 +182,19 @@ func (c *Console) Status(name, hardware string, machines []machine.Status, more 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.line("lab %s on %s\n\n%s", c.paint(bold, name), hardware, b.String())
+	for _, s := range stages {
+		part := r.Of(s)
+		switch {
+		case len(part.Results) == 0:
+		case part.OK:
+			c.line("%s %-11s %s", c.paint(green, "✓"), s, c.paint(dim, conditions(len(part.Results))))
+		default:
+			c.line("%s %-11s %s", c.paint(red, "✗"), s, check.Summary(part.Unmet()))
+		}
+	}
+	if len(r.Results) > 0 {
+		c.line("")
+	}
 	for _, kv := range more {
 		c.line("%-10s %s", kv[0], kv[1])
 	}
@@ -123,13 +233,28 @@ func Markdown(out io.Writer, r check.Report) {
 	var rows [][]string
 	for _, res := range r.Results {
 		mark := "✓"
-		if !res.OK {
+		if !res.OK() {
 			mark = "✗"
 		}
-		rows = append(rows, []string{mark, res.Name, strings.ReplaceAll(res.Seen, "\n", " ")})
+		rows = append(rows, []string{mark, res.ID, res.Expected, strings.ReplaceAll(res.Found, "\n", " ")})
 	}
-	fmt.Fprintf(out, "%d of %d conditions hold\n\n", len(r.Results)-len(r.Failed()), len(r.Results))
-	Table(out, []string{"", "condition", "seen"}, rows)
+	fmt.Fprintf(out, "%d of %d conditions hold\n\n", r.Count(check.Holds), len(r.Results))
+	Table(out, []string{"", "condition", "expected", "found"}, rows)
+}
+
+// Summarize adds to the summary of a job of GitHub Actions, where there is one
+// (https://docs.github.com/actions/reference/workflow-commands-for-github-actions#adding-a-job-summary).
+func Summarize(write func(io.Writer)) error {
+	file := os.Getenv("GITHUB_STEP_SUMMARY")
+	if file == "" {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	write(f)
+	return f.Close()
 }
 
 // Finished ends a run with how long it took and what to type next.

@@ -1,4 +1,4 @@
-package session
+package run
 
 import (
 	"context"
@@ -11,21 +11,18 @@ import (
 	"time"
 )
 
-// ended is the end of a session before its work was done. To errors.Is it is context.Canceled.
-type ended string
+// interrupted is the end of a run before its work was done. To errors.Is it is context.Canceled.
+type interrupted struct{}
 
-const (
-	errInterrupted ended = "interrupted; run it again to finish"
-	// errStopped is what a stage returns that was stopped because another one failed; that one has said why.
-	errStopped ended = "stopped, because another stage failed"
-)
+// ErrInterrupted is why a run's context ended.
+var ErrInterrupted error = interrupted{}
 
-func (e ended) Error() string        { return string(e) }
-func (e ended) Is(target error) bool { return target == context.Canceled }
+func (interrupted) Error() string        { return "interrupted; run it again to finish" }
+func (interrupted) Is(target error) bool { return target == context.Canceled }
 
-// endWithParents ends the session on SIGTERM, and when what started it is gone. `go tool mage` is three processes,
+// endWithParents ends the context on SIGTERM, and when what started this process is gone. `go tool mage` is three processes,
 // go, mage and this one, and SIGTERM to the first reaches no other.
-func (s *Session) endWithParents() {
+func endWithParents(ctx context.Context, end context.CancelCauseFunc) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGHUP)
 	chain := parents()
@@ -34,14 +31,14 @@ func (s *Session) endWithParents() {
 		defer tick.Stop()
 		for {
 			select {
-			case <-s.ctx.Done():
+			case <-ctx.Done():
 				return
 			case <-term:
-				s.cancel(errInterrupted)
+				end(ErrInterrupted)
 				return
 			case <-tick.C:
 				if !chain.intact() {
-					s.cancel(errInterrupted)
+					end(ErrInterrupted)
 					return
 				}
 			}
@@ -79,7 +76,7 @@ func (a ancestry) intact() bool {
 	return true
 }
 
-// stat gives a process' parent and name (proc(5), /proc/PID/stat).
+// stat returns a process' parent and name (proc(5), /proc/PID/stat).
 func stat(pid int) (parent int, name string, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

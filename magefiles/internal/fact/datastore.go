@@ -1,0 +1,249 @@
+package fact
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// KeyValue is an entry of etcd's.
+type KeyValue struct {
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
+}
+
+// Datastore is what Calico keeps in etcd, as far as the lab reads it.
+type Datastore struct {
+	Nodes      []Node      `json:"nodes"`
+	Pools      []Pool      `json:"pools"`
+	Blocks     []Block     `json:"blocks"`
+	Affinities []Affinity  `json:"affinities"`
+	Handles    []string    `json:"handles"`
+	Endpoints  []Endpoint  `json:"endpoints"` // workload endpoints
+	BGP        BGP         `json:"bgp"`
+	Peers      []string    `json:"peers"` // names of the BGPPeer resources
+	Policies   []Policy    `json:"policies"`
+	Profiles   []string    `json:"profiles"`
+	Cluster    ClusterInfo `json:"cluster"`
+}
+
+// Node is a registered Calico node.
+type Node struct {
+	Name      string       `json:"name"`
+	Address   netip.Prefix `json:"address"` // zero where it hasn't got as far
+	AS        string       `json:"as,omitempty"`
+	ClusterID string       `json:"clusterID,omitempty"` // of a route reflector
+}
+
+// Pool is an IP pool.
+type Pool struct {
+	Name        string       `json:"name"`
+	CIDR        netip.Prefix `json:"cidr"`
+	BlockSize   int          `json:"blockSize"` // prefix length, in bits
+	IPIPMode    string       `json:"ipipMode"`
+	VXLANMode   string       `json:"vxlanMode"`
+	NATOutgoing bool         `json:"natOutgoing"`
+	Disabled    bool         `json:"disabled"`
+	NoBGPExport bool         `json:"disableBGPExport"`
+}
+
+// Block is a block of addresses, and who has them.
+type Block struct {
+	CIDR netip.Prefix `json:"cidr"`
+	Node string       `json:"node,omitempty"` // whose affinity it has; "": nobody's
+	Free int          `json:"free"`
+	Used int          `json:"used"`
+}
+
+// Affinity ties a block to a node.
+type Affinity struct {
+	Node  string       `json:"node"`
+	Block netip.Prefix `json:"block"`
+	State string       `json:"state"` // confirmed, pending, pendingDeletion
+}
+
+// Endpoint is a workload endpoint.
+type Endpoint struct {
+	Name      string         `json:"name"`
+	Node      string         `json:"node"`
+	Interface string         `json:"interface"` // on the machine: cali...
+	Addresses []netip.Prefix `json:"addresses"`
+	Profiles  []string       `json:"profiles"`
+	Container string         `json:"containerID"`
+}
+
+// BGP is the BGPConfiguration named default; the zero value is what Calico does where there is none.
+type BGP struct {
+	MeshOff bool   `json:"meshOff,omitempty"`
+	AS      string `json:"as,omitempty"`
+}
+
+// Policy is a network policy, global or of a namespace, outside of the tiers' defaults.
+type Policy struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// ClusterInfo is what calico-node wrote of itself.
+type ClusterInfo struct {
+	Version string `json:"version"` // with its v
+	Ready   bool   `json:"ready"`
+}
+
+const (
+	resourcePrefix = "/calico/resources/v3/projectcalico.org/"
+	ipamPrefix     = "/calico/ipam/v2/"
+)
+
+// ParseDatastore decodes Calico's entries (libcalico-go/lib/backend/model has their keys).
+func ParseDatastore(all []KeyValue) (Datastore, error) {
+	var d Datastore
+	for _, kv := range all {
+		var err error
+		if rest, ok := strings.CutPrefix(kv.Key, resourcePrefix); ok {
+			err = d.resource(rest, kv.Value)
+		} else if rest, ok := strings.CutPrefix(kv.Key, ipamPrefix); ok {
+			err = d.ipam(rest, kv.Value)
+		}
+		if err != nil {
+			return d, fmt.Errorf("%s: %w", kv.Key, err)
+		}
+	}
+	return d, nil
+}
+
+func decode[T any](data []byte, then func(T)) error {
+	var v T
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	then(v)
+	return nil
+}
+
+func prefix(s string) netip.Prefix {
+	p, _ := netip.ParsePrefix(s)
+	return p
+}
+
+func (d *Datastore) resource(key string, value []byte) error {
+	kind, name, _ := strings.Cut(key, "/")
+	switch kind {
+	case "nodes":
+		return decode(value, func(v struct {
+			Spec struct {
+				BGP struct {
+					IPv4Address             string
+					ASNumber                json.Number
+					RouteReflectorClusterID string
+				}
+			}
+		}) {
+			b := v.Spec.BGP
+			d.Nodes = append(d.Nodes, Node{name, prefix(b.IPv4Address), b.ASNumber.String(), b.RouteReflectorClusterID})
+		})
+	case "ippools":
+		return decode(value, func(v struct {
+			Spec struct {
+				CIDR, IPIPMode, VXLANMode               string
+				BlockSize                               int
+				NATOutgoing, Disabled, DisableBGPExport bool
+			}
+		}) {
+			s := v.Spec
+			d.Pools = append(d.Pools, Pool{name, prefix(s.CIDR), s.BlockSize, s.IPIPMode, s.VXLANMode, s.NATOutgoing, s.Disabled, s.DisableBGPExport})
+		})
+	case "workloadendpoints":
+		return decode(value, func(v struct {
+			Spec struct {
+				Node, InterfaceName, ContainerID string
+				IPNetworks                       []netip.Prefix
+				Profiles                         []string
+			}
+		}) {
+			s := v.Spec
+			d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, s.IPNetworks, s.Profiles, s.ContainerID})
+		})
+	case "bgpconfigurations":
+		if name != "default" {
+			return nil
+		}
+		return decode(value, func(v struct {
+			Spec struct {
+				NodeToNodeMeshEnabled *bool
+				ASNumber              json.Number
+			}
+		}) {
+			d.BGP = BGP{v.Spec.NodeToNodeMeshEnabled != nil && !*v.Spec.NodeToNodeMeshEnabled, v.Spec.ASNumber.String()}
+		})
+	case "clusterinformations":
+		return decode(value, func(v struct {
+			Spec struct {
+				CalicoVersion  string
+				DatastoreReady bool
+			}
+		}) {
+			d.Cluster = ClusterInfo{v.Spec.CalicoVersion, v.Spec.DatastoreReady}
+		})
+	case "globalnetworkpolicies", "networkpolicies", "stagedglobalnetworkpolicies":
+		d.Policies = append(d.Policies, Policy{kind, name})
+	case "profiles":
+		d.Profiles = append(d.Profiles, name)
+	case "bgppeers":
+		d.Peers = append(d.Peers, name)
+	}
+	return nil
+}
+
+func (d *Datastore) ipam(key string, value []byte) error {
+	switch parts := strings.Split(key, "/"); {
+	case parts[0] == "assignment":
+		return decode(value, func(v struct {
+			CIDR        netip.Prefix
+			Affinity    string
+			Allocations []*int
+			Unallocated []int
+			Deleted     bool
+		}) {
+			if v.Deleted {
+				return
+			}
+			used := len(v.Allocations) - len(v.Unallocated)
+			d.Blocks = append(d.Blocks, Block{v.CIDR, strings.TrimPrefix(v.Affinity, "host:"), len(v.Unallocated), used})
+		})
+	case parts[0] == "host" && len(parts) == 5 && parts[3] == "block":
+		return decode(value, func(v struct {
+			State   string
+			Deleted bool
+		}) {
+			if !v.Deleted {
+				d.Affinities = append(d.Affinities, Affinity{parts[1], prefix(strings.ReplaceAll(parts[4], "-", "/")), v.State})
+			}
+		})
+	case parts[0] == "handle":
+		d.Handles = append(d.Handles, parts[1])
+	}
+	return nil
+}
+
+// Node finds a registered node.
+func (d *Datastore) Node(name string) (Node, bool) {
+	i := slices.IndexFunc(d.Nodes, func(n Node) bool { return n.Name == name })
+	if i < 0 {
+		return Node{}, false
+	}
+	return d.Nodes[i], true
+}
+
+// BlocksOf returns the blocks that a node has an affinity for.
+func (d *Datastore) BlocksOf(node string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, b := range d.Blocks {
+		if b.Node == node {
+			all = append(all, b.CIDR)
+		}
+	}
+	return all
+}

@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// birdSocket is BIRD's control socket: calico-node's container has it on the machine.
+const birdSocket = "/var/run/calico/bird.ctl"
+
+func bird() fact.Seen[fact.BIRD] {
+	lines, err := askBIRD("show protocols")
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+			return fact.Unknown[fact.BIRD]("BIRD doesn't run: nothing answers at " + birdSocket)
+		}
+		return fact.Unknown[fact.BIRD](err.Error())
+	}
+	return fact.Known(parseBIRD(lines))
+}
+
+// askBIRD sends a command and returns the lines of the reply, the greeting's first. A line is a number of four digits,
+// a hyphen or a space, and the text; one without a number continues the one before. Numbers below 1000, but for 0001, and
+// from 8000 on end a reply (BIRD 1.6, doc/reply_codes).
+func askBIRD(command string) ([]string, error) {
+	conn, err := net.DialTimeout("unix", birdSocket, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // nothing is left to say
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "%s\n", command); err != nil {
+		return nil, err
+	}
+	var lines []string
+	for sc := bufio.NewScanner(conn); sc.Scan(); {
+		code, text, ok := birdLine(sc.Text())
+		switch {
+		case code == "0001":
+			lines = append(lines, text)
+		case ok && (code < "1000" || code >= "8000"):
+			if code >= "8000" {
+				return lines, fmt.Errorf("BIRD says: %s", text)
+			}
+			return lines, nil
+		default:
+			lines = append(lines, text)
+		}
+	}
+	return lines, errors.New("BIRD's reply broke off")
+}
+
+// birdLine takes the number off a line of a reply; last says that no other line of that number follows.
+func birdLine(line string) (code, text string, last bool) {
+	if len(line) < 5 || strings.TrimLeft(line[:4], "0123456789") != "" {
+		return "", strings.TrimPrefix(line, " "), false
+	}
+	return line[:4], line[5:], line[4] == ' '
+}
+
+func parseBIRD(lines []string) fact.BIRD {
+	var b fact.BIRD
+	for _, line := range lines {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 2 && f[0] == "BIRD":
+			b.Version = f[1]
+		case len(f) >= 5 && f[0] != "name":
+			b.Protocols = append(b.Protocols, fact.Protocol{Name: f[0], Proto: f[1], State: f[3], Since: f[4], Info: strings.Join(f[5:], " ")})
+		}
+	}
+	return b
+}
+
+var client = &http.Client{Timeout: 3 * time.Second}
+
+// felix asks where Felix reports on itself (FelixConfiguration: healthHost, healthPort).
+func felix() fact.Seen[fact.Health] {
+	const url = "http://localhost:9099/readiness"
+	res, err := client.Get(url)
+	if err != nil {
+		return fact.Known(fact.Health{Said: "nothing answers at " + url})
+	}
+	res.Body.Close() //nolint:errcheck // only the status counts
+	// 200 comes with a report, 204 without one.
+	return fact.Known(fact.Health{OK: res.StatusCode/100 == 2, Said: url + " answers " + res.Status})
+}
+
+func etcd(url string) fact.Seen[fact.Health] {
+	res, err := client.Get(url + "/health")
+	if err != nil {
+		return fact.Known(fact.Health{Said: "nothing answers at " + url})
+	}
+	defer res.Body.Close() //nolint:errcheck // it was read
+	var h struct{ Health, Reason string }
+	if err := json.NewDecoder(res.Body).Decode(&h); err != nil {
+		return fact.Known(fact.Health{Said: fmt.Sprintf("%s/health: %v", url, err)})
+	}
+	var v struct{ Etcdserver string }
+	if err := getJSON(client, url+"/version", &v); err != nil {
+		return fact.Known(fact.Health{Said: err.Error()})
+	}
+	return fact.Known(fact.Health{OK: h.Health == "true", Said: strings.TrimSpace("healthy: " + h.Health + " " + h.Reason), Version: v.Etcdserver})
+}
+
+// datastore reads everything below /calico/ in one request, by etcd's JSON gateway
+// (https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/).
+func datastore(url string) fact.Seen[[]fact.KeyValue] {
+	request, err := json.Marshal(map[string][]byte{"key": []byte("/calico/"), "range_end": []byte("/calico0")}) // '0' is '/' + 1
+	if err != nil {
+		return fact.Unknown[[]fact.KeyValue](err.Error())
+	}
+	res, err := client.Post(url+"/v3/kv/range", "application/json", bytes.NewReader(request))
+	if err != nil {
+		return fact.Unknown[[]fact.KeyValue]("etcd doesn't answer at " + url)
+	}
+	var reply struct {
+		Kvs []struct{ Key, Value []byte }
+	}
+	if err := decodeBody(res, url, &reply); err != nil {
+		return fact.Unknown[[]fact.KeyValue](err.Error())
+	}
+	all := make([]fact.KeyValue, len(reply.Kvs))
+	for i, kv := range reply.Kvs {
+		all[i] = fact.KeyValue{Key: string(kv.Key), Value: kv.Value}
+	}
+	return fact.Known(all)
+}
+
+// attachments reads what libcni remembers.
+func attachments() fact.Seen[[]fact.Attachment] {
+	names, err := filepath.Glob("/var/lib/cni/results/*")
+	if err != nil {
+		return fact.Unknown[[]fact.Attachment](err.Error())
+	}
+	var all []fact.Attachment
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // just removed
+		}
+		var a fact.Attachment
+		if err == nil {
+			err = json.Unmarshal(data, &a)
+		}
+		if err != nil {
+			return fact.Unknown[[]fact.Attachment](fmt.Sprintf("%s: %v", name, err))
+		}
+		// Docker leaves the file that a namespace was mounted on behind for up to a minute.
+		var st unix.Statfs_t
+		a.Live = unix.Statfs(a.NetNS, &st) == nil && st.Type == unix.NSFS_MAGIC
+		all = append(all, a)
+	}
+	return fact.Known(all)
+}
+
+// owned are the paths that the lab noted before it made them.
+func owned() fact.Seen[[]string] {
+	data, err := os.ReadFile("/var/lib/calico-cni-lab/undo/paths")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return fact.See(strings.Fields(string(data)), err)
+}

@@ -1,0 +1,82 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// engine is Docker Engine's API at its socket.
+type engine struct{ http.Client }
+
+func newEngine() *engine {
+	return &engine{http.Client{
+		Timeout: 5 * time.Second,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", "/var/run/docker.sock")
+		}},
+	}}
+}
+
+func (e *engine) get(path string, into any) error {
+	return getJSON(&e.Client, "http://docker"+path, into)
+}
+
+func getJSON(c *http.Client, url string, into any) error {
+	res, err := c.Get(url)
+	if err != nil {
+		return err
+	}
+	return decodeBody(res, url, into)
+}
+
+func decodeBody(res *http.Response, url string, into any) error {
+	defer res.Body.Close() //nolint:errcheck // it was read
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
+		return fmt.Errorf("%s: %s: %s", url, res.Status, text)
+	}
+	return json.NewDecoder(res.Body).Decode(into)
+}
+
+func docker() fact.Seen[fact.Docker] {
+	e := newEngine()
+	d := fact.Docker{Images: map[string]string{}}
+	var version struct{ Version string }
+	if err := e.get("/version", &version); err != nil {
+		return fact.Unknown[fact.Docker](fmt.Sprintf("Docker Engine doesn't answer: %v", err))
+	}
+	d.Version = version.Version
+	var list []struct{ ID string }
+	if err := e.get("/containers/json?all=1", &list); err != nil {
+		return fact.Unknown[fact.Docker](err.Error())
+	}
+	for _, c := range list {
+		var is fact.Container
+		if err := e.get("/containers/"+c.ID+"/json", &is); err != nil {
+			continue // it has just been removed
+		}
+		d.Containers = append(d.Containers, is)
+	}
+	var images []struct {
+		ID       string `json:"Id"`
+		RepoTags []string
+	}
+	if err := e.get("/images/json", &images); err != nil {
+		return fact.Unknown[fact.Docker](err.Error())
+	}
+	for _, i := range images {
+		for _, tag := range i.RepoTags {
+			d.Images[tag] = i.ID
+		}
+	}
+	return fact.Known(d)
+}

@@ -1,0 +1,203 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// files looks at the requested paths and at all files of the requested directories.
+func files(r fact.Request, l fact.Login) fact.Seen[map[string]fact.File] {
+	s, err := readSums(fact.SumsFile)
+	if err != nil {
+		return fact.Unknown[map[string]fact.File](err.Error())
+	}
+	paths := r.Files
+	for _, dir := range r.Dirs {
+		entries, err := os.ReadDir(at(dir, l))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fact.Unknown[map[string]fact.File](err.Error())
+		}
+		for _, e := range entries {
+			paths = append(paths, dir+"/"+e.Name())
+		}
+	}
+	all := map[string]fact.File{}
+	for _, p := range paths {
+		f, err := s.file(at(p, l))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fact.Unknown[map[string]fact.File](err.Error())
+		}
+		all[p] = f
+	}
+	// What was read needn't be read again. That it can't be kept is no fault of the files.
+	_ = s.write(fact.SumsFile)
+	return fact.Known(all)
+}
+
+// at is where a path is that may begin with the login user's home.
+func at(path string, l fact.Login) string {
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		return filepath.Join(l.Home, rest)
+	}
+	return path
+}
+
+// sums are the SHA-256 of files by their state, as git does it with its index.
+type sums struct {
+	kept  map[string]string // path to "STATE SUM"
+	fresh bool              // whether there is more than in the file
+}
+
+func readSums(file string) (*sums, error) {
+	s := &sums{kept: map[string]string{}}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		if path, rest, ok := strings.Cut(sc.Text(), "\t"); ok {
+			s.kept[path] = rest
+		}
+	}
+	return s, nil
+}
+
+func (s *sums) write(file string) error {
+	if !s.fresh {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(file), "sums.")
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(temp)
+	for path, rest := range s.kept {
+		fmt.Fprintf(w, "%s\t%s\n", path, rest)
+	}
+	if err := errors.Join(w.Flush(), temp.Close()); err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return os.Rename(temp.Name(), file)
+}
+
+func (s *sums) file(path string) (fact.File, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fact.File{}, err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	f := fact.File{Mode: fmt.Sprintf("%o", info.Mode().Perm()), Owner: userName(st.Uid) + ":" + groupName(st.Gid), Dir: info.IsDir()}
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		f.Link, err = os.Readlink(path)
+	case info.Mode().IsRegular():
+		f.SHA256, err = s.sum(path, state(st))
+	}
+	return f, err
+}
+
+// state of a file: another one is another file, or has been written to.
+func state(st *syscall.Stat_t) string {
+	return fmt.Sprintf("%d %d %d.%09d %d.%09d", st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
+}
+
+func (s *sums) sum(path, state string) (string, error) {
+	if sum, ok := strings.CutPrefix(s.kept[path], state+" "); ok {
+		return sum, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	s.kept[path], s.fresh = state+" "+sum, true
+	return sum, nil
+}
+
+// writeSums sums up a tree that will be the lower layer of a machine's root: an overlay shows the inode, the size and
+// the times of a lower file until somebody writes to it.
+func writeSums(root, file string) error {
+	s := &sums{kept: map[string]string{}}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		there := strings.TrimPrefix(path, strings.TrimSuffix(root, "/"))
+		sum, err := s.sum(path, state(info.Sys().(*syscall.Stat_t)))
+		s.kept[there] = state(info.Sys().(*syscall.Stat_t)) + " " + sum
+		if there != path {
+			delete(s.kept, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.write(file)
+}
+
+// goTree counts the files of a Go toolchain: a tree that lost some isn't whole, whatever its VERSION says.
+func goTree(root string) fact.Seen[fact.Tree] {
+	var t fact.Tree
+	data, err := os.ReadFile(filepath.Join(root, "VERSION"))
+	if err == nil {
+		t.Version, _, _ = strings.Cut(string(data), "\n")
+	}
+	err = filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && !d.IsDir() {
+			t.Files++
+		}
+		return err
+	})
+	return fact.See(t, err)
+}
+
+func userName(id uint32) string {
+	if u, err := user.LookupId(itoa(int(id))); err == nil {
+		return u.Username
+	}
+	return itoa(int(id))
+}
+
+func groupName(id uint32) string {
+	if g, err := user.LookupGroupId(itoa(int(id))); err == nil {
+		return g.Name
+	}
+	return itoa(int(id))
+}

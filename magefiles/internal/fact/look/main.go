@@ -1,0 +1,135 @@
+//go:build linux
+
+// Command look runs on a machine, as root. It reads a fact.Request at its standard input and prints a fact.Machine: one
+// process, one look. It asks the kernel, Docker, BIRD, Felix and etcd by their sockets and starts no other program, so a
+// look takes some 20 ms. `look probe` sends packets from the network namespace that it runs in.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 1:
+		err = serve(look)
+	case os.Args[1] == "probe":
+		err = serve(probe)
+	case os.Args[1] == "sums" && len(os.Args) == 4:
+		err = writeSums(os.Args[2], os.Args[3])
+	default:
+		err = errors.New("usage: look | look probe | look sums ROOT FILE")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "look:", err)
+		os.Exit(1)
+	}
+}
+
+// serve reads one request and writes its answer.
+func serve[Q, A any](answer func(Q) A) error {
+	var q Q
+	if err := json.NewDecoder(os.Stdin).Decode(&q); err != nil {
+		return fmt.Errorf("the request: %w", err)
+	}
+	out := bufio.NewWriter(os.Stdout)
+	if err := json.NewEncoder(out).Encode(answer(q)); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+func look(r fact.Request) fact.Machine {
+	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked)}
+	if r.Until != nil {
+		m.TimedOut = wait(*r.Until, r.Etcd)
+	}
+	m.At = time.Now()
+	var all sync.WaitGroup
+	all.Go(func() {
+		m.Links, m.Routes, m.Neighbours = links(), routes(), neighbours()
+		m.Forwarding = forwarding()
+	})
+	all.Go(func() {
+		m.Docker = docker()
+		// The sandboxes are the containers'.
+		m.Sandboxes = sandboxes(m.Docker)
+	})
+	all.Go(func() { m.BIRD = bird() })
+	all.Go(func() { m.Felix = felix() })
+	all.Go(func() { m.Files = files(r, m.Login) })
+	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(), attachments(), lacks() })
+	if r.GoTree {
+		all.Go(func() { m.Go = goTree("/usr/local/go") })
+	}
+	if r.Etcd != "" {
+		all.Go(func() { m.Etcd = etcd(r.Etcd) })
+	}
+	if r.Datastore {
+		all.Go(func() { m.Datastore = datastore(r.Etcd) })
+	}
+	all.Wait()
+	m.Took = time.Since(m.At)
+	return m
+}
+
+// login is who called sudo.
+func login() fact.Login {
+	name := os.Getenv("SUDO_USER")
+	if name == "" {
+		name = "root"
+	}
+	l := fact.Login{User: name, Group: name}
+	u, err := user.Lookup(name)
+	if err != nil {
+		// A user of a directory service, which only the C library knows.
+		out, err := exec.Command("getent", "passwd", name).Output()
+		if f := strings.Split(strings.TrimSpace(string(out)), ":"); err == nil && len(f) > 5 {
+			u = &user.User{Gid: f[3], HomeDir: f[5]}
+		}
+	}
+	if u != nil {
+		l.Home = u.HomeDir
+		if g, err := user.LookupGroupId(u.Gid); err == nil {
+			l.Group = g.Name
+		}
+	}
+	return l
+}
+
+func forwarding() fact.Seen[bool] {
+	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	return fact.See(strings.TrimSpace(string(data)) == "1", err)
+}
+
+// programs are what the lab needs on a machine, and the Debian packages that have them.
+var programs = [][2]string{
+	{"docker", "docker.io"}, {"ip", "iproute2"}, {"iptables", "iptables"}, {"ipset", "ipset"},
+	{"jq", "jq"}, {"curl", "curl"}, {"ps", "procps"}, {"nsenter", "util-linux"},
+}
+
+func lacks() []string {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin") //nolint:errcheck // of this process
+	var missing []string
+	for _, p := range programs {
+		if _, err := exec.LookPath(p[0]); err != nil {
+			missing = append(missing, p[1])
+		}
+	}
+	return missing
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,81 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// pause between two questions: short against what is waited for, long against what a question costs (under 1 ms).
+const pause = 50 * time.Millisecond
+
+// wait returns when everything holds, or says what doesn't when time is over.
+func wait(u fact.Until, etcdURL string) string {
+	deadline := time.Now().Add(u.Within)
+	for {
+		missing := lacking(u, etcdURL)
+		if missing == "" {
+			return ""
+		}
+		if time.Now().After(deadline) {
+			return fmt.Sprintf("not after %s: %s", u.Within, missing)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// lacking says what doesn't hold yet.
+func lacking(u fact.Until, etcdURL string) string {
+	if u.File != "" {
+		if _, err := os.Stat(u.File); err != nil {
+			return err.Error()
+		}
+	}
+	if u.Docker {
+		if err := newEngine().get("/version", &struct{}{}); err != nil {
+			return "Docker Engine doesn't answer"
+		}
+	}
+	if u.Etcd {
+		if h := etcd(etcdURL); !h.Value.OK {
+			return h.Value.Said
+		}
+	}
+	if len(u.Peers) > 0 {
+		b := bird()
+		if b.Unknown != "" {
+			return b.Unknown
+		}
+		if down := notEstablished(b.Value, u.Peers); len(down) > 0 {
+			return "BGP is not Established with " + strings.Join(down, ", ")
+		}
+	}
+	if u.Felix {
+		if h := felix(); !h.Value.OK {
+			return "Felix isn't ready: " + h.Value.Said
+		}
+	}
+	return ""
+}
+
+func notEstablished(b fact.BIRD, peers []netip.Addr) []string {
+	up := map[netip.Addr]bool{}
+	for _, p := range b.Protocols {
+		if p.Established() {
+			up[p.Peer()] = true
+		}
+	}
+	var down []string
+	for _, a := range peers {
+		if !up[a] {
+			down = append(down, a.String())
+		}
+	}
+	return down
+}

@@ -1,0 +1,308 @@
+package fact
+
+import (
+	"encoding/json"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Machine is everything that one look at a machine found.
+type Machine struct {
+	At          time.Time             `json:"at"`
+	Took        time.Duration         `json:"took"` // on the machine
+	Login       Login                 `json:"login"`
+	Links       Seen[[]Link]          `json:"links"`
+	Routes      Seen[[]Route]         `json:"routes"` // IPv4, main table
+	Neighbours  Seen[[]Neighbour]     `json:"neighbours"`
+	Forwarding  Seen[bool]            `json:"forwarding"` // net.ipv4.ip_forward
+	Docker      Seen[Docker]          `json:"docker"`
+	BIRD        Seen[BIRD]            `json:"bird"`
+	Felix       Seen[Health]          `json:"felix"`
+	Etcd        Seen[Health]          `json:"etcd"` // as it answers this machine
+	Files       Seen[map[string]File] `json:"files"`
+	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
+	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them
+	Attachments Seen[[]Attachment]    `json:"attachments"`
+	Sandboxes   Seen[[]Sandbox]       `json:"sandboxes"`
+	Lacks       []string              `json:"lacks,omitempty"`    // packages of Debian's whose programs are missing
+	TimedOut    string                `json:"timedOut,omitempty"` // what Request.Until waited for in vain
+	Datastore   Seen[[]KeyValue]      `json:"datastore"`          // what etcd has below /calico/
+}
+
+// Login is the user that the machine was entered as.
+type Login struct {
+	User  string `json:"user"`
+	Group string `json:"group"`
+	Home  string `json:"home"`
+}
+
+// Cnitool is where cnitool is for the login user: where `go install` puts it, as in the tutorial.
+func (l Login) Cnitool() string { return path.Join(l.Home, "go/bin/cnitool") }
+
+// Link is a network interface (rtnetlink(7)).
+type Link struct {
+	Name      string         `json:"name"`
+	Type      string         `json:"type"` // veth, bridge, device, ...
+	MAC       string         `json:"mac,omitempty"`
+	MTU       int            `json:"mtu"`
+	Up        bool           `json:"up"` // administratively
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// Route is an entry of the main routing table.
+type Route struct {
+	Type     string       `json:"type,omitempty"` // blackhole, unreachable, ...; "" is unicast
+	To       netip.Prefix `json:"to"`             // 0.0.0.0/0 is the default route
+	Via      netip.Addr   `json:"via,omitzero"`
+	Dev      string       `json:"dev,omitempty"`
+	Protocol string       `json:"protocol,omitempty"` // who programmed it: bird, kernel, static, boot, ...
+	Metric   int          `json:"metric,omitempty"`
+}
+
+// String writes the route as `ip route` does.
+func (r Route) String() string {
+	to := r.To.String()
+	switch {
+	case r.To.Bits() == 0:
+		to = "default"
+	case r.To.IsSingleIP():
+		to = r.To.Addr().String()
+	}
+	parts := []string{r.Type, to}
+	if r.Via.IsValid() {
+		parts = append(parts, "via", r.Via.String())
+	}
+	if r.Dev != "" {
+		parts = append(parts, "dev", r.Dev)
+	}
+	if r.Protocol != "" && r.Protocol != "boot" {
+		parts = append(parts, "proto", r.Protocol)
+	}
+	return strings.TrimSpace(strings.Join(parts, " "))
+}
+
+// Neighbour is an entry of the ARP cache.
+type Neighbour struct {
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac,omitempty"`
+	Dev     string     `json:"dev"`
+	State   string     `json:"state"` // reachable, stale, failed, ...
+}
+
+// Docker is the machine's Docker Engine.
+type Docker struct {
+	Version    string            `json:"version"`
+	Containers []Container       `json:"containers"`
+	Images     map[string]string `json:"images"` // repository:tag to ID
+}
+
+// Part returns the containers that carry the lab's label for a part.
+func (d Docker) Part(part string) []Container {
+	return slices.DeleteFunc(slices.Clone(d.Containers), func(c Container) bool { return c.Config.Labels[LabelPart] != part })
+}
+
+// Labels that the lab's containers carry, whoever starts them.
+const (
+	LabelPart  = "calico-cni-lab.part"  // which of the lab's containers it is, whatever its name
+	LabelImage = "calico-cni-lab.image" // ID of its image as it was made; Docker's own differs from store to store
+)
+
+// Container is what the lab reads of a container (Docker Engine API, ContainerInspect).
+type Container struct {
+	ID    string `json:"Id"`
+	Name  string // with a slash before it, as Docker has it
+	State struct {
+		Status    string // running, exited, created, ...
+		Pid       int
+		StartedAt string
+		ExitCode  int
+	}
+	RestartCount int
+	Config       struct {
+		Hostname    string
+		Image       string
+		Env, Cmd    []string
+		Labels      map[string]string
+		StopTimeout int
+	}
+	HostConfig struct {
+		NetworkMode                             string
+		RestartPolicy                           struct{ Name string }
+		Binds, CapAdd, SecurityOpt, MaskedPaths []string
+		Init                                    bool
+	}
+	NetworkSettings struct{ SandboxKey string }
+}
+
+// BIRD is what BIRD says at its control socket.
+type BIRD struct {
+	Version   string     `json:"version"`
+	Protocols []Protocol `json:"protocols"`
+}
+
+// Protocol is one of BIRD's protocols: `birdcl show protocols`.
+type Protocol struct {
+	Name  string `json:"name"`           // Mesh_192_168_4_6, Global_..., Node_..., kernel1
+	Proto string `json:"proto"`          // BGP, Kernel, Device, Direct, Static
+	State string `json:"state"`          // up, start, down
+	Since string `json:"since"`          // a time of day, or a date
+	Info  string `json:"info,omitempty"` // of a BGP session: Established, Active, Connect, ...
+}
+
+// Established says whether a BGP session exchanges routes.
+func (p Protocol) Established() bool {
+	return p.State == "up" && strings.HasPrefix(p.Info, "Established")
+}
+
+// Peer is the neighbour of a BGP session, from the name that confd gives it: Mesh_192_168_4_6
+func (p Protocol) Peer() netip.Addr {
+	_, rest, ok := strings.Cut(p.Name, "_")
+	if !ok || p.Proto != "BGP" {
+		return netip.Addr{}
+	}
+	rest, _, _ = strings.Cut(rest, "_port_")
+	a, _ := netip.ParseAddr(strings.ReplaceAll(rest, "_", "."))
+	return a
+}
+
+// Health is what a program answers about itself over HTTP.
+type Health struct {
+	OK      bool   `json:"ok"`
+	Said    string `json:"said"`
+	Version string `json:"version,omitempty"`
+}
+
+// File is a file, a symbolic link or a directory.
+type File struct {
+	SHA256 string `json:"sha256,omitempty"` // of a regular file, in hex
+	Mode   string `json:"mode"`             // permission bits in octal
+	Owner  string `json:"owner"`            // user:group
+	Link   string `json:"link,omitempty"`   // target of a symbolic link
+	Dir    bool   `json:"dir,omitempty"`
+}
+
+// Tree is a Go toolchain's directory.
+type Tree struct {
+	Version string `json:"version"` // as in its file VERSION: go1.26.8; "" where there is none
+	Files   int    `json:"files"`   // how many files are in it
+}
+
+// Attachment is an interface that a network gave to a network namespace, as libcni remembers it
+// (containernetworking/cni, libcni/api.go: cachedInfo, one file each in /var/lib/cni/results).
+type Attachment struct {
+	Network     string          `json:"networkName"`
+	ContainerID string          `json:"containerId"`
+	IfName      string          `json:"ifName"`
+	NetNS       string          `json:"netns"` // the sandbox key
+	Result      json.RawMessage `json:"result"`
+	Live        bool            `json:"live"` // whether NetNS still is a network namespace
+}
+
+// result is what is read of a CNI result (CNI spec 1.0.0, "ADD Success").
+type result struct {
+	Interfaces []struct{ Name string }
+	IPs        []struct{ Address string }
+}
+
+// Address is the attachment's first address; zero where the result has none.
+func (a Attachment) Address() netip.Addr {
+	var r result
+	if json.Unmarshal(a.Result, &r) != nil || len(r.IPs) == 0 {
+		return netip.Addr{}
+	}
+	p, _ := netip.ParsePrefix(r.IPs[0].Address)
+	return p.Addr()
+}
+
+// HostInterface is the attachment's end on the machine.
+func (a Attachment) HostInterface() string {
+	var r result
+	if json.Unmarshal(a.Result, &r) != nil || len(r.Interfaces) == 0 {
+		return ""
+	}
+	return r.Interfaces[0].Name
+}
+
+// Sandbox is the network namespace of a running container that isn't in the machine's.
+type Sandbox struct {
+	Key       string  `json:"key"`       // its path on the machine
+	Container string  `json:"container"` // ID
+	Links     []Link  `json:"links"`
+	Routes    []Route `json:"routes"`
+}
+
+// Link finds an interface by its name.
+func (s Sandbox) Link(name string) (Link, bool) { return link(s.Links, name) }
+
+func link(links []Link, name string) (Link, bool) {
+	i := slices.IndexFunc(links, func(l Link) bool { return l.Name == name })
+	if i < 0 {
+		return Link{}, false
+	}
+	return links[i], true
+}
+
+// Link finds an interface of the machine by its name.
+func (m Machine) Link(name string) (Link, bool) { return link(m.Links.Value, name) }
+
+// LinkWith finds the interface that has an address.
+func (m Machine) LinkWith(a netip.Addr) (Link, bool) {
+	i := slices.IndexFunc(m.Links.Value, func(l Link) bool {
+		return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
+	if i < 0 {
+		return Link{}, false
+	}
+	return m.Links.Value[i], true
+}
+
+// Workload is a plumbed container: its attachment to a network and its sandbox.
+type Workload struct {
+	Container  Container
+	Attachment Attachment // zero where it has none
+	Sandbox    Sandbox    // zero where it doesn't run
+}
+
+// Workload returns the lab's workload; ok is false where there is no such container.
+func (m Machine) Workload(network string) (w Workload, ok bool) {
+	all := m.Docker.Value.Part(PartWorkload)
+	if len(all) == 0 {
+		return w, false
+	}
+	w.Container = all[0]
+	key := w.Container.NetworkSettings.SandboxKey
+	if key == "" {
+		return w, true
+	}
+	for _, a := range m.Attachments.Value {
+		if a.NetNS == key && a.Network == network {
+			w.Attachment = a
+		}
+	}
+	for _, s := range m.Sandboxes.Value {
+		if s.Key == key {
+			w.Sandbox = s
+		}
+	}
+	return w, true
+}
+
+// The lab's containers, by the value of LabelPart.
+const (
+	PartEtcd     = "etcd"
+	PartNode     = "calico-node"
+	PartWorkload = "workload"
+)
+
+// Probe is what a workload's packets to another workload came to.
+type Probe struct {
+	To   netip.Addr    `json:"to"`
+	TTL  int           `json:"ttl,omitempty"` // of the echo reply; 0: none came
+	RTT  time.Duration `json:"rtt,omitempty"`
+	Said string        `json:"said,omitempty"` // what the server there answered over TCP
+	TCP  string        `json:"tcp,omitempty"`  // why it didn't; "" where it did
+	Ping string        `json:"ping,omitempty"` // why no reply came; "" where one did
+}

@@ -1,0 +1,37 @@
+package fact
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Request is what the look program reads at its standard input.
+type Request struct {
+	Files     []string `json:"files,omitempty"`     // paths to look at; "~/" is the login user's home
+	GoTree    bool     `json:"goTree,omitempty"`    // whether to count /usr/local/go
+	Etcd      string   `json:"etcd,omitempty"`      // URL of etcd's clients; "": don't ask it
+	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
+	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
+	Until     *Until   `json:"until,omitempty"`     // what to wait for first
+}
+
+// Until is what has to be true before the look is taken. The program asks on the machine itself, a few times a second, so
+// that waiting costs neither sessions nor connections. It looks all the same when time is over, and says so (TimedOut).
+type Until struct {
+	Within time.Duration `json:"within"`
+	Docker bool          `json:"docker,omitempty"` // Docker Engine answers
+	Etcd   bool          `json:"etcd,omitempty"`   // etcd is healthy
+	Felix  bool          `json:"felix,omitempty"`  // Felix is ready
+	Peers  []netip.Addr  `json:"peers,omitempty"`  // BGP is Established with each
+	File   string        `json:"file,omitempty"`   // this file exists
+}
+
+// ProbeRequest is what `look probe` reads at its standard input. It runs in the network namespace that it probes from.
+type ProbeRequest struct {
+	To     []netip.Addr  `json:"to"`
+	Port   uint16        `json:"port"`
+	Within time.Duration `json:"within"`
+}
+
+// SumsFile on a machine keeps the SHA-256 of files by their state, so that each state of a file is read once.
+const SumsFile = "/var/cache/lab/sums"

@@ -1,0 +1,182 @@
+// Package observe looks at a lab: it runs the look program on the machines, one session each, and puts together what they
+// found.
+package observe
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+)
+
+// Observer looks at the machines of a lab.
+type Observer struct {
+	Lab   *lab.Lab
+	Hosts *remote.Hosts
+	// Program returns the look program: a file on this computer, and its SHA-256.
+	Program func(context.Context) (file, sum string, err error)
+	Slow    int // how much longer than this computer the machines take for the same work
+}
+
+const (
+	answerTime = 15 * time.Second // a machine that runs takes to let a user in, at most
+	bootTime   = 2 * time.Minute  // one that boots
+	lookTime   = 20 * time.Second
+	probeTime  = 2 * time.Second // an answer may take
+)
+
+// Look looks at some machines, all at once; what until returns for one is waited for there before. A machine that doesn't
+// answer is among the facts' unreached ones.
+func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(lab.Machine) *fact.Until) fact.Lab {
+	f := fact.Lab{
+		At: time.Now(), Machines: map[string]fact.Machine{}, Unreached: map[string]string{},
+		Datastore: fact.Unknown[fact.Datastore](fact.NotAsked),
+	}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, m := range machines {
+		var u *fact.Until
+		if until != nil {
+			u = until(m)
+		}
+		all.Go(func() {
+			seen, err := o.machine(ctx, m, u)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				f.Unreached[m.Name] = err.Error()
+				if m.Role == lab.RoleEtcd {
+					f.Datastore = fact.Unknown[fact.Datastore](m.Name + " doesn't answer")
+				}
+				return
+			}
+			if m.Role == lab.RoleEtcd {
+				f.Datastore = datastore(seen.Datastore)
+				seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
+			}
+			f.Machines[m.Name] = seen
+		})
+	}
+	all.Wait()
+	return f
+}
+
+func datastore(kvs fact.Seen[[]fact.KeyValue]) fact.Seen[fact.Datastore] {
+	if kvs.Unknown != "" {
+		return fact.Unknown[fact.Datastore](kvs.Unknown)
+	}
+	return fact.See(fact.ParseDatastore(kvs.Value))
+}
+
+func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until) (seen fact.Machine, err error) {
+	dial, patience := remote.DialBooted, answerTime
+	if until != nil {
+		dial, patience = remote.Dial, bootTime
+	}
+	patience *= time.Duration(o.Slow)
+	dialing, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
+	defer cancel()
+	h, err := o.Hosts.Get(dialing, m.Name, dial)
+	if err != nil {
+		return seen, err
+	}
+	r := spec.Request(o.Lab, m)
+	r.Until = until
+	limit := lookTime * time.Duration(o.Slow)
+	if until != nil {
+		limit += until.Within
+	}
+	err = o.ask(ctx, h, limit, r, &seen)
+	return seen, err
+}
+
+// ask runs the look program with a request on a machine and decodes its answer. The program is brought to a machine that
+// doesn't see this computer's.
+func (o *Observer) ask(ctx context.Context, h *remote.Host, limit time.Duration, request, answer any, args ...string) error {
+	file, sum, err := o.Program(ctx)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	there, shared := h.Sees(file)
+	if !shared {
+		there = "/var/lib/calico-cni-lab/look-" + sum[:12]
+	}
+	line := append(args, there)
+	if len(args) > 0 { // the last of args is the program's own
+		line = append(append([]string{}, args[:len(args)-1]...), there, args[len(args)-1])
+	}
+	out, err := h.Exec(ctx, limit, bytes.NewReader(data), line...)
+	var failed *command.Error
+	if !shared && errors.As(err, &failed) && (failed.Status == 126 || failed.Status == 127) { // it isn't there
+		program := remote.File{Path: there, Mode: 0o755, Source: file, SHA256: sum}
+		if err := h.Put(ctx, program); err != nil {
+			return fmt.Errorf("bringing the look program: %w", err)
+		}
+		out, err = h.Exec(ctx, limit, bytes.NewReader(data), line...)
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, answer); err != nil {
+		return fmt.Errorf("what the look at %s printed: %w", h.Name, err)
+	}
+	return nil
+}
+
+// Probe sends packets from every plumbed workload to all the others: one session a node, whatever their number.
+func (o *Observer) Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[]fact.Probe] {
+	nodes := o.Lab.ByRole(lab.RoleCalico)
+	addresses := map[string]netip.Addr{}
+	for _, m := range nodes {
+		if w, ok := f.Machines[m.Name].Workload(o.Lab.Network); ok && w.Attachment.Address().IsValid() {
+			addresses[m.Name] = w.Attachment.Address()
+		}
+	}
+	all := map[string]fact.Seen[[]fact.Probe]{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, m := range nodes {
+		wg.Go(func() {
+			seen := o.probe(ctx, f, m, addresses)
+			mu.Lock()
+			defer mu.Unlock()
+			all[m.Name] = seen
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+func (o *Observer) probe(ctx context.Context, f *fact.Lab, m lab.Machine, addresses map[string]netip.Addr) fact.Seen[[]fact.Probe] {
+	if _, ok := addresses[m.Name]; !ok {
+		return fact.Unknown[[]fact.Probe]("the workload there is not plumbed")
+	}
+	w, _ := f.Machines[m.Name].Workload(o.Lab.Network)
+	r := fact.ProbeRequest{Port: spec.WorkloadPort, Within: probeTime * time.Duration(o.Slow)}
+	for _, other := range o.Lab.ByRole(lab.RoleCalico) {
+		if a, ok := addresses[other.Name]; ok && other.Name != m.Name {
+			r.To = append(r.To, a)
+		}
+	}
+	h, err := o.Hosts.Get(ctx, m.Name, remote.DialBooted)
+	if err != nil {
+		return fact.Unknown[[]fact.Probe](err.Error())
+	}
+	var probes []fact.Probe
+	err = o.ask(ctx, h, r.Within+lookTime*time.Duration(o.Slow), r, &probes, "nsenter", "--net="+w.Sandbox.Key, "probe")
+	return fact.See(probes, err)
+}

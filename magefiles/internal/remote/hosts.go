@@ -1,0 +1,85 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+// Hosts are the connections to a lab's machines, one each, made when it is first asked for and again when it was lost. It is
+// safe for concurrent use.
+type Hosts struct {
+	endpoints func() ([]Endpoint, error)
+	log       func() *command.Log
+
+	mu    sync.Mutex
+	conns map[string]*conn
+}
+
+type conn struct {
+	mu   sync.Mutex
+	host *Host
+	lost chan struct{} // closed when the connection has ended
+}
+
+// NewHosts returns the connections to the machines at endpoints, which is asked for each connection; so is log, as a
+// run's log may begin later.
+func NewHosts(endpoints func() ([]Endpoint, error), log func() *command.Log) *Hosts {
+	return &Hosts{endpoints: endpoints, log: log, conns: map[string]*conn{}}
+}
+
+// Get returns the connection to a machine. dial is Dial, or DialBooted for a machine that isn't booting.
+func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context, Endpoint, *command.Log) (*Host, error)) (*Host, error) {
+	h.mu.Lock()
+	c := h.conns[name]
+	if c == nil {
+		c = &conn{}
+		h.conns[name] = c
+	}
+	h.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.host != nil {
+		select {
+		case <-c.lost:
+			c.host = nil
+		default:
+			return c.host, nil
+		}
+	}
+	all, err := h.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(e Endpoint) bool { return e.Machine == name })
+	if i < 0 {
+		return nil, fmt.Errorf("nothing says how to enter %s", name)
+	}
+	host, err := dial(ctx, all[i], h.log())
+	if err != nil {
+		return nil, err
+	}
+	c.host, c.lost = host, make(chan struct{})
+	go func(client interface{ Wait() error }, lost chan struct{}) {
+		_ = client.Wait() // how it ended is what the session that it takes along says
+		close(lost)
+	}(host.client, c.lost)
+	return host, nil
+}
+
+// Close ends all connections; the next Get makes a new one.
+func (h *Hosts) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		c.mu.Lock()
+		if c.host != nil {
+			c.host.Close()
+			c.host = nil
+		}
+		c.mu.Unlock()
+	}
+}

@@ -1,0 +1,289 @@
+// Package run is one run of targets: the lab's definition, its state directory with lock and log, its hardware layer and the
+// connections to its machines.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/gofrs/flock"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/kind"
+	"github.com/calico-cni-lab/lab/magefiles/internal/observe"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
+)
+
+// Run is one process that runs one target or several, one after the other.
+type Run struct {
+	Console  *ui.Console
+	Exec     *command.Runner
+	Root     string // of the project
+	LabFile  string
+	StateDir string // .lab beside the lab's file
+
+	mu   sync.Mutex
+	lab  *Lab // nil until Lab
+	lock *flock.Flock
+}
+
+// Lab is a lab as its file defines it, and what works on it.
+type Lab struct {
+	*lab.Lab
+	Why      string // the hardware layer was chosen
+	Provider machine.Provider
+	Maker    *artifact.Maker
+	Hosts    *remote.Hosts
+	Slow     int // how much longer than this computer the machines take for the same work
+
+	run *Run
+}
+
+// New starts a run in the project's directory. Nothing is read or made yet. The context that it returns ends with SIGTERM and
+// with what started this process, too.
+func New(ctx context.Context) (context.Context, *Run, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return ctx, nil, err
+	}
+	r := &Run{Console: ui.New(os.Stdout), Root: root, Exec: &command.Runner{}, LabFile: "lab.yaml"}
+	if file := os.Getenv("LAB_FILE"); file != "" {
+		r.LabFile = file
+	}
+	abs, err := filepath.Abs(r.LabFile)
+	if err != nil {
+		return ctx, nil, err
+	}
+	r.StateDir = filepath.Join(filepath.Dir(abs), ".lab")
+	ctx, cancel := context.WithCancelCause(ctx)
+	endWithParents(ctx, cancel)
+	return ctx, r, nil
+}
+
+// emulated is how much longer a machine takes whose CPU is emulated, beside other work on this computer. Five times were
+// measured without.
+const emulated = 12
+
+// Lab reads the lab's definition, and refuses one that doesn't fit the machines that exist.
+func (r *Run) Lab(ctx context.Context) (*Lab, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lab != nil {
+		return r.lab, nil
+	}
+	l, err := lab.Load(r.LabFile)
+	if err != nil {
+		return nil, err
+	}
+	pins, err := artifact.ReadPins(r.Root)
+	if err != nil {
+		return nil, err
+	}
+	old, exists, err := r.Plan()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	maker := &artifact.Maker{
+		Store: &artifact.Store{Dir: cache, Run: r.Exec, Making: r.Console.Making},
+		Run:   r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
+	}
+	o := r.options(old)
+	o.Lab, o.Maker, o.Store = l, maker, r.Trees()
+	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) {
+		return commonFiles(ctx, l, maker, role)
+	}
+	k, why, err := kind.Choose(ctx, os.Getenv("LAB_HARDWARE"), o)
+	if err != nil {
+		return nil, err
+	}
+	o.Plan = machine.NewPlan(k.Name, l)
+	if exists && !reflect.DeepEqual(old, o.Plan) {
+		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
+			"destroy those first: go tool mage destroy", r.LabFile)
+	}
+	provider := k.New(o)
+	made := &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
+	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
+	if provider.Capabilities().SlowCPU {
+		made.Slow = emulated
+	}
+	r.lab = made
+	return made, nil
+}
+
+// options are what a provider for a plan is made with, without lab.yaml.
+func (r *Run) options(plan machine.Plan) machine.Options {
+	file, err := filepath.Abs(r.LabFile)
+	if err != nil {
+		file = r.LabFile // the working directory is gone; then this is the least trouble
+	}
+	return machine.Options{Plan: plan, LabFile: file, ProjectDir: r.Root, StateDir: r.StateDir, Run: r.Exec, Notice: r.Console.Notice}
+}
+
+// Provider returns the provider for a kept plan, whether lab.yaml can be read or not.
+func (r *Run) Provider(plan machine.Plan) (machine.Provider, error) {
+	k, err := kind.Find(plan.Hardware)
+	if err != nil {
+		return nil, err
+	}
+	return k.New(r.options(plan)), nil
+}
+
+// Trees is the store of what belongs to root.
+func (r *Run) Trees() *artifact.Store {
+	return &artifact.Store{Dir: box.CacheDir(), Run: r.Exec, Making: r.Console.Making}
+}
+
+// CacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
+func CacheDir() (string, error) {
+	if dir := os.Getenv("LAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no directory for the cache (%w); name one in LAB_CACHE", err)
+	}
+	return filepath.Join(dir, "calico-cni-lab"), nil
+}
+
+// commonFiles are the files that a provider may put on a machine before it boots.
+func commonFiles(ctx context.Context, l *lab.Lab, maker *artifact.Maker, role lab.Role) ([]remote.File, error) {
+	a, err := spec.Make(ctx, maker)
+	if err != nil {
+		return nil, err
+	}
+	s, err := spec.New(l, maker.Pins, a)
+	if err != nil {
+		return nil, err
+	}
+	return spec.ForLogin(s.Common(role), fact.Login{User: box.User, Group: box.User, Home: "/home/" + box.User}), nil
+}
+
+// Plan reads what the machines were made from.
+func (r *Run) Plan() (p machine.Plan, exists bool, err error) {
+	p, err = machine.ReadPlan(r.StateDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}
+
+// Reset forgets the lab: the next target reads its file again, makes its state directory and takes its lock.
+func (r *Run) Reset() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lab != nil {
+		r.lab.Hosts.Close()
+	}
+	err := r.Exec.Log.Close()
+	if r.lock != nil {
+		err = errors.Join(err, r.lock.Close())
+	}
+	r.lab, r.lock, r.Exec.Log = nil, nil, nil
+	return err
+}
+
+// Spec returns what the lab is to be; its artifacts are made first where they are missing.
+func (l *Lab) Spec(ctx context.Context) (*spec.Spec, error) {
+	a, err := spec.Make(ctx, l.Maker)
+	if err != nil {
+		return nil, err
+	}
+	return spec.New(l.Lab, l.Maker.Pins, a)
+}
+
+// Observer looks at the machines.
+func (l *Lab) Observer() *observe.Observer {
+	return &observe.Observer{Lab: l.Lab, Hosts: l.Hosts, Program: l.Maker.Look, Slow: l.Slow}
+}
+
+// Engine brings the stages about.
+func (l *Lab) Engine() *stage.Engine {
+	host := func(ctx context.Context, name string) (*remote.Host, error) {
+		return l.Hosts.Get(ctx, name, remote.Dial)
+	}
+	return &stage.Engine{
+		Env: &stage.Env{
+			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host,
+			Preflight: l.Maker.Preflight,
+		},
+		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
+	}
+}
+
+// planned is a provider whose plan is kept before it makes anything, so that it can be destroyed without lab.yaml. While the
+// machines are made, so are the artifacts.
+type planned struct {
+	machine.Provider
+	lab *Lab
+}
+
+func (p planned) Up(ctx context.Context) (machine.Change, error) {
+	p.lab.run.Console.Notice("machines: %s (%s)", p.Name(), p.lab.Why)
+	if err := machine.NewPlan(p.Name(), p.lab.Lab).Write(p.lab.run.StateDir); err != nil {
+		return machine.Change{}, err
+	}
+	making, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait := p.lab.Maker.Start(making)
+	change, err := p.Provider.Up(ctx)
+	p.lab.Hosts.Close() // what was connected before may be another boot's
+	if err != nil {
+		cancel() // nobody wants the artifacts now, but no compiler may outlive this process
+		_ = wait()
+		return change, err
+	}
+	return change, wait()
+}
+
+// Running returns an error that says which machines don't run and what to do.
+func (l *Lab) Running(ctx context.Context) error {
+	all, err := l.Provider.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var off []string
+	stopped := false
+	for _, m := range all {
+		if m.State != machine.Running {
+			off = append(off, m.Machine+" is "+string(m.State))
+			stopped = stopped || m.State == machine.Stopped
+		}
+	}
+	switch {
+	case len(off) == 0:
+		return nil
+	case stopped:
+		return fmt.Errorf("%s; boot with: go tool mage start", strings.Join(off, ", "))
+	default:
+		return machine.ErrNotUp
+	}
+}
+
+// WriteSSHConfig writes ssh_config for the machines as they are now.
+func (l *Lab) WriteSSHConfig() error {
+	endpoints, err := l.Provider.Endpoints()
+	if err != nil {
+		return err
+	}
+	return machine.WriteSSHConfig(l.run.StateDir, endpoints)
+}

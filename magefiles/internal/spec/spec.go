@@ -1,0 +1,283 @@
+// Package spec is what each machine of a lab is to have: containers, files, resources. It is the one place for them; the
+// stages bring them about, conditions compare facts with them, and Ansible's inventory hands them to the playbooks.
+package spec
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/templates"
+)
+
+// Paths on a machine.
+const (
+	PluginDir    = "/opt/cni/bin"
+	ConfDir      = "/etc/cni/net.d"
+	Calicoctl    = "/usr/local/bin/calicoctl"
+	calicoctlCfg = "/etc/calico/calicoctl.cfg"
+	GoRoot       = "/usr/local/go"
+	goProfile    = "/etc/profile.d/golang.sh"
+	homeBin      = "~/go/bin" // of the login user
+)
+
+// WorkloadPort is where a workload answers over TCP.
+const WorkloadPort = 8080
+
+// Artifacts are what is put on the machines, made on this computer.
+type Artifacts struct {
+	Calico, CNI, Toolchain string // directories
+	Sums                   map[string]map[string]string
+	GoFiles                int // in the toolchain
+	Images                 artifact.Images
+}
+
+// Make makes the artifacts that aren't in the cache.
+func Make(ctx context.Context, m *artifact.Maker) (Artifacts, error) {
+	a := Artifacts{Sums: map[string]map[string]string{}}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, part := range []struct {
+		dir *string
+		get func(context.Context) (string, error)
+	}{{&a.Calico, m.Calico}, {&a.CNI, m.CNI}, {&a.Toolchain, m.Toolchain}} {
+		g.Go(func() (err error) { *part.dir, err = part.get(gctx); return err })
+	}
+	g.Go(func() (err error) { a.Images, err = m.Images(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return a, err
+	}
+	for _, dir := range []string{a.Calico, a.CNI} {
+		sums, err := artifact.Sums(dir)
+		if err != nil {
+			return a, err
+		}
+		a.Sums[dir] = sums
+	}
+	var err error
+	a.GoFiles, err = artifact.ToolchainFiles(a.Toolchain)
+	return a, err
+}
+
+// Spec is what a lab is to be.
+type Spec struct {
+	Lab       *lab.Lab
+	Pins      artifact.Pins
+	Artifacts Artifacts
+
+	rendered map[string][]byte // templates by name
+}
+
+// New returns the spec of a lab.
+func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
+	s := &Spec{Lab: l, Pins: pins, Artifacts: a, rendered: map[string][]byte{}}
+	for _, name := range []string{"calicoctl.cfg.tmpl", "golang.sh.tmpl", "cni.conflist.tmpl"} {
+		t, err := template.New(name).Option("missingkey=error").ParseFS(templates.FS, name)
+		if err != nil {
+			return nil, err
+		}
+		var b bytes.Buffer
+		if err := t.Execute(&b, map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l)}); err != nil {
+			return nil, err
+		}
+		s.rendered[name] = b.Bytes()
+	}
+	return s, nil
+}
+
+// EtcdURL is the datastore's client URL on the underlay.
+func EtcdURL(l *lab.Lab) string {
+	return "http://" + netip.AddrPortFrom(l.Etcd().Address, 2379).String()
+}
+
+// Nodes are the Calico nodes.
+func (s *Spec) Nodes() []lab.Machine { return s.Lab.ByRole(lab.RoleCalico) }
+
+// NodeContainer names calico-node's container for its release, as the tutorial does: calico-release-v3.31
+func (s *Spec) NodeContainer() string {
+	v := s.Pins.Calico.Segments()
+	return fmt.Sprintf("calico-release-v%d.%d", v[0], v[1])
+}
+
+// Names of the other containers.
+const (
+	EtcdContainer     = "etcd"
+	WorkloadContainer = "workload"
+	EtcdVolume        = "calico-cni-lab-etcd"
+)
+
+// Etcd is the datastore's container. Its data is on a volume, which outlives it.
+func (s *Spec) Etcd() Container {
+	return Container{
+		Part: fact.PartEtcd, Name: EtcdContainer, Image: s.Artifacts.Images.Etcd,
+		Network: "host", Seccomp: true, Volumes: []string{EtcdVolume + ":/var/lib/etcd:rw"},
+		Cmd: []string{
+			"etcd", "--name", s.Lab.Etcd().Name, "--data-dir", "/var/lib/etcd",
+			"--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", EtcdURL(s.Lab),
+		},
+	}
+}
+
+// Node is calico-node's container on a machine.
+func (s *Spec) Node(m lab.Machine) Container {
+	return Container{
+		Part: fact.PartNode, Name: s.NodeContainer(), Image: s.Artifacts.Images.Node,
+		Network: "host",
+		// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which a computer
+		// that is itself a container may lack.
+		Caps:     []string{"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SYS_MODULE", "SYS_PTRACE", "IPC_LOCK"},
+		SysWrite: true, // Felix writes to /proc/sys/net
+		Env: []string{
+			"NODENAME=" + m.Name,
+			"IP=" + m.Address.String(), // found by itself, it would be Vagrant's NAT interface on every machine
+			"IP6=none",
+			"CALICO_NETWORKING_BACKEND=bird",
+			"NO_DEFAULT_POOLS=true",
+			"CALICO_MANAGE_CNI=false",
+			"DATASTORE_TYPE=etcdv3",
+			"ETCD_ENDPOINTS=" + EtcdURL(s.Lab),
+			"WAIT_FOR_DATASTORE=true", // it may start before etcd
+			"FELIX_HEALTHENABLED=true",
+		},
+		Volumes: []string{
+			"/var/log/calico:/var/log/calico",
+			"/var/run/calico:/var/run/calico",
+			"/var/lib/calico:/var/lib/calico",
+			"/lib/modules:/lib/modules:ro",
+			"/run/docker/plugins:/run/docker/plugins",
+		},
+		Cmd: []string{"start_runit"},
+	}
+}
+
+// NodeDirs are the directories that Docker makes for calico-node's volumes where they aren't there.
+var NodeDirs = []string{"/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins", "/lib/modules/"}
+
+// Workload is the container on a Calico node that is plumbed.
+func (s *Spec) Workload(m lab.Machine) Container {
+	return Container{
+		Part: fact.PartWorkload, Name: WorkloadContainer, Image: s.Artifacts.Images.Workload,
+		Network: "none", Hostname: "workload-" + m.Name, Seccomp: true, Init: true, Grace: 1,
+		Cmd: []string{
+			"socat", fmt.Sprintf("TCP-LISTEN:%d,fork,reuseaddr", WorkloadPort),
+			fmt.Sprintf("SYSTEM:echo workload on %s sees you as $SOCAT_PEERADDR", m.Name),
+		},
+	}
+}
+
+// Containers are all of a machine's, in the order of the stages.
+func (s *Spec) Containers(m lab.Machine) []Container {
+	if m.Role == lab.RoleEtcd {
+		return []Container{s.Etcd()}
+	}
+	return []Container{s.Node(m), s.Workload(m)}
+}
+
+// LoginOwner as the owner of a file is the login user with his group.
+const LoginOwner = "~"
+
+// binary is a program from an artifact's directory.
+func (s *Spec) binary(to, dir, name string) remote.File {
+	return remote.File{Path: to, Mode: 0o755, Source: filepath.Join(dir, name), SHA256: s.Artifacts.Sums[dir][name]}
+}
+
+// CalicoctlFiles are calicoctl and its configuration, on every machine.
+func (s *Spec) CalicoctlFiles() []remote.File {
+	return []remote.File{
+		s.binary(Calicoctl, s.Artifacts.Calico, "calicoctl"),
+		{Path: calicoctlCfg, Mode: 0o644, Content: s.rendered["calicoctl.cfg.tmpl"]},
+	}
+}
+
+// GoFiles is what the toolchain needs beside its tree.
+func (s *Spec) GoFiles() []remote.File {
+	return []remote.File{{Path: goProfile, Mode: 0o644, Content: s.rendered["golang.sh.tmpl"]}}
+}
+
+// ReferencePlugins are the names of the reference plugins.
+func (s *Spec) ReferencePlugins() []string {
+	var names []string
+	for name := range s.Artifacts.Sums[s.Artifacts.CNI] {
+		if name != "cnitool" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// PluginFiles are Calico's two plugins, which are one program that looks at its name, and the reference plugins.
+func (s *Spec) PluginFiles() []remote.File {
+	files := []remote.File{
+		s.binary(PluginDir+"/calico", s.Artifacts.Calico, "calico"),
+		{Path: PluginDir + "/calico-ipam", Link: "calico"},
+	}
+	for _, name := range s.ReferencePlugins() {
+		files = append(files, s.binary(path.Join(PluginDir, name), s.Artifacts.CNI, name))
+	}
+	return files
+}
+
+// Conflist describes the network to cnitool.
+func (s *Spec) Conflist() remote.File {
+	return remote.File{Path: ConfDir + "/10-" + s.Lab.Network + ".conflist", Mode: 0o644, Content: s.rendered["cni.conflist.tmpl"]}
+}
+
+// CnitoolFiles are cnitool where `go install` puts it, with links beside it to Calico's plugins: the tutorial's commands
+// look for them there (CNI_PATH=/home/vagrant/go/bin).
+func (s *Spec) CnitoolFiles() []remote.File {
+	tool := s.binary(homeBin+"/cnitool", s.Artifacts.CNI, "cnitool")
+	tool.Owner = LoginOwner
+	return []remote.File{
+		tool,
+		{Path: homeBin + "/calico", Link: PluginDir + "/calico"},
+		{Path: homeBin + "/calico-ipam", Link: PluginDir + "/calico-ipam"},
+	}
+}
+
+// Common are the files that are the same on every machine of a role, whatever lab.yaml says.
+func (s *Spec) Common(r lab.Role) []remote.File {
+	files := s.CalicoctlFiles()[:1]
+	if r == lab.RoleCalico {
+		files = slices.Concat(files, s.GoFiles(), s.PluginFiles(), s.CnitoolFiles())
+	}
+	return files
+}
+
+// ForLogin puts a login user's home and name into files.
+func ForLogin(files []remote.File, l fact.Login) []remote.File {
+	out := slices.Clone(files)
+	for i, f := range out {
+		if rest, ok := strings.CutPrefix(f.Path, "~/"); ok {
+			out[i].Path = path.Join(l.Home, rest)
+		}
+		if f.Owner == LoginOwner {
+			out[i].Owner = l.User + ":" + l.Group
+		}
+	}
+	return out
+}
+
+// Request is the look at one of the lab's machines.
+func Request(l *lab.Lab, m lab.Machine) fact.Request {
+	r := fact.Request{
+		Files: []string{Calicoctl, calicoctlCfg}, Etcd: EtcdURL(l), Datastore: m.Role == lab.RoleEtcd,
+	}
+	if m.Role == lab.RoleCalico {
+		r.Files = append(r.Files, goProfile)
+		r.Dirs = []string{PluginDir, ConfDir, homeBin}
+		r.GoTree = true
+	}
+	return r
+}

@@ -1,0 +1,363 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+)
+
+// Looker looks at machines.
+type Looker interface {
+	// Look looks at some machines, all at once; what until returns is waited for on the machine before. A machine that
+	// doesn't answer is among the facts' unreached ones.
+	Look(ctx context.Context, machines []lab.Machine, until func(lab.Machine) *fact.Until) fact.Lab
+	// Probe sends packets from every plumbed workload to all the others.
+	Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[]fact.Probe]
+}
+
+// Reporter is told what happens.
+type Reporter interface {
+	Already(stage, text string)
+	Started(stage, why string)
+	Done(stage, text string, took time.Duration)
+	Pending(stage, why string, took time.Duration) // applied, and not there yet
+	Failed(stage string, err error, took time.Duration)
+}
+
+// Engine brings stages about.
+type Engine struct {
+	Env    *Env
+	Look   Looker
+	Report Reporter
+	// Spec returns the spec with its artifacts, which may have to be made first.
+	Spec func(context.Context) (*spec.Spec, error)
+	// Slow is how much longer than this computer the machines take for the same work.
+	Slow int
+
+	mu    sync.Mutex
+	facts fact.Lab
+}
+
+const (
+	rounds     = 3                // looks and applies before it is given up
+	settleTime = 12 * time.Second // what BIRD, confd and Felix take to catch up with a change, at most
+)
+
+// Goal is what is wanted of a lab.
+type Goal struct {
+	Stages []string // their names; what they need comes along
+	Probe  bool     // whether packets have to arrive too
+}
+
+// Reach looks, applies what is unmet, and looks again, until every condition of the goal's stages holds or it is given up. The
+// report is the last look's. The error is that of a stage that failed; a condition that doesn't hold is no error here.
+func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
+	start := time.Now()
+	stages := Closure(g.Stages...)
+	if err := e.first(ctx, stages); err != nil {
+		return check.Report{}, err
+	}
+	var report check.Report
+	for round := range rounds {
+		changed, err := e.apply(ctx, stages, round)
+		if err != nil {
+			return report, err
+		}
+		report, err = e.settle(ctx, stages, g.Probe, changed)
+		report.Since(start)
+		if err != nil || !slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// Facts are the newest.
+func (e *Engine) Facts() fact.Lab {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.facts.Clone()
+}
+
+func (e *Engine) learn(f fact.Lab) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.facts.Merge(f)
+}
+
+// Peek looks once and compares, and changes nothing.
+func (e *Engine) Peek(ctx context.Context, g Goal) (check.Report, error) {
+	start := time.Now()
+	s, err := e.Spec(ctx)
+	if err != nil {
+		return check.Report{}, err
+	}
+	e.Env.Spec = s
+	if err := e.look(ctx); err != nil {
+		return check.Report{}, err
+	}
+	report := e.evaluate(ctx, Closure(g.Stages...), g.Probe)
+	report.Since(start)
+	return report, context.Cause(ctx)
+}
+
+// look looks at all machines that run.
+func (e *Engine) look(ctx context.Context) error {
+	machines, err := e.Env.Provider.Status(ctx)
+	if err != nil {
+		return err
+	}
+	f := unreached(machines)
+	running := slices.DeleteFunc(slices.Clone(e.Env.Lab.Machines), func(m lab.Machine) bool { _, off := f.Unreached[m.Name]; return off })
+	if len(running) > 0 {
+		f.Merge(e.Look.Look(ctx, running, nil))
+	}
+	e.learn(f)
+	return context.Cause(ctx)
+}
+
+// first does the stage up, which nothing can be looked at without, and refuses what only a person can decide, before
+// anything is touched.
+func (e *Engine) first(ctx context.Context, stages []Stage) error {
+	if err := Traced(ctx, Up, "look", e.look); err != nil {
+		return err
+	}
+	if err := e.refused(ctx, stages); err != nil {
+		return err
+	}
+	if err := e.one(ctx, stages[0], 0, nil, nil); err != nil {
+		return err
+	}
+	if len(stages) == 1 {
+		return nil
+	}
+	s, err := e.Spec(ctx)
+	if err != nil {
+		return err
+	}
+	e.Env.Spec = s
+	return e.refused(ctx, stages)
+}
+
+// unreached are the facts of machines that don't all run.
+func unreached(machines []machine.Status) fact.Lab {
+	f := fact.Lab{At: time.Now(), Unreached: map[string]string{}, Machines: map[string]fact.Machine{}, Datastore: fact.Unknown[fact.Datastore]("the etcd machine doesn't run")}
+	for _, m := range machines {
+		if m.State != machine.Running {
+			f.Unreached[m.Machine] = m.Machine + " is " + string(m.State)
+		}
+	}
+	return f
+}
+
+// refused is the error for what only a person can decide.
+func (e *Engine) refused(ctx context.Context, stages []Stage) error {
+	var all []error
+	r := e.evaluate(ctx, stages, false)
+	for _, res := range r.Results {
+		if res.State == check.Refused {
+			all = append(all, fmt.Errorf("%s: %s", res.Stage, res.Found))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// evaluate compares the newest facts with the conditions of stages.
+func (e *Engine) evaluate(ctx context.Context, stages []Stage, probe bool) check.Report {
+	f := e.Facts()
+	if probe {
+		f.Probes = e.Look.Probe(ctx, &f)
+		e.mu.Lock()
+		e.facts.Probes = f.Probes
+		e.mu.Unlock()
+	}
+	conditions := slices.DeleteFunc(Conditions(e.Env, stages), func(c check.Condition) bool { return c.Probe && !probe })
+	r := check.Run(conditions, &f)
+	r.Lab = e.Env.Lab.Name
+	return r
+}
+
+// apply runs the stages but the first, each as soon as those that it needs have been applied. changed says whether any had
+// something to do.
+func (e *Engine) apply(ctx context.Context, stages []Stage, round int) (changed bool, err error) {
+	if round > 0 { // what is up may have gone down again
+		if err := e.one(ctx, stages[0], round, nil, nil); err != nil {
+			return true, err
+		}
+	}
+	applied := map[string]chan struct{}{}
+	for _, s := range stages {
+		applied[s.Name] = make(chan struct{})
+	}
+	close(applied[stages[0].Name])
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range stages[1:] {
+		g.Go(func() error {
+			did := false
+			wait := func() error {
+				did = true
+				return after(ctx, s, applied)
+			}
+			err := e.one(ctx, s, round, wait, sync.OnceFunc(func() { close(applied[s.Name]) }))
+			mu.Lock()
+			defer mu.Unlock()
+			changed = changed || did
+			return err
+		})
+	}
+	return changed, g.Wait()
+}
+
+// after waits until the stages that s needs have been applied.
+func after(ctx context.Context, s Stage, applied map[string]chan struct{}) error {
+	for _, need := range s.Needs {
+		select {
+		case <-applied[need]:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// one looks whether a stage has something to do, and does it: prepare, wait for what it needs, apply, look again. done is
+// called when the stages that need this one may go on.
+func (e *Engine) one(ctx context.Context, s Stage, round int, wait func() error, done func()) (err error) {
+	start := time.Now()
+	job := Job{Round: round}
+	f := e.Facts()
+	job.Facts = &f
+	r := e.evaluate(ctx, []Stage{s}, false)
+	job.Unmet = append(unmet(r), e.probed(s, round)...)
+	if done == nil {
+		done = func() {}
+	}
+	if len(job.Unmet) == 0 {
+		done()
+		if round == 0 {
+			e.Report.Already(s.Name, s.Done(e.Env, &f))
+		}
+		return nil
+	}
+	e.Report.Started(s.Name, check.Summary(job.Unmet))
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.Name, err)
+			e.Report.Failed(s.Name, err, time.Since(start))
+		}
+	}()
+	if s.Prepare != nil {
+		if err := Traced(ctx, s.Name, "prepare", func(ctx context.Context) error { return s.Prepare(ctx, e.Env, job) }); err != nil {
+			return err
+		}
+	}
+	if wait != nil {
+		if err := wait(); err != nil {
+			return err
+		}
+	}
+	// What it needed may have changed something, or have made it possible to look.
+	f = e.Facts()
+	r = e.evaluate(ctx, []Stage{s}, false)
+	job.Unmet = append(unmet(r), e.probed(s, round)...)
+	if err := Traced(ctx, s.Name, "apply", func(ctx context.Context) error { return s.Apply(ctx, e.Env, job) }); err != nil {
+		return err
+	}
+	if !s.Settled {
+		done()
+	}
+	if err := e.again(ctx, s); err != nil {
+		return err
+	}
+	done()
+	f = e.Facts()
+	r = e.evaluate(ctx, []Stage{s}, false)
+	if left := unmet(r); len(left) > 0 {
+		e.Report.Pending(s.Name, check.Summary(left), time.Since(start))
+		return nil
+	}
+	e.Report.Done(s.Name, s.Done(e.Env, &f), time.Since(start))
+	return nil
+}
+
+// unmet are the results that a stage is to do something about.
+func unmet(r check.Report) []check.Result {
+	return slices.DeleteFunc(r.Unmet(), func(res check.Result) bool { return !res.Mendable() })
+}
+
+// probed are the stage's conditions on packets that didn't arrive in the round before.
+func (e *Engine) probed(s Stage, round int) []check.Result {
+	if round == 0 {
+		return nil
+	}
+	f := e.Facts()
+	conditions := slices.DeleteFunc(Conditions(e.Env, []Stage{s}), func(c check.Condition) bool { return !c.Probe })
+	return unmet(check.Run(conditions, &f))
+}
+
+// again looks at a stage's machines after it was applied. The datastore is looked at from the etcd machine, whatever the stage.
+func (e *Engine) again(ctx context.Context, s Stage) error {
+	machines := s.machines(e.Env.Lab)
+	if etcd := e.Env.Lab.Etcd(); s.Name != Up && !slices.ContainsFunc(machines, func(m lab.Machine) bool { return m.Name == etcd.Name }) {
+		machines = append(slices.Clone(machines), etcd)
+	}
+	var until func(lab.Machine) *fact.Until
+	if s.Until != nil {
+		until = func(m lab.Machine) *fact.Until {
+			if s.Role != "" && s.Role != m.Role {
+				return nil
+			}
+			u := s.Until(e.Env, m)
+			u.Within *= time.Duration(e.Slow)
+			return &u
+		}
+	}
+	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
+		e.learn(e.Look.Look(ctx, machines, until))
+		return context.Cause(ctx)
+	})
+}
+
+// settle returns the report of all stages. Where something was changed it looks at everything once more, and goes on looking
+// for a while as long as something doesn't hold that may come by itself.
+func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool) (r check.Report, err error) {
+	err = Traced(ctx, "verify", "look", func(ctx context.Context) error {
+		deadline := time.Now().Add(settleTime * time.Duration(e.Slow))
+		for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+			if changed {
+				e.learn(e.Look.Look(ctx, e.Env.Lab.Machines, nil))
+			}
+			r = e.evaluate(ctx, stages, false)
+			if probe && !slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
+				r = e.evaluate(ctx, stages, true)
+			}
+			if !slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
+				return context.Cause(ctx)
+			}
+			if time.Now().After(deadline) || !changed {
+				if probe {
+					r = e.evaluate(ctx, stages, true)
+				}
+				return context.Cause(ctx)
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	})
+	return r, err
+}

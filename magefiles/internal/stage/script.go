@@ -1,0 +1,133 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+	"github.com/calico-cni-lab/lab/scripts"
+)
+
+// script is what is to be done on one machine as root, in one session.
+type script struct{ strings.Builder }
+
+// cmd adds a command; its output is thrown away.
+func (s *script) cmd(args ...string) { fmt.Fprintf(s, "%s >/dev/null\n", command.Quote(args...)) }
+
+// line adds a line of shell as it stands.
+func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
+
+// note adds the noting of directories that a machine doesn't have yet and that what runs there will make, so that they
+// can be taken back as a whole; one with a slash at its end only if it is empty then.
+func (s *script) note(dirs ...string) {
+	s.line("%s", scripts.Text("note-original.sh"))
+	for _, dir := range dirs {
+		s.line(`[ -e %[1]s ] || note %[1]s`, command.Quote(dir))
+	}
+}
+
+// run runs the script, if there is anything in it.
+func (s *script) run(ctx context.Context, h *remote.Host) error {
+	if s.Len() == 0 {
+		return nil
+	}
+	_, err := h.Script(ctx, "set -euo pipefail\n"+s.String())
+	return err
+}
+
+// create adds the making of a container in place of what there is of its part: another version's, a half-made one. A
+// container that somebody else made under its name stays, and Docker says so.
+func (s *script) create(c spec.Container, have fact.Docker) {
+	for _, old := range have.Part(c.Part) {
+		s.cmd("docker", "rm", "--force", old.ID)
+	}
+	s.cmd(append([]string{"docker", "create"}, c.Flags()...)...)
+}
+
+// ensure adds what makes a container run as it should.
+func (s *script) ensure(c spec.Container, have fact.Docker) {
+	if c.Faults(have, false) != "" {
+		s.create(c, have)
+	}
+	if c.Faults(have, true) != "" {
+		s.cmd("docker", "start", c.Name)
+	}
+}
+
+// load sees that a machine has an image.
+func load(ctx context.Context, h *remote.Host, img artifact.Image, have fact.Docker) error {
+	if have.Images[img.Ref] == img.ID {
+		return nil
+	}
+	if _, err := h.Stream(ctx, img.Archive, "docker load --quiet"); err != nil {
+		return fmt.Errorf("loading %s: %w", img.Ref, err)
+	}
+	return nil
+}
+
+// put puts those of files that a machine lacks or has otherwise.
+func put(ctx context.Context, h *remote.Host, files []remote.File, seen fact.Machine) error {
+	var missing []remote.File
+	for _, f := range files {
+		if fileFault(f, seen) != "" {
+			missing = append(missing, f)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return h.Put(ctx, spec.ForLogin(missing, seen.Login)...)
+}
+
+// fileFault says what a file is otherwise on a machine, "" where it is as it should be.
+func fileFault(f remote.File, seen fact.Machine) string {
+	is, ok := seen.Files.Value[f.Path]
+	want := spec.ForLogin([]remote.File{f}, seen.Login)[0]
+	switch {
+	case !ok:
+		return f.Path + " is missing"
+	case f.Link != "" && is.Link != f.Link:
+		return fmt.Sprintf("%s is not a link to %s", f.Path, f.Link)
+	case f.Link != "":
+		return ""
+	case is.SHA256 != f.Sum():
+		return f.Path + " has other contents"
+	case is.Mode != fmt.Sprintf("%o", f.Mode.Perm()):
+		return fmt.Sprintf("%s has mode %s, not %o", f.Path, is.Mode, f.Mode.Perm())
+	case want.Owner != "" && is.Owner != want.Owner, want.Owner == "" && is.Owner != "root:root":
+		return fmt.Sprintf("%s belongs to %s", f.Path, is.Owner)
+	}
+	return ""
+}
+
+// filesFault is fileFault of several.
+func filesFault(files []remote.File, seen fact.Machine) string {
+	first, more := "", 0
+	for _, f := range files {
+		if fault := fileFault(f, seen); fault != "" && first == "" {
+			first = fault
+		} else if fault != "" {
+			more++
+		}
+	}
+	if more > 0 {
+		first += fmt.Sprintf(", and %s with %d more", "something is wrong", more)
+	}
+	return first
+}
+
+// datastore feeds resources to calicoctl on the etcd machine.
+func (e *Env) datastore(ctx context.Context, doing string, args []string, resources []byte) error {
+	return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+		if _, err := h.Feed(ctx, strings.NewReader(string(resources)), append([]string{"calicoctl"}, args...)...); err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		return nil
+	})
+}

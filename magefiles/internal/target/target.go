@@ -1,0 +1,258 @@
+// Package target is what the lab's targets do: one function each, on a run.
+package target
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/support"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
+)
+
+// everything is the goal of verify, check and plan: all stages, and packets that arrive.
+var everything = stage.Goal{Stages: []string{stage.Plumb}, Probe: true}
+
+// Reach brings a stage about, with all that it needs.
+func Reach(ctx context.Context, r *run.Run, name string) error {
+	l, report, err := reach(ctx, r, stage.Goal{Stages: []string{name}})
+	if err != nil {
+		return err
+	}
+	if !report.OK {
+		r.Console.Report(report, false)
+		support.CollectFailed(ctx, r, l)
+		return unmet(report)
+	}
+	if name == stage.Up {
+		return l.WriteSSHConfig()
+	}
+	return nil
+}
+
+// reach runs the engine, and collects the logs of a failure once its cause is told.
+func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Report, error) {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return nil, check.Report{}, err
+	}
+	if err := r.Begin(ctx); err != nil {
+		return nil, check.Report{}, err
+	}
+	engine := l.Engine()
+	report, err := engine.Reach(ctx, g)
+	if ctx.Err() != nil {
+		return l, report, interrupted(ctx)
+	}
+	if err != nil {
+		support.CollectFailed(ctx, r, l)
+		return l, report, err
+	}
+	return l, report, nil
+}
+
+// interrupted is why a context ended: Mage's own, on Ctrl-C, has no cause to show.
+func interrupted(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return run.ErrInterrupted
+}
+
+func unmet(r check.Report) error {
+	all := r.Unmet()
+	first := all[0]
+	return fmt.Errorf("%d of %d conditions don't hold; the first: %s", len(all), len(r.Results), first.ID)
+}
+
+// VerifyOptions are verify's flags.
+type VerifyOptions struct{ JSON, Verbose, Timeline bool }
+
+// Verify looks, applies what is unmet and looks again, until everything holds.
+func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
+	start := time.Now()
+	if o.JSON {
+		r.Console.Redirect(os.Stderr)
+	}
+	trace := &stage.Trace{}
+	if o.Timeline {
+		ctx = stage.WithTrace(ctx, trace)
+	}
+	l, report, err := reach(ctx, r, everything)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(l.WriteSSHConfig(), show(r, report, o.JSON, o.Verbose))
+	if o.Timeline {
+		err = errors.Join(err, writeTimeline(r, trace))
+	}
+	if !report.OK {
+		support.CollectFailed(ctx, r, l)
+		return unmet(report)
+	}
+	if err == nil && !o.JSON {
+		r.Console.Finished(time.Since(start), "go tool mage ssh "+l.ByRole(lab.RoleCalico)[0].Name)
+	}
+	return err
+}
+
+// show prints a report, and adds it to the summary of a job of GitHub Actions.
+func show(r *run.Run, report check.Report, asJSON, verbose bool) error {
+	if err := ui.Summarize(func(w io.Writer) { ui.Markdown(w, report) }); err != nil {
+		return err
+	}
+	if !asJSON {
+		r.Console.Report(report, verbose)
+		return nil
+	}
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(report)
+}
+
+// Check looks at the lab and changes nothing.
+func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
+	if asJSON {
+		r.Console.Redirect(os.Stderr)
+	}
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.Running(ctx); err != nil {
+		return err
+	}
+	report, err := l.Engine().Peek(ctx, everything)
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if err == nil {
+		err = show(r, report, asJSON, verbose)
+	}
+	if err == nil && !report.OK {
+		err = unmet(report)
+	}
+	return err
+}
+
+// Plan shows what verify would do, and why, and changes nothing. todo says whether there is anything.
+func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return false, err
+	}
+	report, err := l.Engine().Peek(ctx, everything)
+	if err != nil {
+		return false, err
+	}
+	r.Console.Plan(stageNames(), report)
+	return !report.OK, nil
+}
+
+func stageNames() []string {
+	var names []string
+	for _, s := range stage.All() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// Status shows what exists: machines, a line for each stage, and what to type next.
+func Status(ctx context.Context, r *run.Run) error {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	machines, err := l.Provider.Status(ctx)
+	if err != nil {
+		return err
+	}
+	present := slices.ContainsFunc(machines, func(m machine.Status) bool { return m.State != machine.Absent })
+	stopped := slices.ContainsFunc(machines, func(m machine.Status) bool { return m.State == machine.Stopped })
+	p := l.Maker.Pins
+	more := [][2]string{
+		{"pins", fmt.Sprintf("Calico %s, etcd %s, cnitool %s, CNI plugins %s, Go %s, Debian %s", p.Calico, p.Etcd, p.Cnitool, p.Plugins, l.Versions.Go, l.Versions.Debian)},
+		{"cache", l.Maker.Store.Dir},
+	}
+	if present {
+		more = append(more, [2]string{"logs", filepath.Join(r.StateDir, "logs")},
+			[2]string{"ssh", "ssh -F " + filepath.Join(r.StateDir, machine.SSHConfigFile) + " " + machines[0].Machine})
+	}
+	next := "go tool mage verify"
+	var report check.Report
+	if err := l.Running(ctx); err == nil {
+		if report, err = l.Engine().Peek(ctx, stage.Goal{Stages: everything.Stages}); err != nil {
+			return err
+		}
+		if report.OK {
+			next = "go tool mage check"
+		}
+	} else if stopped {
+		next = "go tool mage start"
+	}
+	r.Console.Status(l.Name, l.Provider.Name(), machines, stageNames(), report, append(more, [2]string{"next", next}))
+	return nil
+}
+
+// Plumb brings the stage about and shows the plumbed workloads.
+func Plumb(ctx context.Context, r *run.Run) error {
+	l, report, err := reach(ctx, r, stage.Goal{Stages: []string{stage.Plumb}})
+	if err != nil {
+		return err
+	}
+	if !report.OK {
+		r.Console.Report(report, false)
+		return unmet(report)
+	}
+	f := l.Observer().Look(ctx, l.Machines, nil)
+	for _, m := range l.ByRole(lab.RoleCalico) {
+		if w, ok := f.Machines[m.Name].Workload(l.Network); ok {
+			r.Console.Plumbed(m.Name, w, f.Datastore.Value.BlocksOf(m.Name))
+		}
+	}
+	return nil
+}
+
+// Unplumb takes the workloads back.
+func Unplumb(ctx context.Context, r *run.Run) error {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.Begin(ctx); err != nil {
+		return err
+	}
+	if err := l.Running(ctx); err != nil {
+		return err
+	}
+	f := l.Observer().Look(ctx, l.ByRole(lab.RoleCalico), nil)
+	if err := stage.Unplumb(ctx, l.Engine().Env, &f); err != nil {
+		return err
+	}
+	r.Console.Notice("the workloads are gone, their addresses released; plumb again with: go tool mage plumb")
+	return nil
+}
+
+func writeTimeline(r *run.Run, trace *stage.Trace) error {
+	file := filepath.Join(r.StateDir, "timeline.md")
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(trace.Mermaid(f), f.Close()); err != nil {
+		return err
+	}
+	r.Console.Notice("timeline: %s", file)
+	return nil
+}
