@@ -229,8 +229,8 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	}
 }
 
-// blockSize reads the size of the pool's blocks. Calico gives each node at least one block of its own: a node that finds
-// none left borrows single addresses from other nodes' blocks, and the routes are not the lab's any more.
+// blockSize reads the size of the pool's blocks. Each node needs a block of its own: one that finds none left has to borrow
+// single addresses from other nodes' blocks, and then routes are no longer one for each node.
 func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes int) int {
 	n, err := strconv.Atoi(s.Value)
 	if err != nil || n < minBlockSize || n > maxBlockSize {
