@@ -31,6 +31,7 @@ type machine struct {
 	open     int // sessions
 	most     int
 	nologin  atomic.Bool // whether it lets nobody in yet
+	paths    *strings.Replacer
 }
 
 // dialled is how often somebody connected.
@@ -146,7 +147,11 @@ func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		var payload struct{ Line string }
 		_ = ssh.Unmarshal(req.Payload, &payload)
 		_ = req.Reply(true, nil)
-		cmd := exec.Command("bash", "-c", strings.TrimPrefix(payload.Line, "sudo -n "))
+		line := strings.TrimPrefix(payload.Line, "sudo -n ")
+		if m.paths != nil {
+			line = m.paths.Replace(line)
+		}
+		cmd := exec.Command("bash", "-c", line)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 		status := 0
 		if err := cmd.Start(); err != nil {
