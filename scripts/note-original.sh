@@ -4,25 +4,33 @@
 # has a slash at its end: it goes if nothing else is in it then.
 undo=/var/lib/calico-cni-lab/undo
 
-# note PATH: to be called before PATH, which may not exist, is made or replaced.
+# note PATH...: to be called before the paths, which may not exist, are made or replaced.
 note() {
-	local parent
 	mkdir -p "$undo/originals"
 	(
 		flock 9
-		if grep -qxF -- "$1" "$undo/paths" 2>/dev/null; then exit; fi
-		# Directories on the way that are not there yet will be the lab's, too.
-		parent=$(dirname "$1")
-		new=()
-		while [ ! -e "$parent" ]; do
-			new=("$parent/" "${new[@]}")
-			parent=$(dirname "$parent")
-		done
-		if [ ${#new[@]} -gt 0 ]; then printf '%s\n' "${new[@]}" >>"$undo/paths"; fi
-		if [ -e "$1" ] || [ -L "$1" ]; then
-			cp -a -- "$1" "$undo/originals/part"
-			mv -fT -- "$undo/originals/part" "$undo/originals/${1//\//%}"
+		declare -A noted=()
+		if [ -f "$undo/paths" ]; then
+			while IFS= read -r line; do noted[$line]=1; done <"$undo/paths"
 		fi
-		printf '%s\n' "$1" >>"$undo/paths"
+		for path; do
+			if [ -n "${noted[$path]-}" ]; then continue; fi
+			# Directories on the way that are not there yet will be the lab's, too. Each is listed once, before what is in it.
+			new=()
+			parent=${path%/}
+			parent=${parent%/*}
+			while [ -n "$parent" ] && [ ! -e "$parent" ]; do
+				if [ -z "${noted[$parent/]-}" ]; then new=("$parent/" "${new[@]}"); fi
+				parent=${parent%/*}
+			done
+			if [ -e "$path" ] || [ -L "$path" ]; then
+				cp -a -- "$path" "$undo/originals/part"
+				mv -fT -- "$undo/originals/part" "$undo/originals/${path//\//%}"
+			fi
+			for line in "${new[@]}" "$path"; do
+				noted[$line]=1
+				printf '%s\n' "$line"
+			done >>"$undo/paths"
+		done
 	) 9>>"$undo/lock"
 }

@@ -3,116 +3,17 @@ package artifact
 import (
 	"archive/tar"
 	"archive/zip"
-	"context"
-	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-func store(dir string) *Store {
-	return &Store{Dir: dir, Making: func(string) func(error) { return func(error) {} }}
-}
-
-func TestKey(t *testing.T) {
-	keys := map[string]bool{}
-	for _, r := range []Recipe{
-		{Name: "a", Inputs: []string{"ab", "c"}},
-		{Name: "a", Inputs: []string{"a", "bc"}},
-		{Name: "a", Inputs: []string{"abc"}},
-		{Name: "b", Inputs: []string{"ab", "c"}},
-	} {
-		keys[r.Key()] = true
-	}
-	if len(keys) != 4 {
-		t.Errorf("different inputs have the same key: %v", keys)
-	}
-}
-
-// TestGet: of many callers one makes it, and what is made stays for the next process.
-func TestGet(t *testing.T) {
-	dir := t.TempDir()
-	var made atomic.Int32
-	r := Recipe{Name: "x", Make: func(_ context.Context, out string) error {
-		made.Add(1)
-		return os.WriteFile(filepath.Join(out, "file"), []byte("content"), 0o644)
-	}}
-	var wg sync.WaitGroup
-	for range 3 {
-		s := store(dir) // as in another process: they know of each other by the lock only
-		for range 3 {
-			wg.Go(func() {
-				got, err := s.Get(t.Context(), r)
-				if err != nil || got != filepath.Join(dir, r.Key()) || !exists(filepath.Join(got, "file")) {
-					t.Errorf("Get: %s, %v", got, err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	if made.Load() != 1 {
-		t.Errorf("made %d times", made.Load())
-	}
-}
-
-// TestGetFails: what failed or was cut off is never taken for finished, and is made anew by the next run.
-func TestGetFails(t *testing.T) {
-	dir := t.TempDir()
-	fail := errors.New("no")
-	r := Recipe{Name: "x", What: "making x", Make: func(_ context.Context, out string) error {
-		if err := os.WriteFile(filepath.Join(out, "half"), nil, 0o644); err != nil {
-			return err
-		}
-		return fail
-	}}
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := store(dir).Get(ctx, r); !errors.Is(err, fail) || !strings.Contains(err.Error(), "making x") {
-		t.Errorf("Get: %v", err)
-	}
-	cancelling := r
-	cancelling.Make = func(ctx context.Context, out string) error { cancel(); return errors.Join(r.Make(ctx, out), ctx.Err()) }
-	if _, err := store(dir).Get(ctx, cancelling); !errors.Is(err, context.Canceled) {
-		t.Errorf("Get: %v", err)
-	}
-	if exists(filepath.Join(dir, r.Key())) {
-		t.Fatal("a failed one is there")
-	}
-	r.Make = func(_ context.Context, out string) error {
-		if exists(filepath.Join(out, "half")) {
-			return errors.New("something of the last try is left")
-		}
-		return nil
-	}
-	if _, err := store(dir).Get(t.Context(), r); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestLock(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "dir", "lock")
-	unlock, err := Lock(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := Lock(ctx, path); err == nil || !strings.Contains(err.Error(), "which another run holds") {
-		t.Errorf("second lock: %v", err)
-	}
-	time.AfterFunc(50*time.Millisecond, unlock)
-	unlock, err = Lock(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-}
 
 func TestReadPins(t *testing.T) {
 	p, err := ReadPins("../../..")
@@ -169,6 +70,43 @@ func TestWithoutTunnels(t *testing.T) {
 func TestWithoutKubernetes(t *testing.T) {
 	in := "a\ncp -a /etc/service/available/complete-startup /etc/service/enabled/\nb\n"
 	if got := string(withoutKubernetes([]byte(in))); got != "a\nb\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestWaitingForConfig runs what becomes of Calico's script: BIRD is started when its configuration is there, and a
+// hangup before that changes nothing.
+func TestWaitingForConfig(t *testing.T) {
+	dir := t.TempDir()
+	in := "#!/bin/sh\nexec 2>&1\nexec bird -R -s /run/bird.ctl -d -c " + dir + "/bird.cfg"
+	if err := os.WriteFile(filepath.Join(dir, "bird"), []byte("#!/bin/sh\necho started \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", string(waitingForConfig([]byte(in))))
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	var out strings.Builder
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(150 * time.Millisecond) // until its trap is set
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(150 * time.Millisecond)
+	if err := os.WriteFile(filepath.Join(dir, "bird.cfg"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || out.String() != "started -R -s /run/bird.ctl -d -c "+dir+"/bird.cfg\n" {
+		t.Errorf("the script: %q, %v", out.String(), err)
+	}
+	if got := string(waitingForConfig([]byte("exec bird -d\n"))); got != "exec bird -d\n" {
+		t.Errorf("another script was changed: %q", got)
+	}
+}
+
+func TestWithShortDelay(t *testing.T) {
+	if got := string(withShortDelay([]byte("a\n  connect delay time 2;\n"))); got != "a\n  connect delay time 1;\n" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -260,24 +198,6 @@ func TestLayer(t *testing.T) {
 		"usr/ drwxr-xr-x", "usr/bin/ drwxr-xr-x", "usr/bin/a -rwxr-xr-x  A",
 		"usr/bin/b Lrwxrwxrwx /usr/bin/a", "etc/ drwxr-xr-x", "etc/c -rw-r--r--  C",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestSums(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a b"), []byte("x"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeSums(dir); err != nil {
-		t.Fatal(err)
-	}
-	got, err := Sums(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{"a b": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

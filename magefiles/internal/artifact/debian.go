@@ -41,7 +41,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, packages []string,
 	args = append(append(args, d.Release, target), d.sources()...)
 	_, err := d.Run.Run(ctx, command.Cmd{
 		Args: args, Root: true, Timeout: buildTimeout, Env: []string{"SOURCE_DATE_EPOCH=0"},
-		Hint: "see that " + mirror + " can be reached, then run it again",
+		Hint: "check that " + mirror + " can be reached, then run this again",
 	})
 	return err
 }
@@ -58,12 +58,12 @@ func (d Debian) sources() []string {
 	}
 }
 
-// Inputs are what a tree made by Bootstrap depends on, beside what is given to it.
+// Inputs are what a tree made by Bootstrap depends on, besides its arguments.
 func (d Debian) Inputs() []string { return append(d.sources(), "bootstrap 1") }
 
 const baseTar = "base.tar"
 
-// basePackages are in every image but etcd's: what calico-node calls, and what a workload needs to be looked at.
+// basePackages are in every image but etcd's: what calico-node calls, and what one looks around in a workload with.
 var basePackages = []string{
 	"bird", "conntrack", "iproute2", "ipset", "iptables", "iputils-ping", "kmod", "procps", "runit", "socat",
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ type Images struct {
 	Workload Image
 }
 
-// List gives all of them.
+// List returns all of them.
 func (i Images) List() []Image { return []Image{i.Etcd, i.Node, i.Workload} }
 
 // The images are made here, and not called what the published ones are called.
@@ -69,7 +68,7 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   "images",
 		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 4"},
+		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 5"},
 		Make: func(ctx context.Context, out string) error {
 			return m.assemble(ctx, refs, etcd, calico, base, out)
 		},
@@ -153,7 +152,7 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 	return nil
 }
 
-// image puts layers together. Its creation time is fixed, so that equal inputs give an equal ID.
+// image puts layers together. Its creation time is fixed, so that equal inputs have an equal ID.
 func (m *Maker) image(c v1.Config, layers []v1.Layer) (v1.Image, error) {
 	img, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
@@ -207,7 +206,7 @@ func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
 			}
 			if edit := edits[to]; edit != nil {
 				if f.content = edit(data); bytes.Equal(f.content, data) {
-					return fmt.Errorf("%s is not as it was when the lab's change to it was written; see edits in package artifact", p)
+					return fmt.Errorf("%s is not as it was when the lab's change to it was written; see edits.go in package artifact", p)
 				}
 			}
 			files = append(files, f)
@@ -220,31 +219,6 @@ func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
 	return files, nil
 }
 
-// edits are what the lab changes in Calico's own files.
-var edits = map[string]func([]byte) []byte{
-	"/etc/calico/confd/templates/bird_ipam.cfg.template": withoutTunnels,
-	"/etc/rc.local": withoutKubernetes,
-}
-
-// withoutKubernetes takes out a service that reports to Kubernetes' API: without one it would fail and be
-// restarted every second, for ever.
-func withoutKubernetes(rcLocal []byte) []byte {
-	return bytes.Replace(rcLocal, []byte("cp -a /etc/service/available/complete-startup /etc/service/enabled/\n"), nil, 1)
-}
-
-var krtTunnel = regexp.MustCompile(`(?m)^(.*\b(?:then|else)\n)?[ \t]*krt_tunnel = .*\n`)
-
-// withoutTunnels takes the route attribute krt_tunnel out of BIRD's template. Only Calico's fork of BIRD knows it,
-// and it matters only for IPIP, which lab.yaml can't ask for.
-func withoutTunnels(template []byte) []byte {
-	return krtTunnel.ReplaceAllFunc(template, func(match []byte) []byte {
-		if before, _, ok := bytes.Cut(match, []byte("\n")); ok && len(before) > 0 && bytes.Count(match, []byte("\n")) == 2 {
-			return append(append([]byte{}, before...), " { }\n"...)
-		}
-		return nil
-	})
-}
-
 // file is a file of a layer.
 type file struct {
 	to      string
@@ -254,8 +228,8 @@ type file struct {
 	mode    int64
 }
 
-// layerFromTar makes a layer of a tar. It is packed into the archive with gzip, whatever is said here (the library
-// packs a layer that isn't); to a virtual machine it goes over SSH, where that saves more than it costs.
+// layerFromTar makes a layer of a tar. The library compresses every layer in the archive with gzip; to a virtual machine
+// it goes over SSH, where that saves more than it costs.
 func layerFromTar(tarFile string) (v1.Layer, error) { return tarball.LayerFromFile(tarFile) }
 
 func layerFrom(files ...file) (v1.Layer, error) {

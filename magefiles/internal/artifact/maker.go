@@ -2,14 +2,13 @@ package artifact
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
@@ -24,24 +23,32 @@ type Maker struct {
 	GoOnNode string // Go release for the machines, such as 1.26.8
 	Pins     Pins
 
-	goVersion     sync.Once
-	compiler      string
-	errNoCompiler error
+	mu       sync.Mutex
+	compiler string // version of the go command, once it is known
 }
 
-// Compile makes what needs nothing but the go command, side by side: the longest part, so it is worth starting early.
-func (m *Maker) Compile(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, get := range []func(context.Context) (string, error){m.Calico, m.Etcd, m.CNI, m.Toolchain} {
-		g.Go(func() error { _, err := get(ctx); return err })
+// Compile makes what needs nothing but the go command, and returns when all of it is there, or has failed, or ctx has
+// ended and no compiler that it started runs any more.
+func (m *Maker) Compile(ctx context.Context) error { return m.Start(ctx)() }
+
+// Start is Compile in the background: that is the longest part of the first run, so it is worth starting early.
+// wait returns Compile's result and may be called more than once. Whoever started it waits before the process ends,
+// cancelling ctx first if the result is not wanted: compilers are in process groups of their own and would run on.
+func (m *Maker) Start(ctx context.Context) (wait func() error) {
+	gets := []func(context.Context) (string, error){m.Calico, m.Etcd, m.CNI, m.Toolchain}
+	errs := make([]error, len(gets))
+	var wg sync.WaitGroup
+	for i, get := range gets {
+		// One that fails doesn't end the others: somebody else may be waiting for them, and they are kept.
+		wg.Go(func() { _, errs[i] = get(ctx) })
 	}
-	return g.Wait()
+	return func() error { wg.Wait(); return errors.Join(errs...) }
 }
 
 // buildSpace is what compiling everything takes: Go's module and build cache 5.3 GB, the artifacts 1 GB, measured.
 const buildSpace = 7 << 30
 
-// Preflight gives what would stop a build that is still to be made.
+// Preflight returns what would stop a build that is still to be made.
 func (m *Maker) Preflight() error {
 	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", nodeArchive))
 	if err != nil || len(made) > 0 {
@@ -50,7 +57,7 @@ func (m *Maker) Preflight() error {
 	return RoomFor(m.Store.Dir, buildSpace)
 }
 
-// RoomFor refuses when the file system that dir is on, or will be on, has less than need bytes free.
+// RoomFor is an error when the file system that dir is on, or will be on, has less than need bytes free.
 func RoomFor(dir string, need int64) error {
 	there := dir
 	for !exists(there) && there != filepath.Dir(there) {
@@ -60,7 +67,8 @@ func RoomFor(dir string, need int64) error {
 	if err := syscall.Statfs(there, &fs); err != nil {
 		return fmt.Errorf("free space of %s: %w", there, err)
 	}
-	if free := int64(fs.Bavail) * fs.Bsize; free < need {
+	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:unconvert // Bsize is a uint32 on darwin
+	if free < need {
 		const gb = 1 << 30
 		return fmt.Errorf("%s has %.1f GB of free space, the lab needs %.1f GB there; make room, or mount a larger disk on %s",
 			there, float64(free)/gb, float64(need)/gb, dir)
@@ -101,16 +109,16 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 		}
 		inputs = append(inputs, string(data))
 	}
-	m.goVersion.Do(func() { m.compiler, m.errNoCompiler = m.Run.Output(ctx, "go", "env", "GOVERSION") })
-	if m.errNoCompiler != nil {
-		return "", m.errNoCompiler
+	compiler, err := m.goVersion(ctx)
+	if err != nil {
+		return "", err
 	}
 	// Without debugging information, which the linker would drop, the compiler saves a sixth of its time.
 	flags := append([]string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-gcflags=all=-dwarf=false", "-ldflags=-s -w " + ldflags}, more...)
 	return m.Store.Get(ctx, Recipe{
 		Name:   name,
 		What:   what,
-		Inputs: append(append(inputs, m.compiler, m.Arch), flags...),
+		Inputs: append(append(inputs, compiler, m.Arch), flags...),
 		Make: func(ctx context.Context, out string) error {
 			_, err := m.Run.Run(ctx, command.Cmd{
 				Args: append(append([]string{"go", "build"}, flags...), "-o", out+"/", "tool"),
@@ -118,7 +126,7 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 				// The compiler collects garbage less often: less CPU time, at most 2 GB more memory.
 				Env:     []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOFLAGS=", "GOWORK=off", "GOGC=400"},
 				Timeout: buildTimeout,
-				Hint:    "see that the Go module proxy can be reached (go env GOPROXY), then run it again: what is done is kept",
+				Hint:    "check that the Go module proxy can be reached (go env GOPROXY), then run this again: what is done is kept",
 			})
 			if err != nil {
 				return err
@@ -126,6 +134,20 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 			return writeSums(out)
 		},
 	})
+}
+
+// goVersion is the version of the go command, which is asked once.
+func (m *Maker) goVersion(ctx context.Context) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.compiler == "" {
+		v, err := m.Run.Output(ctx, "go", "env", "GOVERSION")
+		if err != nil {
+			return "", err
+		}
+		m.compiler = v
+	}
+	return m.compiler, nil
 }
 
 // moduleDir is where the go command keeps the unpacked source of a module that a component requires.

@@ -46,8 +46,8 @@ func ReadPins(root string) (Pins, error) {
 	return p, nil
 }
 
-// pinned gives the release of a module that a go.mod requires. Where the requirement is a pseudo-version,
-// because the project's tags can't be asked for, the release stands behind it as a comment: // v3.31.0
+// pinned returns the release of a module that a go.mod requires. Where the requirement is a pseudo-version,
+// because the module proxy doesn't serve the project's tags, the release follows it as a comment: // v3.31.0
 func pinned(file, module string) (*version.Version, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

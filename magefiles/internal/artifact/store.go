@@ -8,15 +8,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/bitfield/script"
+	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
@@ -26,17 +27,11 @@ import (
 type Store struct {
 	Dir string
 	Run *command.Runner
-	// Making is told when something is not there and has to be made, and gets a function to call at its end.
+	// Making is called when something is not there and has to be made. It returns a function to call at the end.
 	Making func(what string) (done func(error))
 
-	mu    sync.Mutex
-	items map[string]*item
-}
-
-type item struct {
-	once sync.Once
-	dir  string
-	err  error
+	mu       sync.Mutex
+	attempts map[string]*attempt // by key, while they run
 }
 
 // Recipe is how an artifact is made.
@@ -45,11 +40,11 @@ type Recipe struct {
 	What   string   // for people: "compiling etcd"
 	Inputs []string // everything that its contents depend on
 	Root   bool     // its files belong to root
-	// Make fills dir. A cancelled or failed Make leaves nothing that Get would take for finished.
+	// Make fills dir. Whatever it leaves there when it fails or is cancelled, Get never takes for finished.
 	Make func(ctx context.Context, dir string) error
 }
 
-// Key names the artifact: its name and the hash of its inputs.
+// Key is the artifact's name and the hash of its inputs: the name of its directory.
 func (r Recipe) Key() string {
 	h := sha256.New()
 	for _, in := range r.Inputs {
@@ -58,31 +53,87 @@ func (r Recipe) Key() string {
 	return r.Name + "-" + hex.EncodeToString(h.Sum(nil))[:16]
 }
 
-// Get gives the artifact's directory and makes it first where it is not there yet. Of several callers, in this
-// process or in others, one makes it and the rest wait.
+// Get returns the artifact's directory, and makes it first when it is not there yet. Of several callers, in this
+// process or in others, one makes it and the rest wait. A caller whose ctx ends returns with that ctx's cause, whoever
+// else still waits; with the last caller the making ends too, and that caller returns when the maker has.
+// A failed attempt is an error for those that waited for it; the next caller tries again.
 func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
-	s.mu.Lock()
-	if s.items == nil {
-		s.items = map[string]*item{}
+	dir := filepath.Join(s.Dir, r.Key())
+	for !exists(dir) {
+		a, joined := s.join(ctx, r)
+		select {
+		case <-a.done:
+			if joined {
+				return a.dir, a.err
+			}
+			// Its last caller had gone before this one came. Whatever came of it, look again.
+		case <-ctx.Done():
+			if joined && s.leave(a, context.Cause(ctx)) {
+				<-a.done
+			}
+			return "", fmt.Errorf("gave up %s: %w", r.What, context.Cause(ctx))
+		}
 	}
-	it := s.items[r.Key()]
-	if it == nil {
-		it = &item{}
-		s.items[r.Key()] = it
-	}
-	s.mu.Unlock()
-	it.once.Do(func() { it.dir, it.err = s.get(ctx, r) })
-	return it.dir, it.err
+	return dir, nil
 }
 
-func (s *Store) get(ctx context.Context, r Recipe) (dir string, err error) {
-	dir = filepath.Join(s.Dir, r.Key())
-	if exists(dir) {
-		return dir, nil
+// attempt is one making of an artifact, on behalf of all that wait for it. Its context is no caller's.
+type attempt struct {
+	waiting int // callers; guarded by the store's mutex. An attempt that nobody waits for has been cancelled.
+	cancel  context.CancelCauseFunc
+	done    chan struct{} // closed when the maker has ended
+	dir     string        // set before done is closed, as is err
+	err     error
+}
+
+// join returns the attempt that is under way, or starts one. joined is false for one that is cancelled already.
+func (s *Store) join(ctx context.Context, r Recipe) (a *attempt, joined bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := r.Key()
+	if a := s.attempts[key]; a != nil {
+		if a.waiting == 0 {
+			return a, false
+		}
+		a.waiting++
+		return a, true
 	}
-	unlock, err := Lock(ctx, filepath.Join(s.Dir, r.Key()+".lock"))
+	// The first caller's values stay, such as what the timeline is written with.
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	a = &attempt{waiting: 1, cancel: cancel, done: make(chan struct{})}
+	if s.attempts == nil {
+		s.attempts = map[string]*attempt{}
+	}
+	s.attempts[key] = a
+	go func() {
+		defer cancel(nil)
+		a.dir, a.err = s.make(own, r)
+		s.mu.Lock()
+		delete(s.attempts, key)
+		s.mu.Unlock()
+		close(a.done)
+	}()
+	return a, true
+}
+
+// leave takes a caller off an attempt, and cancels the attempt when that was the last one.
+func (s *Store) leave(a *attempt, cause error) (last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.waiting--
+	if a.waiting > 0 {
+		return false
+	}
+	a.cancel(cause)
+	return true
+}
+
+// make makes an artifact unless another process has.
+func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
+	dir = filepath.Join(s.Dir, r.Key())
+	unlock, err := Lock(ctx, dir+".lock")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
 	defer unlock()
 	if exists(dir) { // another process was quicker
@@ -90,29 +141,40 @@ func (s *Store) get(ctx context.Context, r Recipe) (dir string, err error) {
 	}
 	done := s.Making(r.What)
 	defer func() { done(err) }()
+	if err := s.makeIn(ctx, r, dir); err != nil {
+		return "", fmt.Errorf("%s: %w", r.What, err)
+	}
+	return dir, nil
+}
+
+// makeIn makes an artifact beside dir, and renames it to dir when it is whole.
+func (s *Store) makeIn(ctx context.Context, r Recipe, dir string) error {
 	// What an interrupted run left. After a kill something may still be writing there, so nobody uses it again.
-	stale, err := filepath.Glob(dir + ".part-*")
+	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
-		return "", err
+		return err
 	}
-	for _, old := range stale {
-		_ = s.remove(ctx, old, r.Root)
+	part := filepath.Base(dir) + ".part-"
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), part) {
+			_ = s.remove(ctx, filepath.Join(s.Dir, e.Name()), r.Root)
+		}
 	}
-	temp, err := os.MkdirTemp(s.Dir, r.Key()+".part-")
+	temp, err := os.MkdirTemp(s.Dir, part)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := os.Chmod(temp, 0o755); err != nil { // the tree in it is a machine's
-		return "", err
+		return err
 	}
 	if err := r.Make(ctx, temp); err != nil {
-		// What is left of a cancelled one is removed when it is made anew.
+		// What is left of a cancelled one is removed when it is made again.
 		if ctx.Err() == nil {
 			err = errors.Join(err, s.remove(ctx, temp, r.Root))
 		}
-		return "", fmt.Errorf("%s: %w", r.What, err)
+		return err
 	}
-	return dir, os.Rename(temp, dir)
+	return os.Rename(temp, dir)
 }
 
 func (s *Store) remove(ctx context.Context, dir string, root bool) error {
@@ -131,47 +193,24 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Lock takes an exclusive lock on a file, waiting for it as long as ctx lasts.
+// lockPoll is how often Lock looks whether a lock that another process holds is free.
+const lockPoll = 100 * time.Millisecond
+
+// Lock takes an exclusive lock on a file and waits for it until ctx ends. It makes the file and its directory.
+// The kernel drops the lock with the process, however that ends; the file stays.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
+	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
+	_, err = l.TryLockContext(ctx, lockPoll)
+	switch {
+	case err == nil:
+		return func() { _ = l.Unlock() }, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("waiting for %s, which another run holds: %w", path, errors.Join(context.Cause(ctx), l.Close()))
 	}
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", path, err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("waiting for %s, which another run holds: %w", path, context.Cause(ctx))
-		}
-	}
-}
-
-// fileSum is the SHA-256 of a file, in hex.
-func fileSum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return nil, fmt.Errorf("locking %s: %w", path, errors.Join(err, l.Close()))
 }
 
 // writeSums writes the SHA-256 of every file in dir into its file SHA256SUMS, in sha256sum's format.
@@ -181,7 +220,7 @@ func writeSums(dir string) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		sum, err := fileSum(path)
+		sum, err := script.File(path).Hash(sha256.New()) // streams: some are 100 MB
 		lines = append(lines, sum+"  "+strings.TrimPrefix(path, dir+"/"))
 		return err
 	})

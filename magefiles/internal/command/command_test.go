@@ -32,7 +32,7 @@ func TestQuote(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	if got := Line("sudo", "bash", "-c", "set -e\nrm x", "put-file.sh", "a b"); got != "sudo put-file.sh 'a b'" {
+	if got := Line("sudo", "bash", "-c", "set -e\nrm x", "put-files.sh", "a b"); got != "sudo put-files.sh 'a b'" {
 		t.Errorf("Line: %s", got)
 	}
 	if got := Line("bash", "-c", "true", "x"); got != "bash -c true x" {

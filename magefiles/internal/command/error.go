@@ -1,4 +1,4 @@
-// Package command runs programs on this computer, and is how a failed one is told: here or on a machine.
+// Package command runs programs on this computer, and has the error of a command that failed, here or on a machine.
 package command
 
 import (
@@ -12,7 +12,7 @@ import (
 type Error struct {
 	Where  string // machine, or "this computer"
 	Line   string // command line, quoted
-	Status int    // exit status; negative when there is none, because it could not be started or was ended
+	Status int    // exit status; negative when there is none, because it could not be started or was killed
 	Stderr string // everything it wrote there
 	Log    string // file with the full log, may be empty
 	Err    error  // cause, when there is no exit status
@@ -40,7 +40,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Status gives the exit status within err, or -1.
+// Status returns the exit status within err, or -1.
 func Status(err error) int {
 	var ce *Error
 	if errors.As(err, &ce) {
@@ -61,7 +61,7 @@ func shorten(s string, n int) string {
 	return s[:n] + "..."
 }
 
-// tail gives the last n lines of s that have text.
+// tail returns the last n lines of s that are not blank.
 func tail(s string, n int) []string {
 	var lines []string
 	for line := range strings.Lines(s) {
@@ -72,7 +72,7 @@ func tail(s string, n int) []string {
 	return lines[max(0, len(lines)-n):]
 }
 
-// Quote makes one POSIX shell command line of args.
+// Quote returns args as one POSIX shell command line.
 func Quote(args ...string) string {
 	quoted := make([]string, len(args))
 	for i, a := range args {
@@ -81,7 +81,7 @@ func Quote(args ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// Line is Quote for people: of a script that is given to bash as a text, its name.
+// Line is Quote for people: a script that bash gets as an argument is shown by its name.
 func Line(args ...string) string {
 	for i := 0; i+3 < len(args); i++ {
 		if args[i] == "bash" && args[i+1] == "-c" && strings.Contains(args[i+2], "\n") {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Log is a run's full log: every command, here and on the machines, with what it wrote. What a command is
-// given on standard input is never in it. A nil Log discards.
+// Log is a run's full log: every command, here and on the machines, with what it wrote. Standard input
+// is never in it. A nil Log discards everything.
 type Log struct {
 	mu   sync.Mutex
 	w    io.WriteCloser

@@ -213,7 +213,7 @@ func TestLab(t *testing.T) {
 	l.sub("bad lab.yaml changes nothing", func(l *lab) {
 		back := l.change("address: 192.168.4.6", "address: 192.168.4.5")
 		defer back()
-		l.has(l.fails("verify"), "lab.yaml:", "address 192.168.4.5 is there already", "nothing was changed")
+		l.has(l.fails("verify"), "lab.yaml:", "address 192.168.4.5: duplicate of line", "nothing was changed")
 		if _, err := os.Stat(l.home()); err == nil {
 			t.Error("something was made all the same")
 		}

@@ -26,7 +26,7 @@ type Lab struct {
 	Pool     Pool
 	Versions Versions
 	Vagrant  Vagrant
-	// Allowed are the releases that a pin may be changed to, by the pin's name. What isn't there may be anything.
+	// Allowed are the releases that a pin may be changed to, by the pin's name. A pin that isn't there may be changed to anything.
 	Allowed map[string]version.Constraints
 }
 
@@ -53,7 +53,7 @@ type SSH struct {
 type Pool struct {
 	Name        string
 	CIDR        netip.Prefix
-	BlockSize   int    // prefix length of the blocks that nodes are given, in bits
+	BlockSize   int    // prefix length of the blocks that nodes allocate addresses from, in bits
 	IPIPMode    string // Never, or what Calico calls the others
 	NATOutgoing bool
 	Disabled    bool
@@ -90,7 +90,7 @@ func (l *Lab) Gateway() netip.Addr { return gateway(l.Subnet) }
 
 func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
-// ByRole gives the machines of one role, in the file's order.
+// ByRole returns the machines of one role, in the file's order.
 func (l *Lab) ByRole(r Role) []Machine {
 	return slices.DeleteFunc(slices.Clone(l.Machines), func(m Machine) bool { return m.Role != r })
 }

@@ -48,7 +48,7 @@ func TestLoadMissing(t *testing.T) {
 	}
 }
 
-// TestFaults: everything that is wrong is told at once, in the order of the lines.
+// TestFaults: everything that is wrong is reported at once, in the order of the lines.
 func TestFaults(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*.yaml")
 	if err != nil || len(inputs) == 0 {
@@ -99,4 +99,16 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("Parse: %v, %v", l, err)
 		}
 	})
+}
+
+// TestBlocks: a pool with just enough blocks is accepted.
+func TestBlocks(t *testing.T) {
+	data, err := os.ReadFile("testdata/pool-three.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Parse("lab.yaml", []byte(strings.Replace(string(data), "blockSize: 25", "blockSize: 26", 1)))
+	if err != nil || l.Pool.BlockSize != 26 {
+		t.Errorf("four blocks for three nodes: %v", err)
+	}
 }

@@ -33,7 +33,7 @@ func (e *Errors) Error() string {
 	return b.String()
 }
 
-// Load reads and validates a lab file. What is wrong with its contents comes as one *Errors.
+// Load reads and validates a lab file. Everything that is wrong with its contents is in one *Errors.
 func Load(file string) (*Lab, error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -54,14 +54,14 @@ func Parse(file string, data []byte) (*Lab, error) {
 		return nil, &Errors{file, []Fault{syntaxFault(err)}}
 	}
 	if doc.Kind == 0 {
-		return nil, &Errors{file, []Fault{{1, "the file is empty; the project's lab.yaml shows what belongs in it"}}}
+		return nil, &Errors{file, []Fault{{1, "the file is empty; the project's lab.yaml shows what it needs"}}}
 	}
 	root := doc.Content[0]
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		v.fault(root.Line, "there is more than one YAML document in the file")
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, &Errors{file, []Fault{{root.Line, "keys and values belong here; the project's lab.yaml shows which"}}}
+		return nil, &Errors{file, []Fault{{root.Line, "expected keys and values; the project's lab.yaml shows which"}}}
 	}
 	v.keys(root, reflect.TypeFor[rawLab](), "")
 	var raw rawLab
@@ -148,7 +148,7 @@ type (
 type scalar struct {
 	Value string
 	Line  int
-	bad   bool // something else than a single value stands there, which is told already
+	bad   bool // something else than a single value is there, which is reported already
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
@@ -160,56 +160,61 @@ func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// keys reports what n has otherwise than t: unknown keys, with the nearest one that t has, keys that are there twice,
-// and values of another shape. It takes them out, so that the rest can be looked at.
+// keys reports where n differs from t: unknown keys, with the nearest one that t has, duplicate keys, and values of
+// another shape. It removes them, so that the rest can be validated.
 func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
-	wrong := func(belongs string) {
-		v.fault(n.Line, "%s: %s", strings.TrimSuffix(path, "."), belongs)
+	wrong := func(expected string) {
+		v.fault(n.Line, "%s: %s", strings.TrimSuffix(path, "."), expected)
 		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
 	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		wrong("write it out; aliases are not read here")
+		wrong("aliases are not supported; write it out")
 	case t == reflect.TypeFor[scalar]():
 		if n.Kind != yaml.ScalarNode {
-			v.fault(n.Line, "%s: a single value belongs here", strings.TrimSuffix(path, "."))
+			v.fault(n.Line, "%s: expected a single value", strings.TrimSuffix(path, "."))
 		}
 	case t.Kind() == reflect.Slice && n.Kind != yaml.SequenceNode:
-		wrong("a list belongs here")
+		wrong("expected a list")
 	case t.Kind() == reflect.Slice:
 		for _, c := range n.Content {
 			v.keys(c, t.Elem(), path)
 		}
 	case t.Kind() == reflect.Struct && n.Kind != yaml.MappingNode:
-		wrong("keys and values belong here")
+		wrong("expected keys and values")
 	default:
-		fields := map[string]reflect.Type{}
-		var known []string
-		for i := range t.NumField() {
-			if key := t.Field(i).Tag.Get("yaml"); key != "-" {
-				fields[key] = t.Field(i).Type
-				known = append(known, key)
-			}
-		}
-		seen := map[string]int{}
-		var kept []*yaml.Node
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i]
-			ft, ok := fields[key.Value]
-			first, twice := seen[key.Value]
-			switch {
-			case !ok:
-				v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
-			case twice:
-				v.fault(key.Line, "key %q is there already, in line %d", path+key.Value, first)
-			default:
-				seen[key.Value] = key.Line
-				v.keys(n.Content[i+1], ft, path+key.Value+".")
-				kept = append(kept, key, n.Content[i+1])
-			}
-		}
-		n.Content = kept
+		v.mapping(n, t, path)
 	}
+}
+
+// mapping is keys for one with keys and values, t being a struct.
+func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
+	fields := map[string]reflect.Type{}
+	var known []string
+	for i := range t.NumField() {
+		if key := t.Field(i).Tag.Get("yaml"); key != "-" {
+			fields[key] = t.Field(i).Type
+			known = append(known, key)
+		}
+	}
+	seen := map[string]int{}
+	var kept []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		ft, ok := fields[key.Value]
+		first, twice := seen[key.Value]
+		switch {
+		case !ok:
+			v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
+		case twice:
+			v.fault(key.Line, "key %q: duplicate of line %d", path+key.Value, first)
+		default:
+			seen[key.Value] = key.Line
+			v.keys(n.Content[i+1], ft, path+key.Value+".")
+			kept = append(kept, key, n.Content[i+1])
+		}
+	}
+	n.Content = kept
 }
 
 func suggestion(got string, known []string) string {
@@ -220,7 +225,7 @@ func suggestion(got string, known []string) string {
 		}
 	}
 	if best == "" {
-		return "; known here: " + strings.Join(known, ", ")
+		return "; expected one of: " + strings.Join(known, ", ")
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
 }

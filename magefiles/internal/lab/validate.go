@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -47,7 +48,7 @@ func (v *validator) sorted() []Fault {
 	return slices.Compact(v.faults)
 }
 
-// have reports a value that is missing, and whether it is there. near are its neighbours, for a line to name.
+// have reports a missing value as a fault, and returns whether it is there. near are its neighbours, for a line to name.
 func (v *validator) have(s scalar, key string, near ...scalar) bool {
 	if s.bad {
 		return false
@@ -73,30 +74,37 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.machines(raw, l)
 	l.Network = v.name(raw.Network, "network", objectName, 63)
 	v.pool(&raw.Pool, l)
-	if v.have(raw.Versions.Debian, "versions.debian", raw.Versions.Go) {
-		l.Versions.Debian = raw.Versions.Debian.Value
+	v.versions(&raw.Versions, l)
+	v.vagrant(&raw.Vagrant, l)
+	v.allowed(&raw.Allowed, l)
+	return l
+}
+
+func (v *validator) versions(raw *rawVersions, l *Lab) {
+	if v.have(raw.Debian, "versions.debian", raw.Go) {
+		l.Versions.Debian = raw.Debian.Value
 		if !releaseName.MatchString(l.Versions.Debian) {
-			v.fault(raw.Versions.Debian.Line, "versions.debian %q is no release name; write for example: bookworm", l.Versions.Debian)
+			v.fault(raw.Debian.Line, "versions.debian %q is not a release name; write for example: bookworm", l.Versions.Debian)
 		}
 	}
-	if v.have(raw.Versions.Go, "versions.go", raw.Versions.Debian) {
-		gv, err := version.NewSemver(raw.Versions.Go.Value)
-		if err != nil || strings.Count(raw.Versions.Go.Value, ".") != 2 {
-			v.fault(raw.Versions.Go.Line, "versions.go %q is no Go release; write for example: 1.26.8", raw.Versions.Go.Value)
+	if v.have(raw.Go, "versions.go", raw.Debian) {
+		gv, err := version.NewSemver(raw.Go.Value)
+		if err != nil || strings.Count(raw.Go.Value, ".") != 2 {
+			v.fault(raw.Go.Line, "versions.go %q is not a Go release; write for example: 1.26.8", raw.Go.Value)
 		}
 		l.Versions.Go = gv
 	}
-	v.vagrant(&raw.Vagrant, l)
+}
+
+func (v *validator) allowed(raw *rawAllowed, l *Lab) {
 	l.Allowed = map[string]version.Constraints{}
 	for name, s := range map[string]scalar{
-		"calico": raw.Allowed.Calico, "etcd": raw.Allowed.Etcd, "cnitool": raw.Allowed.Cnitool,
-		"plugins": raw.Allowed.Plugins, "go": raw.Allowed.Go, "mage": raw.Allowed.Mage,
+		"calico": raw.Calico, "etcd": raw.Etcd, "cnitool": raw.Cnitool, "plugins": raw.Plugins, "go": raw.Go, "mage": raw.Mage,
 	} {
 		if c := v.constraint(s, "allowed."+name); c != nil {
 			l.Allowed[name] = c
 		}
 	}
-	return l
 }
 
 func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int, near ...scalar) string {
@@ -119,12 +127,12 @@ func (v *validator) prefix(s scalar, key string, near ...scalar) netip.Prefix {
 	p, err := netip.ParsePrefix(s.Value)
 	switch {
 	case err != nil || !p.Addr().Is4():
-		v.fault(s.Line, "%s %q is no IPv4 network; write for example: 192.168.4.0/24", key, s.Value)
+		v.fault(s.Line, "%s %q is not an IPv4 network; write for example: 192.168.4.0/24", key, s.Value)
 		return netip.Prefix{}
 	case p != p.Masked():
 		v.fault(s.Line, "%s %s has host bits; the network is %s", key, p, p.Masked())
 	case !p.Addr().IsPrivate():
-		v.fault(s.Line, "%s %s is no private network (RFC 1918)", key, p)
+		v.fault(s.Line, "%s %s is not a private network (RFC 1918)", key, p)
 	}
 	return p.Masked()
 }
@@ -145,12 +153,12 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 			Role: Role(rm.Role.Value),
 		}
 		if first, dup := names[m.Name]; dup && m.Name != "" {
-			v.fault(rm.Name.Line, "machine %q is there already, in line %d", m.Name, first)
+			v.fault(rm.Name.Line, "machine %q: duplicate of line %d", m.Name, first)
 		} else {
 			names[m.Name] = rm.Name.Line
 		}
 		if v.have(rm.Role, key+"role", rm.Name, rm.Address) && m.Role != RoleEtcd && m.Role != RoleCalico {
-			v.fault(rm.Role.Line, "role %q of %s: known are %s and %s", m.Role, m.Name, RoleEtcd, RoleCalico)
+			v.fault(rm.Role.Line, "role %q of %s: expected %s or %s", m.Role, m.Name, RoleEtcd, RoleCalico)
 		}
 		count[m.Role]++
 		m.Address = v.address(rm, key+"address", l.Subnet, addresses)
@@ -178,11 +186,11 @@ func (v *validator) address(rm rawMachine, key string, subnet netip.Prefix, seen
 	}
 	a, err := netip.ParseAddr(s.Value)
 	if err != nil || !a.Is4() {
-		v.fault(s.Line, "%s %q is no IPv4 address", key, s.Value)
+		v.fault(s.Line, "%s %q is not an IPv4 address", key, s.Value)
 		return netip.Addr{}
 	}
 	if first, dup := seen[a]; dup {
-		v.fault(s.Line, "address %s is there already, in line %d", a, first)
+		v.fault(s.Line, "address %s: duplicate of line %d", a, first)
 	} else {
 		seen[a] = s.Line
 	}
@@ -207,14 +215,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
 	if v.have(raw.BlockSize, "pool.blockSize", raw.CIDR, raw.Name) {
-		n, err := strconv.Atoi(raw.BlockSize.Value)
-		switch {
-		case err != nil || n < minBlockSize || n > maxBlockSize:
-			v.fault(raw.BlockSize.Line, "pool.blockSize %q: a prefix length from %d to %d", raw.BlockSize.Value, minBlockSize, maxBlockSize)
-		case p.CIDR.IsValid() && n < p.CIDR.Bits():
-			v.fault(raw.BlockSize.Line, "pool.blockSize %d: a block would be larger than the pool %s", n, p.CIDR)
-		}
-		p.BlockSize = n
+		p.BlockSize = v.blockSize(raw.BlockSize, p.CIDR, len(l.ByRole(RoleCalico)))
 	}
 	p.IPIPMode = raw.IPIPMode.Value
 	// An IPIP pool needs Calico's fork of BIRD (the krt_tunnel attribute); the lab's image has Debian's.
@@ -228,12 +229,42 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	}
 }
 
+// blockSize reads the size of the pool's blocks. Each node needs a block of its own: one that finds none left has to borrow
+// single addresses from other nodes' blocks, and then routes are no longer one for each node.
+func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes int) int {
+	n, err := strconv.Atoi(s.Value)
+	if err != nil || n < minBlockSize || n > maxBlockSize {
+		v.fault(s.Line, "pool.blockSize %q: expected a prefix length from %d to %d", s.Value, minBlockSize, maxBlockSize)
+		return n
+	}
+	if !pool.IsValid() {
+		return n
+	}
+	if n < pool.Bits() {
+		v.fault(s.Line, "pool.blockSize %d: a block would be larger than the pool %s", n, pool)
+		return n
+	}
+	if blocks := 1 << (n - pool.Bits()); blocks < nodes {
+		enough := pool.Bits() + bits.Len(uint(nodes-1)) // the least n with 2^(n-pool.Bits()) >= nodes
+		remedy := "write a larger pool.cidr"
+		if enough <= maxBlockSize {
+			remedy = fmt.Sprintf("write %d or more, or a larger pool.cidr", enough)
+		}
+		plural := "s"
+		if blocks == 1 {
+			plural = ""
+		}
+		v.fault(s.Line, "pool.blockSize %d makes %d block%s of %s for %d Calico nodes, and each needs one; %s", n, blocks, plural, pool, nodes, remedy)
+	}
+	return n
+}
+
 func (v *validator) bool(s scalar, key string) bool {
 	if s.Value == "" || s.bad {
 		return false
 	}
 	if s.Value != "true" && s.Value != "false" {
-		v.fault(s.Line, "%s %q: true or false", key, s.Value)
+		v.fault(s.Line, "%s %q: expected true or false", key, s.Value)
 	}
 	return s.Value == "true"
 }
@@ -245,7 +276,7 @@ func (v *validator) number(s scalar, key string, without, low, high int, unit st
 	}
 	n, err := strconv.Atoi(s.Value)
 	if err != nil || n < low || n > high {
-		v.fault(s.Line, "%s %q: %s from %d to %d belongs here", key, s.Value, unit, low, high)
+		v.fault(s.Line, "%s %q: expected %s from %d to %d", key, s.Value, unit, low, high)
 		return without
 	}
 	return n
@@ -258,7 +289,7 @@ func (v *validator) ssh(raw *rawSSH, key string) SSH {
 	}
 	if s.HostKey != "" {
 		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.HostKey)); err != nil {
-			v.fault(raw.HostKey.Line, "%shostKey is no public key; write it as ssh-keyscan prints it, without the name: ssh-ed25519 AAAA...", key)
+			v.fault(raw.HostKey.Line, "%shostKey is not a public key; write it as ssh-keyscan prints it, without the name: ssh-ed25519 AAAA...", key)
 		}
 	}
 	return s
@@ -284,7 +315,7 @@ func (v *validator) constraint(s scalar, key string) version.Constraints {
 	}
 	c, err := version.NewConstraint(s.Value)
 	if err != nil {
-		v.fault(s.Line, "%s %q is no constraint on versions; write for example: \">= 2.3.4, < 3\"", key, s.Value)
+		v.fault(s.Line, "%s %q is not a constraint on versions; write for example: \">= 2.3.4, < 3\"", key, s.Value)
 	}
 	return c
 }

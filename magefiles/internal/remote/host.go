@@ -1,4 +1,4 @@
-// Package remote is one SSH connection to a machine: commands, files, and errors that tell what happened.
+// Package remote is one SSH connection to a machine: commands, files, and errors that say what happened.
 package remote
 
 import (
@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -18,52 +15,6 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
-
-// Endpoint is how a machine is reached. Nothing past this package knows over what.
-type Endpoint struct {
-	Machine string
-	Network string // "tcp" or "unix"
-	Address string // host:port, or the socket's path
-	User    string
-	Keys    []Key         // the user's
-	HostKey ssh.PublicKey // the machine's; no other is accepted
-	Shares  Shares        // directories of this computer that the machine sees too
-}
-
-// Key is a private key and the file it is in.
-type Key struct {
-	File   string
-	Signer ssh.Signer
-}
-
-// ReadKey reads a private key that has no passphrase.
-func ReadKey(file string) (Key, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return Key{}, err
-	}
-	signer, err := ssh.ParsePrivateKey(data)
-	if err != nil {
-		return Key{}, fmt.Errorf("private key %s: %w", file, err)
-	}
-	return Key{file, signer}, nil
-}
-
-// Share is a directory that this computer and a machine both see.
-type Share struct{ Here, There string }
-
-// Shares are all of a machine's.
-type Shares []Share
-
-// Path gives the path under which the machine itself sees a file of this computer.
-func (all Shares) Path(path string) (string, bool) {
-	for _, s := range all {
-		if rel, err := filepath.Rel(s.Here, path); err == nil && filepath.IsLocal(rel) {
-			return filepath.Join(s.There, rel), true
-		}
-	}
-	return "", false
-}
 
 // Host is a machine with an open connection. It is safe for concurrent use.
 type Host struct {
@@ -81,7 +32,7 @@ type Host struct {
 // Login is the user that a machine is entered as.
 type Login struct{ User, Group, Home string }
 
-// Login asks the machine once.
+// Login returns the user that the machine is entered as. The machine is asked once.
 func (h *Host) Login(ctx context.Context) (Login, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -110,161 +61,68 @@ const commandTimeout = 2 * time.Minute
 // emulated take more than a minute.
 const transferTimeout = 10 * time.Minute
 
-// Dial connects, and keeps trying until ctx ends: a machine that boots refuses connections at first,
-// and logins a little longer (pam_nologin). A wrong host key is final.
-func Dial(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var last error // the last that says more than that time is over
-	for {
-		c, err := dial(ctx, e)
-		if err == nil {
-			log.Printf("connected to %s (%s)", e.Machine, e.Network)
-			return newHost(e, c, log), nil
-		}
-		var wrongKey *hostKeyError
-		if errors.As(err, &wrongKey) {
-			return nil, err
-		}
-		var timeout net.Error
-		if last == nil || ctx.Err() == nil && !(errors.As(err, &timeout) && timeout.Timeout()) {
-			last = err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s does not answer SSH: %w (%w)", e.Machine, last, context.Cause(ctx))
-		}
-	}
-}
-
 func newHost(e Endpoint, c *ssh.Client, log *command.Log) *Host {
 	return &Host{Name: e.Machine, user: e.User, client: c, log: log, shares: e.Shares, sessions: make(chan struct{}, maxSessions)}
-}
-
-type hostKeyError struct{ machine string }
-
-func (e *hostKeyError) Error() string {
-	return fmt.Sprintf("%s shows another SSH host key than the one it was created with; it is not the lab's machine. "+
-		"If you replaced it yourself: go tool mage destroy, then go tool mage verify", e.machine)
-}
-
-func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
-	if err != nil {
-		return nil, err
-	}
-	// The handshake knows no context.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	var signers []ssh.Signer
-	for _, k := range e.Keys {
-		signers = append(signers, k.Signer)
-	}
-	cfg := &ssh.ClientConfig{
-		User: e.User,
-		Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...)},
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			if !bytes.Equal(key.Marshal(), e.HostKey.Marshal()) {
-				return &hostKeyError{e.Machine}
-			}
-			return nil
-		},
-		HostKeyAlgorithms: algorithms(e.HostKey),
-	}
-	c, chans, reqs, err := ssh.NewClientConn(conn, e.Machine, cfg)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	_ = conn.SetDeadline(time.Time{})
-	return ssh.NewClient(c, chans, reqs), nil
-}
-
-// algorithms are the signatures that a host key can make: RSA keys make newer ones than their type's name says.
-func algorithms(key ssh.PublicKey) []string {
-	if key.Type() == ssh.KeyAlgoRSA {
-		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
-	}
-	return []string{key.Type()}
-}
-
-// ShownHostKey gives the host key that a machine shows, for a first contact. It keeps trying until ctx ends.
-func ShownHostKey(ctx context.Context, e Endpoint) (ssh.PublicKey, error) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		key, err := shownHostKey(ctx, e)
-		if err == nil {
-			return key, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s shows no SSH host key: %w (%w)", e.Machine, err, context.Cause(ctx))
-		}
-	}
-}
-
-func shownHostKey(ctx context.Context, e Endpoint) (shown ssh.PublicKey, err error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	// The handshake is given up as soon as the key is known: nobody logs in.
-	errSeen := errors.New("seen")
-	_, _, _, err = ssh.NewClientConn(conn, e.Machine, &ssh.ClientConfig{
-		User:              e.User,
-		HostKeyAlgorithms: []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoRSASHA512},
-		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
-			shown = key
-			return errSeen
-		},
-	})
-	if shown != nil {
-		return shown, nil
-	}
-	return nil, err
 }
 
 // Close ends the connection and every session on it.
 func (h *Host) Close() error { return h.client.Close() }
 
-// Run runs a command as the login user and gives its standard output without the space around it.
+// Run runs a command as the login user and returns its standard output without leading and trailing space.
 func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
-	out, err := h.exec(ctx, commandTimeout, nil, args)
-	return strings.TrimSpace(out), err
+	return text(h.run(ctx, call{args: args, limit: commandTimeout}))
 }
 
 // Sudo is Run as root.
 func (h *Host) Sudo(ctx context.Context, args ...string) (string, error) {
-	return h.Run(ctx, append([]string{"sudo", "-n"}, args...)...)
+	return text(h.run(ctx, call{args: args, limit: commandTimeout, root: true}))
 }
 
 // Script runs a shell script as root, with args as $1 and on.
 func (h *Host) Script(ctx context.Context, script string, args ...string) (string, error) {
-	out, err := h.exec(ctx, commandTimeout, strings.NewReader(script), append([]string{"sudo", "-n", "bash", "-s", "--"}, args...))
-	return strings.TrimSpace(out), err
+	return text(h.run(ctx, call{args: append([]string{"bash", "-s", "--"}, args...), limit: commandTimeout, root: true, stdin: strings.NewReader(script)}))
 }
 
 // Feed runs a command as root with stdin as its standard input.
 func (h *Host) Feed(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	out, err := h.exec(ctx, transferTimeout, stdin, append([]string{"sudo", "-n"}, args...))
-	return strings.TrimSpace(out), err
+	return text(h.run(ctx, call{args: args, limit: transferTimeout, root: true, stdin: stdin}))
 }
 
-func (h *Host) exec(ctx context.Context, limit time.Duration, stdin io.Reader, args []string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %s", limit))
+// Exec runs a command as root, for at most limit, and returns its standard output as it is. It is for output that a program
+// reads: the run's log has only the beginning of it.
+func (h *Host) Exec(ctx context.Context, limit time.Duration, stdin io.Reader, args ...string) ([]byte, error) {
+	return h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, brief: true})
+}
+
+// call is one command on a machine.
+type call struct {
+	args  []string
+	limit time.Duration // unless ctx ends earlier
+	root  bool
+	stdin io.Reader
+	brief bool // whether the log has only the beginning of its output
+}
+
+// briefLog is how many bytes of a brief command's output the log has.
+const briefLog = 200
+
+func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.limit, fmt.Errorf("not done after %s", c.limit))
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	start := time.Now()
-	err := h.session(ctx, bounded(ctx, args), stdin, &stdout, &stderr)
-	h.log.Command(h.Name, args, time.Since(start), stdout.String(), stderr.String(), err)
+	err := h.session(ctx, c.line(ctx), c.stdin, &stdout, &stderr)
+	args := c.args
+	if c.root {
+		args = append([]string{"sudo", "-n"}, args...)
+	}
+	logged := stdout.String()
+	if c.brief && len(logged) > briefLog {
+		logged = fmt.Sprintf("%s... (%d bytes)", logged[:briefLog], len(logged))
+	}
+	h.log.Command(h.Name, args, time.Since(start), logged, stderr.String(), err)
 	if err == nil {
-		return stdout.String(), nil
+		return stdout.Bytes(), nil
 	}
 	ce := &command.Error{Where: h.Name, Line: command.Line(args...), Status: -1, Stderr: stderr.String(), Log: h.log.Path(), Err: err}
 	var exit *ssh.ExitError
@@ -273,17 +131,24 @@ func (h *Host) exec(ctx context.Context, limit time.Duration, stdin io.Reader, a
 	} else if errors.As(err, &exit) && exit.Signal() == "" {
 		ce.Status = exit.ExitStatus()
 	}
-	return stdout.String(), ce
+	return stdout.Bytes(), ce
 }
 
-// bounded is the command line, with ctx's deadline known to the machine too: a session that is closed from here ends
-// no command there, and one that waits for ever would stay.
-func bounded(ctx context.Context, args []string) string {
-	limit := commandTimeout
+func text(out []byte, err error) (string, error) { return strings.TrimSpace(string(out)), err }
+
+// line is the command line, with ctx's deadline known to the machine too: closing the session from here ends no command
+// there, and one that waits for ever would stay. timeout comes after sudo, because no user's process can end root's.
+func (c call) line(ctx context.Context) string {
+	limit := c.limit
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = time.Until(deadline)
 	}
-	return command.Quote(append([]string{"timeout", "--kill-after=1", fmt.Sprintf("%.3f", max(limit.Seconds(), 0.001))}, args...)...)
+	var args []string
+	if c.root {
+		args = append(args, "sudo", "-n")
+	}
+	args = append(args, "timeout", "--kill-after=1", fmt.Sprintf("%.3f", max(limit.Seconds(), 0.001)))
+	return command.Quote(append(args, c.args...)...)
 }
 
 func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) error {

@@ -1,10 +1,10 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,15 +14,15 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// File is a regular file or a symbolic link as it is to be on a machine.
+// File is a regular file or a symbolic link as it should be on a machine.
 type File struct {
-	Path    string      // on the machine
+	Path    string      // on the machine, absolute
 	Mode    fs.FileMode // permission bits
 	Owner   string      // user:group; "" is root:root
 	Content []byte      // what is in it, unless Source is set
 	Source  string      // file on this computer
 	SHA256  string      // of Source, in hex
-	Link    string      // target, of a symbolic link; only Path counts then
+	Link    string      // target of a symbolic link; everything else but Path is ignored then
 }
 
 func (f File) owner() string {
@@ -48,7 +48,7 @@ func (f File) facts() string {
 	return fmt.Sprintf("%s %o %s %s", f.sum(), f.Mode.Perm(), f.owner(), f.Path)
 }
 
-// Missing gives those of files that the machine lacks or has otherwise: contents, mode or owner.
+// Missing returns those of files that the machine lacks, or has with other contents, mode or owner.
 func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
 	var args []string
 	for _, f := range files {
@@ -71,38 +71,37 @@ func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
 	return missing, nil
 }
 
-// Put writes files whole or not at all: beside the target first, then renamed. It doesn't look first; see Missing.
+// Put puts files and links in their places, in one session: each in one step, and none before all have arrived whole. What
+// was there before the lab first touched a path is kept for undo. It doesn't look first; see Missing.
 func (h *Host) Put(ctx context.Context, files ...File) error {
-	for _, f := range files {
-		if err := h.put(ctx, f); err != nil {
-			return err
-		}
+	if len(files) == 0 {
+		return nil
 	}
-	return nil
-}
-
-func (h *Host) put(ctx context.Context, f File) error {
-	if f.Link != "" {
-		_, err := h.Sudo(ctx, "bash", "-c", scripts.Text("note-original.sh")+`note "$2" && ln --symbolic --force --no-dereference "$1" "$2"`, "ln", f.Link, f.Path)
-		return err
-	}
-	args := []string{"bash", "-c", scripts.Text("note-original.sh") + scripts.Text("put-file.sh"), "put-file.sh", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum()}
-	if f.Source == "" {
-		_, err := h.Feed(ctx, bytes.NewReader(f.Content), args...)
-		return err
-	}
-	if there, ok := h.shares.Path(f.Source); ok {
-		_, err := h.Sudo(ctx, append(args, there)...)
-		return err
-	}
-	src, err := os.Open(f.Source)
+	u, err := newUpload(files, h.shares)
 	if err != nil {
-		return err
+		return fmt.Errorf("files for %s: %w", h.Name, err)
 	}
-	defer src.Close()
-	_, err = h.Feed(ctx, src, args...)
+	args := []string{"bash", "-c", putScript(), "put-files.sh"}
+	if u.compress {
+		args = append(args, "--gzip")
+	}
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := u.write(w)
+		_ = w.CloseWithError(err)
+		written <- err
+	}()
+	_, err = h.Feed(ctx, r, args...)
+	_ = r.Close() // for a machine that stopped reading: the writer ends
+	if werr := <-written; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
+		// What the machine says then is only that the tar is cut off.
+		return fmt.Errorf("files for %s: %w", h.Name, werr)
+	}
 	return err
 }
+
+func putScript() string { return scripts.Text("note-original.sh") + scripts.Text("put-files.sh") }
 
 // NoteNew notes directories that a machine doesn't have yet and that what runs there will make, so that they can be
 // taken back as a whole; one with a slash at its end only if it is empty then.

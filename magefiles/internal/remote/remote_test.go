@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,15 @@ type machine struct {
 	conns    []net.Conn
 	open     int // sessions
 	most     int
+	nologin  atomic.Bool // whether it lets nobody in yet
+	paths    *strings.Replacer
+}
+
+// dialled is how often somebody connected.
+func (m *machine) dialled() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.conns)
 }
 
 func signer(t *testing.T) ssh.Signer {
@@ -44,7 +54,7 @@ func signer(t *testing.T) ssh.Signer {
 	return s
 }
 
-// newMachine gives a server that doesn't listen yet, and its endpoint.
+// newMachine returns a server that doesn't listen yet, and its endpoint.
 func newMachine(t *testing.T) (*machine, Endpoint) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ssh") //nolint:usetesting // t.TempDir is too long for a socket's path
@@ -64,7 +74,7 @@ func (m *machine) listen(t *testing.T, user ssh.PublicKey) {
 		return
 	}
 	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if string(key.Marshal()) != string(user.Marshal()) {
+		if m.nologin.Load() || string(key.Marshal()) != string(user.Marshal()) {
 			return nil, errors.New("not that key")
 		}
 		return nil, nil
@@ -137,7 +147,11 @@ func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		var payload struct{ Line string }
 		_ = ssh.Unmarshal(req.Payload, &payload)
 		_ = req.Reply(true, nil)
-		cmd := exec.Command("bash", "-c", strings.Replace(payload.Line, " sudo -n ", " ", 1))
+		line := strings.TrimPrefix(payload.Line, "sudo -n ")
+		if m.paths != nil {
+			line = m.paths.Replace(line)
+		}
+		cmd := exec.Command("bash", "-c", line)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = ch, ch, ch.Stderr()
 		status := 0
 		if err := cmd.Start(); err != nil {
@@ -226,12 +240,33 @@ func TestCancel(t *testing.T) {
 func TestDeadlineThere(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	line := bounded(ctx, []string{"sudo", "-n", "sleep", "1 0"})
-	if !strings.HasPrefix(line, "timeout --kill-after=1 ") || !strings.HasSuffix(line, " sudo -n sleep '1 0'") || strings.Contains(line, "3601") {
+	line := call{args: []string{"sleep", "1 0"}, root: true, limit: time.Minute}.line(ctx)
+	if !strings.HasPrefix(line, "sudo -n timeout --kill-after=1 ") || !strings.HasSuffix(line, " sleep '1 0'") || strings.Contains(line, "3601") {
 		t.Errorf("line: %s", line)
 	}
-	if line := bounded(t.Context(), []string{"true"}); line != "timeout --kill-after=1 120.000 true" {
+	if line := (call{args: []string{"true"}, limit: 2 * time.Minute}).line(t.Context()); line != "timeout --kill-after=1 120.000 true" {
 		t.Errorf("line without a deadline: %s", line)
+	}
+}
+
+// TestExec: the output comes as it is, and the log has little of it.
+func TestExec(t *testing.T) {
+	h, _ := dialled(t)
+	path := filepath.Join(t.TempDir(), "log")
+	log, err := command.OpenLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.log = log
+	out, err := h.Exec(t.Context(), time.Minute, strings.NewReader(strings.Repeat("x", 100_000)+" \n"), "cat")
+	if len(out) != 100_002 || err != nil {
+		t.Errorf("Exec: %d bytes, %v", len(out), err)
+	}
+	if data, err := os.ReadFile(path); err != nil || len(data) > 500 || !strings.Contains(string(data), "xxx... (100002 bytes)") {
+		t.Errorf("log: %d bytes, %v", len(data), err)
+	}
+	if _, err := h.Exec(t.Context(), 50*time.Millisecond, nil, "sleep", "10"); err == nil || !strings.Contains(err.Error(), "not done after 50ms") {
+		t.Errorf("too long: %v", err)
 	}
 }
 
@@ -283,15 +318,80 @@ func TestDial(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
-	t.Run("a key that is not let in", func(t *testing.T) {
+	t.Run("a key that is refused is tried again, ever more slowly", func(t *testing.T) {
 		m, e := newMachine(t)
 		m.listen(t, signer(t).PublicKey())
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("not after 1s"))
 		defer cancel()
-		if _, err := Dial(ctx, e, nil); err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
+		_, err := Dial(ctx, e, nil)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "not after 1s") {
 			t.Errorf("error: %v", err)
 		}
+		// At 0, 50, 150, 350 and 750 ms; on a busy computer fewer.
+		if n := m.dialled(); n < 2 || n > 5 {
+			t.Errorf("%d attempts in a second", n)
+		}
 	})
+	t.Run("a login that is refused while the machine boots", func(t *testing.T) {
+		m, e := newMachine(t)
+		m.nologin.Store(true)
+		m.listen(t, e.Keys[0].Signer.PublicKey())
+		time.AfterFunc(120*time.Millisecond, func() { m.nologin.Store(false) })
+		h, err := Dial(t.Context(), e, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+		if n := m.dialled(); n < 2 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+	t.Run("a refused key is final on a machine that has booted", func(t *testing.T) {
+		m, e := newMachine(t)
+		e.Keys = append(e.Keys, Key{File: "/home/me/.ssh/id_ed25519", Signer: signer(t)})
+		m.listen(t, signer(t).PublicKey())
+		_, err := DialBooted(t.Context(), e, nil)
+		var refused *RefusedError
+		if !errors.As(err, &refused) || m.dialled() != 1 {
+			t.Fatalf("%d attempts, error: %v", m.dialled(), err)
+		}
+		for _, want := range []string{"calico1 refuses user vagrant", "(a key of the SSH agent, /home/me/.ssh/id_ed25519)", "~vagrant/.ssh/authorized_keys", "lab.yaml"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("no %q in: %v", want, err)
+			}
+		}
+	})
+	t.Run("a booted machine that doesn't listen yet is waited for", func(t *testing.T) {
+		m, e := newMachine(t)
+		time.AfterFunc(120*time.Millisecond, func() { m.listen(t, e.Keys[0].Signer.PublicKey()) })
+		h, err := DialBooted(t.Context(), e, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+	})
+}
+
+func TestPause(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ago  time.Duration
+		err  error
+		want []int // ms
+	}{
+		{"nobody listens yet", 0, os.ErrNotExist, []int{50, 50, 50, 50}},
+		{"nobody listens for long", 6 * time.Second, os.ErrNotExist, []int{50, 75, 112, 168, 253, 379, 500, 500}},
+		{"refused", 0, fmt.Errorf("x: %w", &RefusedError{}), []int{50, 100, 200, 400, 800, 1000, 1000}},
+	} {
+		p := newPause()
+		p.start = p.start.Add(-c.ago)
+		for i, want := range c.want {
+			if got := p.after(c.err); got.Milliseconds() != int64(want) {
+				t.Errorf("%s, pause %d: %s, want %d ms", c.name, i, got, want)
+			}
+		}
+	}
 }
 
 func TestShared(t *testing.T) {
