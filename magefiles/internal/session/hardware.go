@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
@@ -73,13 +73,13 @@ func (s *Session) trees() *artifact.Store {
 
 // box makes the lab's own box for one of Vagrant's providers.
 func (s *Session) box(ctx context.Context, provider string) (box.File, error) {
-	if err := controller.BecomeRoot(ctx, s.run, "a virtual machine's disk", s.Console.Notice); err != nil {
+	if err := computer.BecomeRoot(ctx, s.run, "virtual machine disks", s.Console.Notice); err != nil {
 		return box.File{}, err
 	}
 	if err := box.MakeCacheDir(ctx, s.run); err != nil {
 		return box.File{}, err
 	}
-	if err := controller.Install(ctx, s.run, box.DiskNeeds, s.Console.Notice); err != nil {
+	if err := computer.Install(ctx, s.run, box.DiskNeeds, s.Console.Notice); err != nil {
 		return box.File{}, err
 	}
 	return box.Recipe{Debian: s.maker.Debian, Run: s.run}.Box(ctx, s.trees(), s.maker.Store, provider)

@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/vuln"
 )
 
 // lintModfile pins most of the tools.
 const lintModfile = "components/lint/go.mod"
 
-var lintNeeds = []controller.Need{{Program: "shellcheck", Package: "shellcheck"}, {Program: "yamllint", Package: "yamllint"}}
+var lintNeeds = []computer.Need{{Program: "shellcheck", Package: "shellcheck"}, {Program: "yamllint", Package: "yamllint"}}
 
 // lintTime bounds one tool; the first time it is compiled.
 const lintTime = 20 * time.Minute

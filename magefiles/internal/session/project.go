@@ -16,7 +16,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
@@ -39,17 +39,17 @@ func (s *Session) Test() error {
 }
 
 // install installs what is missing of what work on the lab itself takes.
-func (s *Session) install(needs []controller.Need) error {
-	if len(controller.Missing(needs)) == 0 {
+func (s *Session) install(needs []computer.Need) error {
+	if len(computer.Missing(needs)) == 0 {
 		return nil
 	}
-	if err := controller.Installable(needs); err != nil {
+	if err := computer.Installable(needs); err != nil {
 		return err
 	}
-	if err := controller.BecomeRoot(s.ctx, s.run, "packages of Debian's", s.Console.Notice); err != nil {
+	if err := computer.BecomeRoot(s.ctx, s.run, "Debian packages", s.Console.Notice); err != nil {
 		return err
 	}
-	return controller.Install(s.ctx, s.run, needs, s.Console.Notice)
+	return computer.Install(s.ctx, s.run, needs, s.Console.Notice)
 }
 
 // noVirtualMachines says why Test leaves TestVagrant out, "" where it doesn't.
@@ -60,14 +60,14 @@ func noVirtualMachines() string {
 	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
 		return fmt.Sprintf("it needs Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
 	}
-	if err := controller.Installable(sandboxNeeds); err != nil {
+	if err := computer.Installable(sandboxNeeds); err != nil {
 		return err.Error()
 	}
 	return ""
 }
 
 // sandboxNeeds are what the virtual machines of TestVagrant need here, beside what their disk is made with.
-var sandboxNeeds = append([]controller.Need{
+var sandboxNeeds = append([]computer.Need{
 	{Program: "vagrant", Package: "vagrant"},
 	{Program: "/usr/share/doc/vagrant-libvirt", Package: "vagrant-libvirt"},
 	{Program: "libvirtd", Package: "libvirt-daemon"},
@@ -87,10 +87,10 @@ func (s *Session) TestVagrant() error {
 	if _, err := s.Lab(); err != nil {
 		return err
 	}
-	if err := controller.BecomeRoot(s.ctx, s.run, "a libvirt of the test's own", s.Console.Notice); err != nil {
+	if err := computer.BecomeRoot(s.ctx, s.run, "a libvirt of the test's own", s.Console.Notice); err != nil {
 		return err
 	}
-	if err := controller.Install(s.ctx, s.run, sandboxNeeds, s.Console.Notice); err != nil {
+	if err := computer.Install(s.ctx, s.run, sandboxNeeds, s.Console.Notice); err != nil {
 		return err
 	}
 	// All that comes from elsewhere is made before: where the test runs there is no network.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 	"github.com/calico-cni-lab/lab/templates"
 )
@@ -30,7 +30,7 @@ const (
 const Arch = "amd64"
 
 // DiskNeeds are the programs that making a disk calls.
-var DiskNeeds = []controller.Need{
+var DiskNeeds = []computer.Need{
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
 	{Program: "sfdisk", Package: "fdisk"},
 	{Program: "mkfs.ext4", Package: "e2fsprogs"},

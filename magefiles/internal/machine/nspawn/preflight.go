@@ -9,13 +9,13 @@ import (
 	"syscall"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
 // needs are the programs that are called on this computer.
-var needs = []controller.Need{
+var needs = []computer.Need{
 	{Program: "systemd-nspawn", Package: "systemd-container"},
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
 	{Program: artifact.DebianKeyring, Package: "debian-archive-keyring"}, // Ubuntu lacks it
@@ -43,7 +43,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if err := p.becomeRoot(ctx); err != nil {
 		return err
 	}
-	return controller.Installable(needs)
+	return computer.Installable(needs)
 }
 
 func (p *Provider) socketPathTooLong() string {
@@ -57,7 +57,7 @@ func (p *Provider) socketPathTooLong() string {
 
 // becomeRoot sees that commands can be run as root.
 func (p *Provider) becomeRoot(ctx context.Context) error {
-	return controller.BecomeRoot(ctx, p.Run, "embedded machines", p.Notice)
+	return computer.BecomeRoot(ctx, p.Run, "embedded machines", p.Notice)
 }
 
 // install installs what this computer lacks, says so before, and makes the cache's directory.
@@ -65,7 +65,7 @@ func (p *Provider) install(ctx context.Context) error {
 	if err := box.MakeCacheDir(ctx, p.Run); err != nil {
 		return err
 	}
-	return controller.Install(ctx, p.Run, needs, p.Notice)
+	return computer.Install(ctx, p.Run, needs, p.Notice)
 }
 
 // checkKernel sees that there are control groups and overlay mounts.
