@@ -97,7 +97,7 @@ func (s *Session) TestVagrant() error {
 	g, ctx := errgroup.WithContext(s.ctx)
 	g.Go(func() error { return s.maker.Compile(ctx) })
 	g.Go(func() error { _, err := s.maker.Images(ctx); return err })
-	g.Go(func() error { _, err := s.box(ctx, box.Libvirt); return err })
+	g.Go(func() error { _, err := box.Make(ctx, s.options(machine.Plan{}, s.lab), box.Libvirt); return err })
 	if err := g.Wait(); err != nil {
 		return err
 	}

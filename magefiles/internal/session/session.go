@@ -4,7 +4,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -83,7 +82,7 @@ func (s *Session) Lab() (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	old, exists, err := s.plan()
+	old, exists, err := machine.ReadPlan(s.stateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +91,7 @@ func (s *Session) Lab() (*lab.Lab, error) {
 		return nil, err
 	}
 	s.why = why
-	plan := machine.NewPlan(hardware, l)
+	plan := machine.NewPlan(hardware.Name, l)
 	if exists && !reflect.DeepEqual(old, plan) {
 		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
 			"destroy those first: go tool mage destroy", s.labFile)
@@ -106,7 +105,9 @@ func (s *Session) Lab() (*lab.Lab, error) {
 		Run:   s.run, Root: s.root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
 	}
 	s.lab = l
-	s.provider = s.newProvider(plan)
+	if s.provider, err = s.newProvider(plan); err != nil {
+		return nil, err
+	}
 	s.env = &stage.Env{Lab: l, Maker: s.maker, Hosts: s.Hosts}
 	return l, nil
 }
@@ -163,29 +164,4 @@ func connect(ctx context.Context, endpoints []remote.Endpoint, log *command.Log)
 		hosts[e.Machine] = all[i]
 	}
 	return hosts, errors.Join(errs...)
-}
-
-// planFile keeps what the machines were made from.
-func (s *Session) planFile() string { return filepath.Join(s.stateDir, "plan.json") }
-
-func (s *Session) plan() (p machine.Plan, exists bool, err error) {
-	data, err := os.ReadFile(s.planFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return p, false, nil
-	}
-	if err != nil {
-		return p, false, err
-	}
-	if err := json.Unmarshal(data, &p); err != nil {
-		return p, false, fmt.Errorf("%s: %w", s.planFile(), err)
-	}
-	return p, true, nil
-}
-
-func (s *Session) savePlan(p machine.Plan) error {
-	data, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.planFile(), append(data, '\n'), 0o644)
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
 )
@@ -77,7 +76,7 @@ type planned struct {
 
 func (p planned) Up(ctx context.Context) (machine.Change, error) {
 	p.s.Console.Notice("machines: %s (%s)", p.Name(), p.s.why)
-	if err := p.s.savePlan(machine.NewPlan(p.Name(), p.s.lab)); err != nil {
+	if err := machine.NewPlan(p.Name(), p.s.lab).Write(p.s.stateDir); err != nil {
 		return machine.Change{}, err
 	}
 	// What the later stages need is made meanwhile. Whoever needs it gets its error.
@@ -137,7 +136,7 @@ func (s *Session) check(asJSON bool, limit time.Duration) error {
 	if err := s.running(); err != nil {
 		return err
 	}
-	if s.provider.Name() != nspawn.Name {
+	if s.provider.Capabilities().SlowCPU {
 		limit *= slowFactor
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("not after %s", limit))
@@ -262,7 +261,7 @@ func (s *Session) Exists() error {
 	if _, err := s.Lab(); err != nil {
 		return err
 	}
-	if _, exists, err := s.plan(); err != nil || !exists {
+	if _, exists, err := machine.ReadPlan(s.stateDir); err != nil || !exists {
 		return errors.Join(err, machine.ErrNotUp)
 	}
 	return nil
@@ -271,7 +270,10 @@ func (s *Session) Exists() error {
 // Destroy removes the lab, from its kept plan where there is one: lab.yaml may be gone or broken. On machines that stay
 // it undoes what the stages did, and asks before, unless force.
 func (s *Session) Destroy(force bool) error {
-	plan, exists, err := s.plan()
+	plan, exists, err := machine.ReadPlan(s.stateDir)
+	if errors.Is(err, machine.ErrPlan) { // lab.yaml says as much, unless it was changed
+		err, exists = os.Remove(filepath.Join(s.stateDir, machine.PlanFile)), false
+	}
 	if err != nil || !exists {
 		l, lerr := s.Lab()
 		if lerr != nil {
@@ -285,8 +287,11 @@ func (s *Session) Destroy(force bool) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	provider := s.newProvider(plan)
-	if exists && plan.Hardware == machine.Hosts {
+	provider, err := s.newProvider(plan)
+	if err != nil {
+		return err
+	}
+	if provider.Capabilities().Undo {
 		if err := s.undo(provider, plan, force); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 func provider(name string) *Provider {
-	return New(Options{StateDir: "/project/.lab", Plan: machine.Plan{
+	return New(machine.Options{StateDir: "/project/.lab", Plan: machine.Plan{
 		Name: name, Subnet: netip.MustParsePrefix("192.168.4.0/24"), Gateway: netip.MustParseAddr("192.168.4.1"),
 		Machines: []machine.Planned{
 			{Name: "etcd-node", Role: lab.RoleEtcd, Address: netip.MustParseAddr("192.168.4.7")},
@@ -51,7 +51,7 @@ func entries(t *testing.T, r io.Reader) map[string]entry {
 	}
 }
 
-// TestIdentity: all that tells a machine from the others, with the modes that sshd and sudo insist on.
+// TestIdentity: what is different on every machine, with the modes that sshd and sudo insist on.
 func TestIdentity(t *testing.T) {
 	p := provider("lab")
 	private, public, err := machine.NewKey("x")
@@ -86,7 +86,7 @@ func TestIdentity(t *testing.T) {
 	}
 	for file, lines := range map[string][]string{
 		"etc/hosts": {"127.0.0.1 localhost\n", "192.168.4.7 etcd-node\n", "192.168.4.5 calico1\n"},
-		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "Gateway=192.168.4.1\n"},
+		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "[Route]\nGateway=192.168.4.1\nMetric=100\n"},
 	} {
 		for _, line := range lines {
 			if !strings.Contains(got[file].content, line) {
