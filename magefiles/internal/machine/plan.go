@@ -42,7 +42,7 @@ func NewPlan(hardware string, l *lab.Lab) Plan {
 }
 
 // ErrPlan says that a plan is damaged.
-var ErrPlan = errors.New("it is damaged; go tool mage destroy works without it, by lab.yaml, and the next go tool mage verify writes it anew")
+var ErrPlan = errors.New("the file is damaged; run go tool mage destroy, which works without it, by lab.yaml, then go tool mage verify")
 
 // renamed are names of kinds that a plan may still have, and what they are called now.
 var renamed = map[string]string{"hosts": "ssh"}

@@ -21,19 +21,20 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
 // filesLayer returns a tree with nothing but files, for above the box's tree; "" where there are no files. The machines
 // share it, and it is read-only to them: what one of them changes is a copy in its own layer.
-func (p *Provider) filesLayer(ctx context.Context, tree string, files []remote.File) (string, error) {
+func (p *Provider) filesLayer(ctx context.Context, tree string, role lab.Role, files []remote.File) (string, error) {
 	if len(files) == 0 {
 		return "", nil
 	}
 	files = slices.SortedFunc(slices.Values(files), func(a, b remote.File) int { return strings.Compare(a.Path, b.Path) })
 	dir, err := p.Store.Get(ctx, artifact.Recipe{
-		Name: "files", What: "copying the files that all machines have", Root: true,
+		Name: "files", What: fmt.Sprintf("copying the files that every %s machine has", role), Root: true,
 		Inputs: append([]string{filepath.Base(filepath.Dir(tree)), "layer 1"}, fileKeys(files)...),
 		Make: func(ctx context.Context, out string) error {
 			target := filepath.Join(out, "root")
@@ -136,7 +137,7 @@ func (t layerTar) add(f remote.File) error {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); f.Source != "" && got != f.SHA256 {
-		return fmt.Errorf("%s has been changed: its SHA-256 is %s, not %s; make it anew: go tool mage clean", f.Source, got, f.SHA256)
+		return fmt.Errorf("%s has been changed: its SHA-256 is %s, not %s; make it again with: go tool mage clean, then go tool mage verify", f.Source, got, f.SHA256)
 	}
 	return nil
 }

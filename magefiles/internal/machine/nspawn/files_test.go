@@ -17,6 +17,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
@@ -144,10 +145,10 @@ func TestFilesLayer(t *testing.T) {
 		Dir: t.TempDir(), Run: run, Making: func(string) func(error) { making++; return func(error) {} },
 	}})
 	tree, files := boxTree(t), layerFiles(t)
-	if layer, err := p.filesLayer(t.Context(), tree, nil); layer != "" || err != nil {
+	if layer, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, nil); layer != "" || err != nil {
 		t.Errorf("a layer without files: %q, %v", layer, err)
 	}
-	layer, err := p.filesLayer(t.Context(), tree, files)
+	layer, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ drwxrwxrwt 0:0 tmp
 	// The order doesn't count; everything else does.
 	p.Store = &artifact.Store{Dir: p.Store.Dir, Run: run, Making: p.Store.Making}
 	files[0], files[1] = files[1], files[0]
-	if again, err := p.filesLayer(t.Context(), tree, files); again != layer || err != nil || making != 1 {
+	if again, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); again != layer || err != nil || making != 1 {
 		t.Errorf("%s, %v, made %d times", again, err, making)
 	}
 	for _, change := range []func(*remote.File){
@@ -184,14 +185,14 @@ drwxrwxrwt 0:0 tmp
 	} {
 		other := append([]remote.File(nil), files...)
 		change(&other[3])
-		if changed, err := p.filesLayer(t.Context(), tree, other); changed == layer || err != nil {
+		if changed, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, other); changed == layer || err != nil {
 			t.Errorf("%+v: %s, %v", other[3], changed, err)
 		}
 	}
 
 	// A layer that can't be made leaves none behind, and says why.
 	files[1].SHA256 = sumOf("another")
-	if got, err := p.filesLayer(t.Context(), tree, files); err == nil || !strings.Contains(err.Error(), "has been changed") || exists(got) {
+	if got, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || exists(got) {
 		t.Errorf("%q, %v", got, err)
 	}
 }

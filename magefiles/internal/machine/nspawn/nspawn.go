@@ -197,7 +197,7 @@ func (p *Provider) prepare(ctx context.Context) (parts, error) {
 			below = []string{toolchain, tree}
 		}
 		g.Go(func() error {
-			layer, err := p.filesLayer(gctx, tree, files[role])
+			layer, err := p.filesLayer(gctx, tree, role, files[role])
 			if layer != "" {
 				below = append([]string{layer}, below...)
 			}

@@ -2,6 +2,7 @@ package nspawn
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -124,5 +126,58 @@ func TestEndpointsBeforeUp(t *testing.T) {
 	p.StateDir = t.TempDir()
 	if _, err := p.Endpoints(); !errors.Is(err, machine.ErrNotUp) {
 		t.Errorf("error: %v", err)
+	}
+}
+
+// TestWithoutLab: machines aren't made without lab.yaml, and those that are there can be entered.
+func TestWithoutLab(t *testing.T) {
+	p := provider("no-such-lab")
+	p.StateDir = t.TempDir()
+	if _, err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
+		t.Errorf("Up: %v", err)
+	}
+	_, public, err := machine.NewKey("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range p.Plan.Machines {
+		if err := machine.SaveHostKey(p.StateDir, m.Name, public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := p.Endpoints(); err != nil || len(all) != 2 || all[0].Machine != "etcd-node" || len(all[0].Shares) != 0 {
+		t.Errorf("endpoints: %+v, %v", all, err)
+	}
+	if all, err := p.Status(t.Context()); err != nil || len(all) != 2 || all[1].State != machine.Absent {
+		t.Errorf("status: %+v, %v", all, err)
+	}
+}
+
+func TestPoll(t *testing.T) {
+	failed, late := errors.New("failed"), errors.New("gave up")
+	after := func(n int, err error) func(context.Context) (bool, error) {
+		return func(context.Context) (bool, error) { n--; return n <= 0 && err == nil, err }
+	}
+	for _, c := range []struct {
+		name   string
+		done   func(context.Context) (bool, error)
+		detail func() string
+		want   string
+	}{
+		{"at once", after(1, nil), nil, "<nil>"},
+		{"the third time", after(3, nil), nil, "<nil>"},
+		{"an error", after(1, failed), func() string { return "no detail of its own" }, "failed"},
+		{"never", after(1000, nil), nil, "gave up"},
+		{"never, with detail", after(1000, nil), func() string { return "; its console" }, "gave up; its console"},
+	} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*pollInterval, late)
+		start := time.Now()
+		if err := poll(ctx, c.done, c.detail); fmt.Sprint(err) != c.want {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: took %s", c.name, took)
+		}
+		cancel()
 	}
 }

@@ -265,7 +265,7 @@ func (p *Provider) ways() ([]way, error) {
 	}
 	var ways []way
 	if err := json.Unmarshal(data, &ways); err != nil {
-		return nil, fmt.Errorf("%s: %w; remove it, and go tool mage up writes it anew", p.waysFile(), err)
+		return nil, fmt.Errorf("%s: %w; remove it, and go tool mage up writes it again", p.waysFile(), err)
 	}
 	return ways, nil
 }
