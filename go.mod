@@ -10,8 +10,10 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/hashicorp/go-version v1.9.0
+	github.com/kevinburke/ssh_config v1.6.0
 	github.com/magefile/mage v1.17.2
 	github.com/projectcalico/api v0.0.0-20251022175904-f2ab03771208
+	github.com/skeema/knownhosts v1.3.3
 	golang.org/x/crypto v0.58.0
 	golang.org/x/mod v0.42.0
 	golang.org/x/sync v0.24.0

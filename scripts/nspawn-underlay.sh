@@ -3,6 +3,7 @@
 # way out. Run again, it makes what is missing.
 # Usage: nspawn-underlay.sh LABDIR OWNER NETNS BRIDGE ADDRESS/BITS
 set -euo pipefail
+umask 022 # the user reads here, whose own umask sudo may pass on
 labdir=$1 owner=$2 netns=$3 bridge=$4 address=$5
 
 mkdir -p "$labdir"

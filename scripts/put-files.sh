@@ -9,8 +9,7 @@
 set -euo pipefail
 umask 022
 work=/var/lib/calico-cni-lab/put
-kept=/var/cache/lab/sha256
-mkdir -p "$work" "$kept"
+mkdir -p "$work"
 
 # Each run locks a directory of its own. One that nobody has locked was left by a run that was killed.
 exec 7>>"$work/lock"
@@ -81,13 +80,3 @@ for n in "${!paths[@]}"; do
 	mv -fT -- "$temp" "${paths[n]}"
 	part=
 done
-
-# What was just computed needn't be computed again; see file-facts.sh.
-if [ ${#regular[@]} -gt 0 ]; then
-	files=()
-	for n in "${regular[@]}"; do files+=("${paths[n]}"); done
-	mapfile -t states < <(stat --format='%i %s %.Y %.Z' -- "${files[@]}")
-	for k in "${!regular[@]}"; do
-		echo "${fields[regular[k] * 6 + 4]} ${states[k]}" >"$kept/${files[k]//\//%}"
-	done
-fi

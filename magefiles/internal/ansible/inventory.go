@@ -10,13 +10,13 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
 // Needs are what the flow takes on this computer.
-var Needs = []controller.Need{{Program: "ansible-playbook", Package: "ansible"}}
+var Needs = []computer.Need{{Program: "ansible-playbook", Package: "ansible"}}
 
 // Artifacts are the directories and images that the playbooks put on the machines, on this computer.
 type Artifacts struct {
@@ -150,7 +150,7 @@ func Command() []string {
 
 // Missing is the error for a computer without Ansible.
 func Missing() error {
-	if len(controller.Missing(Needs)) == 0 {
+	if len(computer.Missing(Needs)) == 0 {
 		return nil
 	}
 	return errors.New("ansible-playbook is not installed; on Debian run: sudo apt-get install ansible")

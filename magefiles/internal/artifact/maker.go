@@ -27,6 +27,14 @@ type Maker struct {
 	compiler string // version of the go command, once it is known
 }
 
+// LookOnly returns a maker of the same artifacts that makes none.
+func (m *Maker) LookOnly() *Maker {
+	return &Maker{
+		Store: &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
+		Run:   m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins,
+	}
+}
+
 // Compile makes what needs nothing but the go command, and returns when all of it is there, or has failed, or ctx has
 // ended and no compiler that it started runs any more.
 func (m *Maker) Compile(ctx context.Context) error { return m.Start(ctx)() }

@@ -29,10 +29,15 @@ type Store struct {
 	Run *command.Runner
 	// Making is called when something is not there and has to be made. It returns a function to call at the end.
 	Making func(what string) (done func(error))
+	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
+	LookOnly bool
 
 	mu       sync.Mutex
 	attempts map[string]*attempt // by key, while they run
 }
+
+// ErrNotMade is why a store that only looks has no artifact.
+var ErrNotMade = errors.New("not done yet; go tool mage verify does it")
 
 // Recipe is how an artifact is made.
 type Recipe struct {
@@ -59,6 +64,9 @@ func (r Recipe) Key() string {
 // A failed attempt is an error for those that waited for it; the next caller tries again.
 func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 	dir := filepath.Join(s.Dir, r.Key())
+	if s.LookOnly && !exists(dir) {
+		return "", fmt.Errorf("%s: %w", r.What, ErrNotMade)
+	}
 	for !exists(dir) {
 		a, joined := s.join(ctx, r)
 		select {

@@ -91,7 +91,7 @@ func TestHosts(t *testing.T) {
 	})
 	l.sub("verify", func(l *lab) {
 		out := l.ok("verify")
-		l.has(out, "machines: hosts (lab.yaml says how to enter the machines)", "the lab works: ")
+		l.has(out, "machines: ssh (lab.yaml says how to log in to the machines)", "the lab works: ")
 		l.has(l.ssh("calico3", "id -un; ls ~/go/bin; ip route"), "netadmin", "cnitool", "via 192.168.4.5", "via 192.168.4.6", "proto bird")
 		if out := l.ok("verify"); strings.Count(out, "already done: ") != len(stages) {
 			l.t.Errorf("a second run did something:\n%s", out)

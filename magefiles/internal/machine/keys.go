@@ -12,10 +12,10 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// UserKeyFile is the private key that opens every machine, in the lab's state directory.
+// UserKeyFile is the file of the private key that opens every machine, in the lab's state directory.
 const UserKeyFile = "id_ed25519"
 
-// UserKey reads the lab's user key, and makes it first where it is not there.
+// UserKey reads the lab's user key, and makes one if there is none yet.
 func UserKey(stateDir string) (ssh.Signer, error) {
 	path := filepath.Join(stateDir, UserKeyFile)
 	data, err := os.ReadFile(path)
@@ -24,7 +24,7 @@ func UserKey(stateDir string) (ssh.Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := writeFile(path, private, 0o600); err != nil {
+		if err := WriteFile(path, private, 0o600); err != nil {
 			return nil, err
 		}
 		data = private
@@ -53,12 +53,12 @@ func NewKey(comment string) (private []byte, public ssh.PublicKey, err error) {
 	return pem.EncodeToMemory(block), public, err
 }
 
-// SaveHostKey keeps a machine's public host key: no other is accepted from now on.
+// SaveHostKey pins a machine's public host key: no other is accepted from now on.
 func SaveHostKey(stateDir, machine string, key ssh.PublicKey) error {
-	return writeFile(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
+	return WriteFile(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
-// ForgetHostKey is for a machine that is gone: the next of its name shows another key.
+// ForgetHostKey is for a machine that is gone: the next one of its name has another key.
 func ForgetHostKey(stateDir, machine string) error {
 	err := os.Remove(hostKeyFile(stateDir, machine))
 	if errors.Is(err, os.ErrNotExist) {
@@ -67,7 +67,7 @@ func ForgetHostKey(stateDir, machine string) error {
 	return err
 }
 
-// HostKey gives a machine's public host key.
+// HostKey returns a machine's public host key; ErrNotUp where none is kept.
 func HostKey(stateDir, machine string) (ssh.PublicKey, error) {
 	data, err := os.ReadFile(hostKeyFile(stateDir, machine))
 	if errors.Is(err, os.ErrNotExist) {
@@ -84,14 +84,24 @@ func hostKeyFile(stateDir, machine string) string {
 	return filepath.Join(stateDir, "host-keys", machine+".pub")
 }
 
-// writeFile writes a file whole or not at all.
-func writeFile(path string, data []byte, mode os.FileMode) error {
+// WriteFile writes a file whole or not at all, also when several processes write it at once.
+func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	temp := path + ".part"
-	if err := os.WriteFile(temp, data, mode); err != nil {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(data)
+	// Synced, or a power failure can leave an empty file under the final name.
+	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

@@ -1,5 +1,5 @@
-// Package machine is the hardware layer: what brings up a lab's machines, so that the stages see nothing
-// but SSH endpoints with a user that may use sudo.
+// Package machine is the hardware layer: what brings up a lab's machines, so that the stages see nothing but SSH endpoints
+// with a user who may use sudo. The kinds that there are, and the choice between them, are in package kind.
 package machine
 
 import (
@@ -7,35 +7,76 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
-// Home is where everything lies that root owns on this computer: trees and stores that machines are made from, and one
-// directory for each embedded lab.
+// Home is the directory for everything that root owns on this computer: trees and stores that machines are made from, and
+// one directory for each lab of nspawn containers.
 const Home = "/var/lib/calico-cni-lab"
 
-// Hosts is what LAB_HARDWARE calls machines that exist already.
-const Hosts = "hosts"
-
-// Provider is one kind of hardware layer. Every method may be called again at any time, also after one that
-// was interrupted, and finishes what is unfinished.
+// Provider brings up the machines of one lab. Every method may be called again at any time, also after a call that was
+// interrupted, and finishes what is unfinished.
 type Provider interface {
-	// Name is what LAB_HARDWARE calls it.
+	// Name is what LAB_HARDWARE calls the provider's kind.
 	Name() string
-	// Preflight gives everything that would stop Up, and makes nothing.
+	// Capabilities returns what code outside of the hardware layer may want to know of the machines. It is cheap.
+	Capabilities() Capabilities
+	// Preflight returns an error that lists everything that would stop Up. It changes nothing.
 	Preflight(ctx context.Context) error
 	// Up installs what this computer lacks, makes the machines that don't exist, boots those that don't run, and returns
-	// when they take connections. It says how many it made and booted.
+	// how many it made and booted, once all of them take connections.
 	Up(ctx context.Context) (Change, error)
-	// Endpoints are the machines' SSH endpoints, in the plan's order.
+	// Endpoints returns the machines' SSH endpoints, in the plan's order; ErrNotUp where there are none yet.
 	Endpoints() ([]remote.Endpoint, error)
-	// Status says what exists, in the plan's order.
+	// Status returns what exists, in the plan's order.
 	Status(ctx context.Context) ([]Status, error)
 	// Stop halts the machines in order and keeps what is on them.
 	Stop(ctx context.Context) error
 	// Destroy removes everything that Up made, without asking the machines.
 	Destroy(ctx context.Context) error
+}
+
+// Capabilities are the properties of a provider's machines that code outside of the hardware layer may depend on. Nothing
+// there depends on a provider's name.
+type Capabilities struct {
+	SlowCPU        bool // commands may take many times longer than on this computer: an emulated CPU, or one nobody knows
+	Undo           bool // the machines outlive the lab: destroying it has to take back what the stages did on them
+	Shared         bool // the machines see the artifacts' directory, so files of it need not be sent
+	NeedsRoot      bool // making and booting machines needs root on this computer
+	RepairsNetwork bool // the lab configured the machines' interface on the underlay, so a stage may set it up again
+}
+
+// Options are what a provider is made with.
+type Options struct {
+	Plan Plan
+	// Lab is nil while lab.yaml can't be read. Then only Endpoints, Status, Stop and Destroy work.
+	Lab        *lab.Lab
+	LabFile    string // lab.yaml, absolute
+	ProjectDir string // the project's directory, absolute
+	StateDir   string // the lab's state directory, absolute
+	Run        *command.Runner
+	Maker      *artifact.Maker // nil where Lab is nil
+	Store      *artifact.Store // of what root owns, in box.CacheDir; nil where Lab is nil
+	Notice     func(format string, args ...any)
+	// Files returns the files that are the same on every machine of a role: calicoctl, the CNI plugins, cnitool, Go's
+	// profile. A provider that can put them there before the first boot does; for the others the stages do. May be nil.
+	Files func(context.Context, lab.Role) ([]remote.File, error)
+}
+
+// ErrNoLab is what a provider without Options.Lab returns where it can't do without.
+var ErrNoLab = errors.New("lab.yaml can't be read, and machines can't be made without it; correct it first")
+
+// Kind is one kind of hardware layer.
+type Kind struct {
+	Name string // what LAB_HARDWARE calls it
+	What string // its machines, for people: "systemd-nspawn containers on this computer"
+	// New makes a provider for o.Plan. It looks at nothing and changes nothing.
+	New func(o Options) Provider
+	// Chosen reports whether a new lab, o.Lab, is on this kind where nobody asked for one, and why (not). It changes nothing.
+	Chosen func(ctx context.Context, o Options) (reason string, ok bool)
 }
 
 // Change is what Up did.
@@ -57,38 +98,7 @@ type Status struct {
 	Role    lab.Role
 	Address netip.Addr
 	State   State
-	Memory  int64 // bytes in use, 0 where it can't be known
-}
-
-// Plan is the part of a lab that a provider needs. It is kept with the lab's state, so that a lab can be
-// destroyed whose lab.yaml is gone or broken.
-type Plan struct {
-	Hardware string       `json:"hardware"`
-	Name     string       `json:"name"`
-	Subnet   netip.Prefix `json:"subnet"`
-	Gateway  netip.Addr   `json:"gateway"`
-	Machines []Planned    `json:"machines"`
-}
-
-// Planned is one machine of a Plan.
-type Planned struct {
-	Name    string     `json:"name"`
-	Role    lab.Role   `json:"role"`
-	Address netip.Addr `json:"address"`
-	SSH     *lab.SSH   `json:"ssh,omitempty"` // of machines that exist already
-}
-
-// NewPlan takes the plan from a lab.
-func NewPlan(hardware string, l *lab.Lab) Plan {
-	p := Plan{Hardware: hardware, Name: l.Name, Subnet: l.Subnet, Gateway: l.Gateway()}
-	for _, m := range l.Machines {
-		planned := Planned{Name: m.Name, Role: m.Role, Address: m.Address}
-		if hardware == Hosts {
-			planned.SSH = &m.SSH
-		}
-		p.Machines = append(p.Machines, planned)
-	}
-	return p
+	Memory  int64 // in use, in bytes; 0 where it isn't known
 }
 
 // ErrNotUp says that a lab's machines are not there or not running.

@@ -12,7 +12,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
-// SSHConfigFile is what `ssh -F` takes, in the lab's state directory.
+// SSHConfigFile is the file for `ssh -F`, in the lab's state directory.
 const SSHConfigFile = "ssh_config"
 
 // WriteSSHConfig writes ssh_config and known_hosts for OpenSSH and everything that is built on it.
@@ -42,8 +42,8 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 	fmt.Fprintf(&config, "\nHost *\n  IdentitiesOnly yes\n  UserKnownHostsFile %q\n"+
 		"  StrictHostKeyChecking yes\n  PasswordAuthentication no\n  LogLevel ERROR\n",
 		filepath.Join(stateDir, "known_hosts"))
-	if err := writeFile(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
+	if err := WriteFile(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(stateDir, SSHConfigFile), config.Bytes(), 0o644)
+	return WriteFile(filepath.Join(stateDir, SSHConfigFile), config.Bytes(), 0o644)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/calico-cni-lab/lab/scripts"
 )
@@ -32,7 +31,8 @@ func (f File) owner() string {
 	return f.Owner
 }
 
-func (f File) sum() string {
+// Sum is the SHA-256 of its contents, in hex.
+func (f File) Sum() string {
 	if f.Source != "" {
 		return f.SHA256
 	}
@@ -40,39 +40,8 @@ func (f File) sum() string {
 	return hex.EncodeToString(s[:])
 }
 
-// facts is what file-facts.sh prints of the file.
-func (f File) facts() string {
-	if f.Link != "" {
-		return "-> " + f.Link + " " + f.Path
-	}
-	return fmt.Sprintf("%s %o %s %s", f.sum(), f.Mode.Perm(), f.owner(), f.Path)
-}
-
-// Missing returns those of files that the machine lacks, or has with other contents, mode or owner.
-func (h *Host) Missing(ctx context.Context, files ...File) ([]File, error) {
-	var args []string
-	for _, f := range files {
-		args = append(args, f.Path)
-	}
-	out, err := h.Script(ctx, scripts.Text("file-facts.sh"), args...)
-	if err != nil {
-		return nil, err
-	}
-	there := map[string]bool{}
-	for line := range strings.Lines(out) {
-		there[strings.TrimSpace(line)] = true
-	}
-	var missing []File
-	for _, f := range files {
-		if !there[f.facts()] {
-			missing = append(missing, f)
-		}
-	}
-	return missing, nil
-}
-
 // Put puts files and links in their places, in one session: each in one step, and none before all have arrived whole. What
-// was there before the lab first touched a path is kept for undo. It doesn't look first; see Missing.
+// was there before the lab first touched a path is kept for undo. It doesn't look first.
 func (h *Host) Put(ctx context.Context, files ...File) error {
 	if len(files) == 0 {
 		return nil
@@ -103,12 +72,8 @@ func (h *Host) Put(ctx context.Context, files ...File) error {
 
 func putScript() string { return scripts.Text("note-original.sh") + scripts.Text("put-files.sh") }
 
-// NoteNew notes directories that a machine doesn't have yet and that what runs there will make, so that they can be
-// taken back as a whole; one with a slash at its end only if it is empty then.
-func (h *Host) NoteNew(ctx context.Context, dirs ...string) error {
-	_, err := h.Script(ctx, scripts.Text("note-original.sh")+`for dir; do [ -e "$dir" ] || note "$dir"; done`, dirs...)
-	return err
-}
+// Sees returns the path under which the machine itself sees a file of this computer; ok is false where it doesn't.
+func (h *Host) Sees(path string) (there string, ok bool) { return h.shares.Path(path) }
 
 // Stream runs a command as root that reads a file of this computer: from a share where there is one,
 // over the connection otherwise. The command finds it at its standard input.

@@ -32,7 +32,7 @@ func newUpload(files []File, shares Shares) (*upload, error) {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
 			return nil, fmt.Errorf("%q is not an absolute path", f.Path)
 		}
-		fields := []string{"stream", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.sum(), ""}
+		fields := []string{"stream", f.Path, fmt.Sprintf("%o", f.Mode.Perm()), f.owner(), f.Sum(), ""}
 		there, shared := "", false
 		if f.Source != "" {
 			there, shared = shares.Path(f.Source)

@@ -86,15 +86,32 @@ func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 	if r.lab != nil {
 		return r.lab, nil
 	}
+	plan, exists, err := r.Plan()
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.define(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	if now := machine.NewPlan(l.Provider.Name(), l.Lab); exists && !reflect.DeepEqual(plan, now) {
+		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
+			"destroy those first: go tool mage destroy", r.LabFile)
+	}
+	r.lab = l
+	return l, nil
+}
+
+// WithoutPlan is Lab for a lab whose kept plan can't be read, so that it can be destroyed.
+func (r *Run) WithoutPlan(ctx context.Context) (*Lab, error) { return r.define(ctx, machine.Plan{}) }
+
+// define makes a lab of its file; plan is the one that its machines were made by, empty where there is none.
+func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	l, err := lab.Load(r.LabFile)
 	if err != nil {
 		return nil, err
 	}
 	pins, err := artifact.ReadPins(r.Root)
-	if err != nil {
-		return nil, err
-	}
-	old, exists, err := r.Plan()
 	if err != nil {
 		return nil, err
 	}
@@ -106,27 +123,20 @@ func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 		Store: &artifact.Store{Dir: cache, Run: r.Exec, Making: r.Console.Making},
 		Run:   r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
 	}
-	o := r.options(old)
+	o := r.options(plan)
 	o.Lab, o.Maker, o.Store = l, maker, r.Trees()
-	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) {
-		return commonFiles(ctx, l, maker, role)
-	}
+	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) { return commonFiles(ctx, l, maker, role) }
 	k, why, err := kind.Choose(ctx, os.Getenv("LAB_HARDWARE"), o)
 	if err != nil {
 		return nil, err
 	}
 	o.Plan = machine.NewPlan(k.Name, l)
-	if exists && !reflect.DeepEqual(old, o.Plan) {
-		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
-			"destroy those first: go tool mage destroy", r.LabFile)
-	}
 	provider := k.New(o)
 	made := &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
 	if provider.Capabilities().SlowCPU {
 		made.Slow = emulated
 	}
-	r.lab = made
 	return made, nil
 }
 
@@ -167,25 +177,15 @@ func CacheDir() (string, error) {
 
 // commonFiles are the files that a provider may put on a machine before it boots.
 func commonFiles(ctx context.Context, l *lab.Lab, maker *artifact.Maker, role lab.Role) ([]remote.File, error) {
-	a, err := spec.Make(ctx, maker)
-	if err != nil {
-		return nil, err
-	}
-	s, err := spec.New(l, maker.Pins, a)
+	s, err := newSpec(ctx, l, maker)
 	if err != nil {
 		return nil, err
 	}
 	return spec.ForLogin(s.Common(role), fact.Login{User: box.User, Group: box.User, Home: "/home/" + box.User}), nil
 }
 
-// Plan reads what the machines were made from.
-func (r *Run) Plan() (p machine.Plan, exists bool, err error) {
-	p, err = machine.ReadPlan(r.StateDir)
-	if errors.Is(err, os.ErrNotExist) {
-		return p, false, nil
-	}
-	return p, err == nil, err
-}
+// Plan reads what the machines were made from, and whether there is such a plan.
+func (r *Run) Plan() (p machine.Plan, exists bool, err error) { return machine.ReadPlan(r.StateDir) }
 
 // Reset forgets the lab: the next target reads its file again, makes its state directory and takes its lock.
 func (r *Run) Reset() error {
@@ -203,12 +203,14 @@ func (r *Run) Reset() error {
 }
 
 // Spec returns what the lab is to be; its artifacts are made first where they are missing.
-func (l *Lab) Spec(ctx context.Context) (*spec.Spec, error) {
-	a, err := spec.Make(ctx, l.Maker)
+func (l *Lab) Spec(ctx context.Context) (*spec.Spec, error) { return newSpec(ctx, l.Lab, l.Maker) }
+
+func newSpec(ctx context.Context, l *lab.Lab, maker *artifact.Maker) (*spec.Spec, error) {
+	a, err := spec.Make(ctx, maker)
 	if err != nil {
 		return nil, err
 	}
-	return spec.New(l.Lab, l.Maker.Pins, a)
+	return spec.New(l, maker.Pins, a)
 }
 
 // Observer looks at the machines.
@@ -228,6 +230,19 @@ func (l *Lab) Engine() *stage.Engine {
 		},
 		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
 	}
+}
+
+// Viewer is an engine that only looks: it makes no artifact either.
+func (l *Lab) Viewer() *stage.Engine {
+	e := l.Engine()
+	e.Spec = func(ctx context.Context) (*spec.Spec, error) {
+		s, err := newSpec(ctx, l.Lab, l.Maker.LookOnly())
+		if errors.Is(err, artifact.ErrNotMade) {
+			return spec.New(l.Lab, l.Maker.Pins, spec.Artifacts{}) // whatever is compared with it, differs
+		}
+		return s, err
+	}
+	return e
 }
 
 // planned is a provider whose plan is kept before it makes anything, so that it can be destroyed without lab.yaml. While the

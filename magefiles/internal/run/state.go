@@ -81,17 +81,10 @@ func takeLock(ctx context.Context, path string) (*flock.Flock, error) {
 		}
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
-	// A run that destroyed the lab has removed the file that was just locked.
-	here, err := os.Stat(path)
-	if err == nil {
-		var mine os.FileInfo
-		if mine, err = lock.Fh().Stat(); err == nil && !os.SameFile(mine, here) {
-			err = errors.New("replaced")
-		}
-	}
-	if err != nil {
-		lock.Close() //nolint:errcheck // it isn't worth anything
-		return nil, errors.New("another run has just removed this lab; run this again")
+	// A run that destroyed the lab has removed the file that was just locked: then the one that is there isn't.
+	again := flock.New(path)
+	if free, err := again.TryLock(); free || err != nil {
+		return nil, errors.Join(errors.New("another run has just removed this lab; run this again"), again.Close(), lock.Close())
 	}
 	text := fmt.Sprintf("process %d, `mage %s`, since %s\n", os.Getpid(), strings.Join(os.Args[1:], " "), time.Now().Format(time.TimeOnly))
 	return lock, os.WriteFile(path, []byte(text), 0o644)

@@ -133,7 +133,7 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	if err := l.Running(ctx); err != nil {
 		return err
 	}
-	report, err := l.Engine().Peek(ctx, everything)
+	report, err := l.Viewer().Peek(ctx, everything)
 	if ctx.Err() != nil {
 		return interrupted(ctx)
 	}
@@ -152,7 +152,7 @@ func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	report, err := l.Engine().Peek(ctx, everything)
+	report, err := l.Viewer().Peek(ctx, everything)
 	if err != nil {
 		return false, err
 	}
@@ -192,7 +192,7 @@ func Status(ctx context.Context, r *run.Run) error {
 	next := "go tool mage verify"
 	var report check.Report
 	if err := l.Running(ctx); err == nil {
-		if report, err = l.Engine().Peek(ctx, stage.Goal{Stages: everything.Stages}); err != nil {
+		if report, err = l.Viewer().Peek(ctx, stage.Goal{Stages: everything.Stages}); err != nil {
 			return err
 		}
 		if report.OK {

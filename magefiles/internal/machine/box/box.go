@@ -1,5 +1,5 @@
-// Package box makes what machines start from: one recipe of Debian packages, files and settings, as a tree of files
-// for embedded machines and, with a kernel and a boot loader, as a box for Vagrant.
+// Package box makes what machines start from: one recipe of Debian packages, files and settings, as a tree of files for
+// nspawn containers and, with a kernel and a boot loader, as a box for Vagrant.
 package box
 
 import (
@@ -44,13 +44,13 @@ type Recipe struct {
 // CacheDir is where the trees of this user lie. They belong to root.
 func CacheDir() string { return filepath.Join(machine.Home, "cache", fmt.Sprint(os.Getuid())) }
 
-// MakeCacheDir makes it, so that the user may add to it.
+// MakeCacheDir makes CacheDir, so that the user may add to it.
 func MakeCacheDir(ctx context.Context, run *command.Runner) error {
 	_, err := run.Root(ctx, "install", "-d", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), CacheDir())
 	return err
 }
 
-// Tree gives the file system tree that embedded machines share, read-only. store is one below CacheDir.
+// Tree returns the file system tree that nspawn containers share, read-only. store is one below CacheDir.
 func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error) {
 	files, err := filesOf("box")
 	if err != nil {
@@ -69,7 +69,7 @@ func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error)
 	return filepath.Join(dir, "root"), err
 }
 
-// bootstrap makes target of packages, files and a script to run on it. temp takes what mmdebstrap wants by name.
+// bootstrap makes target from packages, files and a script to run on it. temp is for the files that mmdebstrap takes by name.
 func (r Recipe) bootstrap(ctx context.Context, temp, target string, packages []string, files []byte, setup string) error {
 	tarFile, setupFile := filepath.Join(temp, "files.tar"), filepath.Join(temp, "setup.sh")
 	for name, content := range map[string]string{tarFile: string(files), setupFile: setup} {
@@ -118,7 +118,7 @@ type Files struct {
 	dirs map[string]bool
 }
 
-// NewFiles gives an empty one.
+// NewFiles returns an empty tar.
 func NewFiles() *Files {
 	t := &Files{dirs: map[string]bool{"/": true}}
 	t.w = tar.NewWriter(&t.buf)
@@ -156,7 +156,7 @@ func (t *Files) dir(name string, owner int) error {
 	return t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name[1:] + "/", Mode: mode, Uid: owner, Gid: owner, ModTime: time.Unix(0, 0)})
 }
 
-// Tar ends the tar and gives it.
+// Tar ends the tar and returns it.
 func (t *Files) Tar() ([]byte, error) {
 	err := t.w.Close()
 	return t.buf.Bytes(), err

@@ -15,7 +15,8 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/scripts"
 	"github.com/calico-cni-lab/lab/templates"
 )
@@ -29,8 +30,8 @@ const (
 // Arch is the only GOARCH that boxes are made for: the boot loader knows no other.
 const Arch = "amd64"
 
-// DiskNeeds are the programs that making a disk calls.
-var DiskNeeds = []controller.Need{
+// DiskNeeds are the programs that making a disk takes.
+var DiskNeeds = []computer.Need{
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
 	{Program: "sfdisk", Package: "fdisk"},
 	{Program: "mkfs.ext4", Package: "e2fsprogs"},
@@ -57,7 +58,7 @@ const (
 	sizeMark = "DISKSIZE" // the disk's size in bytes comes here
 )
 
-// disk gives the directory with the disk of a virtual machine: the recipe of Tree, a kernel and a boot loader. store is
+// disk returns the directory with the disk of a virtual machine: the recipe of Tree, a kernel and a boot loader. store is
 // one below CacheDir.
 func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error) {
 	files, err := filesOf("box", "vm")
@@ -92,15 +93,32 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 	})
 }
 
-// File is a box as Vagrant takes it.
+// File is a box for `vagrant box add`.
 type File struct {
 	Path   string
 	Recipe string // identifies what it was made from; the box carries it, and Vagrant shows it
 }
 
-// Box gives the box for one of Vagrant's providers. Its disk is kept in trees, which is one below CacheDir, the box itself
+// Make makes the lab's own box for one of Vagrant's providers, and before it what that takes on this computer.
+func Make(ctx context.Context, o machine.Options, provider string) (File, error) {
+	if o.Maker == nil || o.Store == nil {
+		return File{}, machine.ErrNoLab
+	}
+	if err := computer.BecomeRoot(ctx, o.Run, "virtual machine disks", o.Notice); err != nil {
+		return File{}, err
+	}
+	if err := MakeCacheDir(ctx, o.Run); err != nil {
+		return File{}, err
+	}
+	if err := computer.Install(ctx, o.Run, DiskNeeds, o.Notice); err != nil {
+		return File{}, err
+	}
+	return Recipe{Debian: o.Maker.Debian, Run: o.Run}.box(ctx, o.Store, o.Maker.Store, provider)
+}
+
+// box makes the box for one of Vagrant's providers. Its disk is kept in trees, which is one below CacheDir, the box itself
 // in store, where it belongs to the user.
-func (r Recipe) Box(ctx context.Context, trees, store *artifact.Store, provider string) (File, error) {
+func (r Recipe) box(ctx context.Context, trees, store *artifact.Store, provider string) (File, error) {
 	disk, err := r.disk(ctx, trees)
 	if err != nil {
 		return File{}, err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/scripts"
 )
@@ -20,12 +22,13 @@ const powerOff = 34 + 4
 
 // startDetached installs the script at standard input as $1 and starts it with what follows $2, its console.
 const startDetached = `set -e
+umask 022 # the user reads the console, whose own umask sudo may pass on
 launcher=$1 console=$2
 shift 2
 install -m 0755 /dev/stdin "$launcher"
 setsid "$launcher" "$@" </dev/null >>"$console" 2>&1 &`
 
-// boot starts a machine and returns when its SSH socket takes connections.
+// boot starts a machine and returns as soon as its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
 	layers, err := os.ReadFile(filepath.Join(p.dir(name), "layers"))
 	if err != nil {
@@ -33,22 +36,22 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	}
 	for layer := range strings.SplitSeq(strings.TrimSpace(string(layers)), ":") {
 		if !exists(layer) {
-			return fmt.Errorf("%s is gone, which its files are a layer on; start over: go tool mage destroy, then go tool mage verify", layer)
+			return fmt.Errorf("%s is gone, a layer below the machine's own files; start over: go tool mage destroy, then go tool mage verify", layer)
 		}
 	}
 	before := p.consoleText(name)
 	launcher := filepath.Join(p.dir(name), "boot.sh")
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args:  []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Share},
+		Args:  []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Maker.Store.Dir},
 		Stdin: strings.NewReader(scripts.Text("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s", bootTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("gave up after %s", bootTimeout))
 	defer cancel()
 	appeared := false
-	return poll(ctx, func() (bool, error) {
+	return poll(ctx, func(context.Context) (bool, error) {
 		pids, err := p.group(name).pids()
 		if err != nil {
 			return false, err
@@ -78,37 +81,32 @@ func (p *Provider) consoleTail(name string) string {
 	return "; the end of its console (" + p.console(name) + "):\n  | " + strings.Join(lines, "\n  | ")
 }
 
-// halt powers a machine off and waits until it is; one that doesn't obey is killed.
+// halt powers a machine off and waits until it is; one that doesn't do so in time is killed.
 func (p *Provider) halt(ctx context.Context, name string) error {
 	pid, err := p.group(name).init()
 	if err == nil {
-		if _, err := p.Run.Root(ctx, "kill", "-"+strconv.Itoa(powerOff), strconv.Itoa(pid)); err != nil && !p.off(name) {
+		if _, err := p.Run.Root(ctx, "kill", "-"+strconv.Itoa(powerOff), strconv.Itoa(pid)); err != nil && !p.group(name).empty() {
 			return err
 		}
-		wait, cancel := context.WithTimeout(ctx, haltTimeout)
+		patience, cancel := context.WithTimeout(ctx, haltTimeout)
 		defer cancel()
-		if poll(wait, func() (bool, error) { return p.off(name), nil }, nil) == nil {
+		if poll(patience, func(context.Context) (bool, error) { return p.group(name).empty(), nil }, nil) == nil {
 			return nil
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return p.kill(ctx, name)
+	return p.kill(ctx, name, p.group(name))
 }
 
-func (p *Provider) off(name string) bool {
-	pids, err := p.group(name).pids()
-	return err == nil && len(pids) == 0
-}
-
-// kill ends every process of a machine.
-func (p *Provider) kill(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s still has processes after %s", name, killTimeout))
+// kill ends every process of a group; what is for the error.
+func (p *Provider) kill(ctx context.Context, what string, g group) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s still has processes after %s", what, killTimeout))
 	defer cancel()
 	var failed error
-	return poll(ctx, func() (bool, error) {
-		pids, err := p.group(name).pids()
+	return poll(ctx, func(ctx context.Context) (bool, error) {
+		pids, err := g.pids()
 		if err != nil || len(pids) == 0 {
 			return err == nil, err
 		}
@@ -116,9 +114,9 @@ func (p *Provider) kill(ctx context.Context, name string) error {
 		for _, pid := range pids {
 			args = append(args, strconv.Itoa(pid))
 		}
-		// Some are gone before their turn comes; what counts is that the group gets empty.
+		// Some are gone before it is their turn; what counts is that the group gets empty.
 		_, failed = p.Run.Root(ctx, args...)
-		return p.off(name), nil
+		return g.empty(), nil
 	}, func() string {
 		if failed == nil {
 			return ""
@@ -127,23 +125,18 @@ func (p *Provider) kill(ctx context.Context, name string) error {
 	})
 }
 
-// poll calls done every 20 ms until it says so or ctx ends. detail, where given, is added to the error then.
-func poll(ctx context.Context, done func() (bool, error), detail func() string) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			err := context.Cause(ctx)
-			if detail != nil {
-				return fmt.Errorf("%w%s", err, detail())
-			}
-			return err
-		}
+// pollInterval is how often a machine is looked at that boots or halts.
+const pollInterval = 20 * time.Millisecond
+
+// poll calls done until it returns true or an error, or ctx ends. The error is ctx's cause then, with what detail, where
+// there is one, returns.
+func poll(ctx context.Context, done wait.ConditionWithContextFunc, detail func() string) error {
+	err := wait.PollUntilContextCancel(ctx, pollInterval, true, done)
+	if ctx.Err() == nil || !wait.Interrupted(err) {
+		return err
 	}
+	if detail == nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w%s", context.Cause(ctx), detail())
 }

@@ -30,7 +30,7 @@ func hierarchy() (string, error) {
 	return "", errors.New("no control groups are mounted at /sys/fs/cgroup; systemd-nspawn needs them")
 }
 
-// pids gives the processes in the group and in all groups below it.
+// pids returns the processes in the group and in all groups below it.
 func (g group) pids() ([]int, error) {
 	root, err := hierarchy()
 	if err != nil {
@@ -59,7 +59,7 @@ func (g group) pids() ([]int, error) {
 	return slices.Compact(pids), err
 }
 
-// init gives the machine's PID 1: the process that is number 1 in a PID namespace just below ours.
+// init returns the machine's PID 1: the process that is number 1 in a PID namespace just below ours.
 // (The containers on the machine are one level deeper.)
 func (g group) init() (int, error) {
 	pids, err := g.pids()
@@ -79,6 +79,12 @@ func (g group) init() (int, error) {
 		}
 	}
 	return 0, os.ErrNotExist
+}
+
+// empty says whether no process is in the group.
+func (g group) empty() bool {
+	pids, err := g.pids()
+	return err == nil && len(pids) == 0
 }
 
 // namespaceDepth is how many PID namespaces this process can be seen in, as /proc shows them.

@@ -19,20 +19,20 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// identity is everything that tells a machine from the others, as a tar for its root directory.
+// identity returns the files that are different on every machine, as a tar for its root directory.
 func (p *Provider) identity(m machine.Planned, user ssh.PublicKey, hostKey []byte, hostPublic ssh.PublicKey) (io.Reader, error) {
 	var hosts strings.Builder
 	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n::1 localhost ip6-localhost\n\n")
 	for _, other := range p.Plan.Machines {
 		fmt.Fprintf(&hosts, "%s %s\n", other.Address, other.Name)
 	}
-	// Given from the start, so that systemd doesn't take this for a first boot.
+	// Set from the start, so that systemd doesn't take this for a first boot.
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {
 		return nil, err
 	}
-	network := fmt.Sprintf("[Match]\nName=host0\n\n[Network]\nAddress=%s/%d\nGateway=%s\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
-		m.Address, p.Plan.Subnet.Bits(), p.Plan.Gateway)
+	network := fmt.Sprintf("[Match]\nName=host0\n\n[Network]\nAddress=%s/%d\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n\n[Route]\nGateway=%s\nMetric=%d\n",
+		m.Address, p.Plan.Subnet.Bits(), p.Plan.Gateway, routeMetric)
 	t := box.NewFiles()
 	for _, f := range []struct {
 		name    string
@@ -56,7 +56,7 @@ func (p *Provider) identity(m machine.Planned, user ssh.PublicKey, hostKey []byt
 	return bytes.NewReader(data), err
 }
 
-// dockerStore gives a Docker data directory that has the images. Machines get a copy of it, its layers by hard
+// dockerStore returns a Docker data directory that has the images. Machines get a copy of it, its layers by hard
 // links: nothing ever writes into a layer, so this takes 0.1 s where loading them takes 5.
 func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.Images) (string, error) {
 	inputs := []string{box, "store 1", scripts.Text("docker-store.sh")}
@@ -76,9 +76,9 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 	return filepath.Join(dir, "docker"), err
 }
 
-// toolchainLayer gives a tree with nothing but /usr/local/go.
+// toolchainLayer returns a tree with nothing but /usr/local/go.
 func (p *Provider) toolchainLayer(ctx context.Context) (string, error) {
-	dir, err := p.Toolchain(ctx)
+	dir, err := p.Maker.Toolchain(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -97,3 +97,6 @@ func (p *Provider) toolchainLayer(ctx context.Context) (string, error) {
 }
 
 const buildTimeout = bootTimeout * 4
+
+// routeMetric is the default route's. It leads nowhere: any other default route that somebody adds comes before it.
+const routeMetric = 100

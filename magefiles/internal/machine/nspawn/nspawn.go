@@ -1,5 +1,5 @@
-// Package nspawn is the embedded hardware layer: machines that are systemd-nspawn containers on this computer,
-// each booting its own systemd, joined by a bridge in a network namespace that has no way out.
+// Package nspawn is the hardware layer of systemd-nspawn containers on this computer: each boots its own systemd, and a bridge
+// in a network namespace without any way out joins them.
 package nspawn
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -29,37 +30,33 @@ const Name = "nspawn"
 
 const (
 	bridge        = "underlay"
-	shareInside   = "/run/lab-share" // where a machine sees Options.Share
+	shareInside   = "/run/lab-share" // where a machine sees the artifacts' directory
 	bootTimeout   = 90 * time.Second
 	haltTimeout   = 30 * time.Second
 	killTimeout   = 10 * time.Second
 	maxSocketPath = 107 // sun_path, unix(7)
 )
 
-// Options are what a Provider works with.
-type Options struct {
-	Plan     machine.Plan
-	StateDir string // the lab's, absolute
-	Share    string // directory of this computer that the machines see read-only
-	Debian   string // release of the machines
-	Run      *command.Runner
-	Store    *artifact.Store // for what root owns; in box.CacheDir
-	// Images are put into each machine's Docker before it boots: loading them takes longer than all else.
-	Images func(context.Context) (artifact.Images, error)
-	// Toolchain gives the directory with artifact.ToolchainTar, which the machines have unpacked for the same reason.
-	Toolchain func(context.Context) (string, error)
-	Notice    func(format string, args ...any)
+// Provider implements machine.Provider.
+type Provider struct{ machine.Options }
+
+// Kind returns this kind of hardware layer.
+func Kind() machine.Kind {
+	return machine.Kind{
+		Name: Name, What: "systemd-nspawn containers on this computer",
+		New: func(o machine.Options) machine.Provider { return New(o) },
+		Chosen: func(context.Context, machine.Options) (string, bool) {
+			return "the default; LAB_HARDWARE asks for another kind", true
+		},
+	}
 }
 
-// Provider implements machine.Provider.
-type Provider struct{ Options }
-
-// New gives a provider. Nothing is looked at or made yet.
-func New(o Options) *Provider { return &Provider{o} }
+// New returns a provider. Nothing is looked at or made yet.
+func New(o machine.Options) *Provider { return &Provider{o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
-// CacheUsers gives the directories of the labs whose machines stand on this user's boxes.
+// CacheUsers returns the directories of the labs whose machines have layers in this user's cache.
 func CacheUsers() ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(machine.Home, "labs", "*", "*", "layers"))
 	if err != nil {
@@ -86,6 +83,11 @@ func CacheUsers() ([]string, error) {
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
 
+// Capabilities implements machine.Provider.
+func (p *Provider) Capabilities() machine.Capabilities {
+	return machine.Capabilities{Shared: true, NeedsRoot: true, RepairsNetwork: true}
+}
+
 func (p *Provider) labDir() string             { return filepath.Join(machine.Home, "labs", p.Plan.Name) }
 func (p *Provider) dir(name string) string     { return filepath.Join(p.labDir(), name) }
 func (p *Provider) socket(name string) string  { return filepath.Join(p.dir(name), "run", "ssh.sock") }
@@ -96,6 +98,9 @@ func (p *Provider) ownerFile() string          { return filepath.Join(p.labDir()
 // Up implements machine.Provider.
 func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	var change machine.Change
+	if p.Lab == nil || p.Maker == nil {
+		return change, machine.ErrNoLab
+	}
 	// Endpoints need nothing that is made here but the machines' keys.
 	key, err := machine.UserKey(p.StateDir)
 	if err != nil {
@@ -111,7 +116,7 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	if err := p.install(ctx); err != nil {
 		return change, err
 	}
-	layers, store, err := p.prepare(ctx)
+	from, err := p.prepare(ctx)
 	if err != nil {
 		return change, err
 	}
@@ -127,7 +132,7 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 		g.Go(func() error {
 			made := !exists(p.dir(m.Name))
 			if made {
-				if err := p.create(ctx, m, key.PublicKey(), layers, store); err != nil {
+				if err := p.create(ctx, m, key.PublicKey(), from); err != nil {
 					return fmt.Errorf("making %s: %w", m.Name, err)
 				}
 			}
@@ -146,34 +151,67 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	return change, g.Wait()
 }
 
-// prepare gives the layers of the machines' file system, as overlay's lowerdir wants them, and the Docker store, only
-// where a machine is still to be made from them.
-func (p *Provider) prepare(ctx context.Context) (layers, store string, err error) {
-	missing := false
-	for _, m := range p.Plan.Machines {
-		missing = missing || !exists(p.dir(m.Name))
-	}
-	if !missing {
-		return "", "", nil
+// parts are what machines are made from.
+type parts struct {
+	layers map[lab.Role]string // below the machine's own files, as overlay's lowerdir wants them
+	store  string              // Docker data directory with the images
+}
+
+// prepare makes the parts, only where a machine is still to be made from them.
+func (p *Provider) prepare(ctx context.Context) (parts, error) {
+	if !slices.ContainsFunc(p.Plan.Machines, func(m machine.Planned) bool { return !exists(p.dir(m.Name)) }) {
+		return parts{}, nil
 	}
 	var images artifact.Images
 	var tree, toolchain string
+	roles := []lab.Role{lab.RoleEtcd, lab.RoleCalico}
+	files := map[lab.Role][]remote.File{}
+	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		tree, err = box.Recipe{Debian: p.Debian, Run: p.Run}.Tree(gctx, p.Store)
+		tree, err = box.Recipe{Debian: p.Maker.Debian, Run: p.Run}.Tree(gctx, p.Store)
 		return err
 	})
 	g.Go(func() (err error) { toolchain, err = p.toolchainLayer(gctx); return err })
-	g.Go(func() (err error) { images, err = p.Images(gctx); return err })
-	if err := g.Wait(); err != nil {
-		return "", "", err
+	g.Go(func() (err error) { images, err = p.Maker.Images(gctx); return err })
+	if p.Files != nil {
+		for _, role := range roles {
+			g.Go(func() error {
+				list, err := p.Files(gctx, role)
+				mu.Lock()
+				defer mu.Unlock()
+				files[role] = list
+				return err
+			})
+		}
 	}
-	store, err = p.dockerStore(ctx, tree, images)
-	return toolchain + ":" + tree, store, err
+	if err := g.Wait(); err != nil {
+		return parts{}, err
+	}
+	made := parts{layers: map[lab.Role]string{}}
+	g, gctx = errgroup.WithContext(ctx)
+	g.Go(func() (err error) { made.store, err = p.dockerStore(gctx, tree, images); return err })
+	for _, role := range roles {
+		below := []string{tree}
+		if role == lab.RoleCalico {
+			below = []string{toolchain, tree}
+		}
+		g.Go(func() error {
+			layer, err := p.filesLayer(gctx, tree, role, files[role])
+			if layer != "" {
+				below = append([]string{layer}, below...)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			made.layers[role] = strings.Join(below, ":")
+			return err
+		})
+	}
+	return made, g.Wait()
 }
 
-// create makes a machine's directory with all that tells it from the others.
-func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.PublicKey, layers, store string) error {
+// create makes a machine's directory with everything that is different on every machine.
+func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.PublicKey, from parts) error {
 	private, public, err := machine.NewKey(m.Name)
 	if err != nil {
 		return err
@@ -186,7 +224,8 @@ func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.Publi
 		return err
 	}
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args:  []string{"bash", "-c", scripts.Text("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), layers, store, fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), from.layers[m.Role], from.store,
+			fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
 		Stdin: files, Root: true,
 	})
 	return err
@@ -207,11 +246,14 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, remote.Endpoint{
+		e := remote.Endpoint{
 			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: box.User, HostKey: hostKey,
-			Keys:   []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}},
-			Shares: []remote.Share{{Here: p.Share, There: shareInside}},
-		})
+			Keys: []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}},
+		}
+		if p.Maker != nil {
+			e.Shares = []remote.Share{{Here: p.Maker.Store.Dir, There: shareInside}}
+		}
+		all = append(all, e)
 	}
 	return all, nil
 }
@@ -276,16 +318,13 @@ func (p *Provider) Destroy(ctx context.Context) error {
 		return err
 	}
 	if !exists(p.labDir()) {
-		return nil // nothing was made: the directory is the first thing, and goes last
+		return nil // nothing was made: the directory is made first and removed last
 	}
 	if err := p.becomeRoot(ctx); err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, m := range p.Plan.Machines {
-		g.Go(func() error { return p.kill(gctx, m.Name) })
-	}
-	if err := g.Wait(); err != nil {
+	// Not machine by machine: lab.yaml, where the plan comes from if the kept one is lost, may name others by now.
+	if err := p.kill(ctx, "the lab "+p.Plan.Name, group{labGroup(p.Plan.Name)}); err != nil {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
@@ -299,7 +338,7 @@ func (p *Provider) Destroy(ctx context.Context) error {
 type errForeign struct{ name, owner string }
 
 func (e *errForeign) Error() string {
-	return fmt.Sprintf("the lab name %q is in use by the lab in %s; run `go tool mage destroy` there, or give this one another name in lab.yaml",
+	return fmt.Sprintf("the lab name %q is in use by the lab in %s; run go tool mage destroy there, or give this lab another name in lab.yaml",
 		e.name, filepath.Dir(e.owner))
 }
 
@@ -308,7 +347,7 @@ func (p *Provider) checkOwner() error {
 	data, err := os.ReadFile(p.ownerFile())
 	if errors.Is(err, os.ErrNotExist) {
 		if exists("/run/netns/" + p.netns()) {
-			return fmt.Errorf("there is a network namespace %q that no lab made; remove it with `ip netns del %[1]s`, or give the lab another name in lab.yaml", p.netns())
+			return fmt.Errorf("there is a network namespace %q that no lab made; remove it with: ip netns del %[1]s, or give the lab another name in lab.yaml", p.netns())
 		}
 		return nil
 	}

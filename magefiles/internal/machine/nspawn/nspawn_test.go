@@ -2,6 +2,7 @@ package nspawn
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,7 +19,7 @@ import (
 )
 
 func provider(name string) *Provider {
-	return New(Options{StateDir: "/project/.lab", Plan: machine.Plan{
+	return New(machine.Options{StateDir: "/project/.lab", Plan: machine.Plan{
 		Name: name, Subnet: netip.MustParsePrefix("192.168.4.0/24"), Gateway: netip.MustParseAddr("192.168.4.1"),
 		Machines: []machine.Planned{
 			{Name: "etcd-node", Role: lab.RoleEtcd, Address: netip.MustParseAddr("192.168.4.7")},
@@ -51,7 +53,7 @@ func entries(t *testing.T, r io.Reader) map[string]entry {
 	}
 }
 
-// TestIdentity: all that tells a machine from the others, with the modes that sshd and sudo insist on.
+// TestIdentity: what is different on every machine, with the modes that sshd and sudo insist on.
 func TestIdentity(t *testing.T) {
 	p := provider("lab")
 	private, public, err := machine.NewKey("x")
@@ -86,7 +88,7 @@ func TestIdentity(t *testing.T) {
 	}
 	for file, lines := range map[string][]string{
 		"etc/hosts": {"127.0.0.1 localhost\n", "192.168.4.7 etcd-node\n", "192.168.4.5 calico1\n"},
-		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "Gateway=192.168.4.1\n"},
+		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "[Route]\nGateway=192.168.4.1\nMetric=100\n"},
 	} {
 		for _, line := range lines {
 			if !strings.Contains(got[file].content, line) {
@@ -124,5 +126,58 @@ func TestEndpointsBeforeUp(t *testing.T) {
 	p.StateDir = t.TempDir()
 	if _, err := p.Endpoints(); !errors.Is(err, machine.ErrNotUp) {
 		t.Errorf("error: %v", err)
+	}
+}
+
+// TestWithoutLab: machines aren't made without lab.yaml, and those that are there can be entered.
+func TestWithoutLab(t *testing.T) {
+	p := provider("no-such-lab")
+	p.StateDir = t.TempDir()
+	if _, err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
+		t.Errorf("Up: %v", err)
+	}
+	_, public, err := machine.NewKey("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range p.Plan.Machines {
+		if err := machine.SaveHostKey(p.StateDir, m.Name, public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := p.Endpoints(); err != nil || len(all) != 2 || all[0].Machine != "etcd-node" || len(all[0].Shares) != 0 {
+		t.Errorf("endpoints: %+v, %v", all, err)
+	}
+	if all, err := p.Status(t.Context()); err != nil || len(all) != 2 || all[1].State != machine.Absent {
+		t.Errorf("status: %+v, %v", all, err)
+	}
+}
+
+func TestPoll(t *testing.T) {
+	failed, late := errors.New("failed"), errors.New("gave up")
+	after := func(n int, err error) func(context.Context) (bool, error) {
+		return func(context.Context) (bool, error) { n--; return n <= 0 && err == nil, err }
+	}
+	for _, c := range []struct {
+		name   string
+		done   func(context.Context) (bool, error)
+		detail func() string
+		want   string
+	}{
+		{"at once", after(1, nil), nil, "<nil>"},
+		{"the third time", after(3, nil), nil, "<nil>"},
+		{"an error", after(1, failed), func() string { return "no detail of its own" }, "failed"},
+		{"never", after(1000, nil), nil, "gave up"},
+		{"never, with detail", after(1000, nil), func() string { return "; its console" }, "gave up; its console"},
+	} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*pollInterval, late)
+		start := time.Now()
+		if err := poll(ctx, c.done, c.detail); fmt.Sprint(err) != c.want {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: took %s", c.name, took)
+		}
+		cancel()
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"syscall"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/controller"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
 // needs are the programs that are called on this computer.
-var needs = []controller.Need{
+var needs = []computer.Need{
 	{Program: "systemd-nspawn", Package: "systemd-container"},
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
 	{Program: artifact.DebianKeyring, Package: "debian-archive-keyring"}, // Ubuntu lacks it
@@ -31,7 +31,7 @@ const freeSpace = 2 << 30
 // Preflight implements machine.Provider.
 func (p *Provider) Preflight(ctx context.Context) error {
 	if runtime.GOOS != "linux" {
-		return fmt.Errorf("embedded machines need Linux, this is %s; run the lab on a Debian 12 machine", runtime.GOOS)
+		return fmt.Errorf("nspawn containers need Linux, and this is %s; run the lab on a Debian 12 machine", runtime.GOOS)
 	}
 	if len(p.socketPathTooLong()) > 0 {
 		return errors.New(p.socketPathTooLong())
@@ -43,7 +43,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if err := p.becomeRoot(ctx); err != nil {
 		return err
 	}
-	return controller.Installable(needs)
+	return computer.Installable(needs)
 }
 
 func (p *Provider) socketPathTooLong() string {
@@ -55,20 +55,20 @@ func (p *Provider) socketPathTooLong() string {
 	return ""
 }
 
-// becomeRoot sees that commands can be run as root.
+// becomeRoot checks that commands can be run as root.
 func (p *Provider) becomeRoot(ctx context.Context) error {
-	return controller.BecomeRoot(ctx, p.Run, "embedded machines", p.Notice)
+	return computer.BecomeRoot(ctx, p.Run, "nspawn containers", p.Notice)
 }
 
-// install installs what this computer lacks, says so before, and makes the cache's directory.
+// install installs what this computer lacks and makes the cache's directory.
 func (p *Provider) install(ctx context.Context) error {
 	if err := box.MakeCacheDir(ctx, p.Run); err != nil {
 		return err
 	}
-	return controller.Install(ctx, p.Run, needs, p.Notice)
+	return computer.Install(ctx, p.Run, needs, p.Notice)
 }
 
-// checkKernel sees that there are control groups and overlay mounts.
+// checkKernel checks that there are control groups, and a file system that overlay mounts can be made on.
 func checkKernel() error {
 	_, err := hierarchy()
 	var fs syscall.Statfs_t
@@ -78,7 +78,7 @@ func checkKernel() error {
 	return err
 }
 
-// existing gives path, or the nearest directory above it that is there.
+// existing returns path, or the nearest directory above it that is there.
 func existing(path string) string {
 	for !exists(path) {
 		path = filepath.Dir(path)

@@ -1,7 +1,6 @@
 package vagrant
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-version"
+	"github.com/kevinburke/ssh_config"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
@@ -48,7 +48,7 @@ func (r record) value() string {
 	return r.data[0]
 }
 
-// parseStatus gives the machines' states out of `vagrant status --machine-readable`.
+// parseStatus returns the machines' states from `vagrant status --machine-readable`.
 func parseStatus(out string) map[string]machine.State {
 	states := map[string]machine.State{}
 	for _, r := range records(out) {
@@ -98,7 +98,7 @@ func parseBoxes(out string) []installedBox {
 	return all
 }
 
-// parsePlugin gives a plugin's version out of `vagrant plugin list --machine-readable`, or "".
+// parsePlugin returns a plugin's version from `vagrant plugin list --machine-readable`, or "".
 func parsePlugin(out, name string) string {
 	for _, r := range records(out) {
 		if r.target == name && r.kind == "plugin-version" {
@@ -109,7 +109,7 @@ func parsePlugin(out, name string) string {
 	return ""
 }
 
-// number finds the version in what a program says of itself: "Vagrant 2.3.4", "7.0.20r163906", with warnings around it.
+// number returns the version in what a program prints about itself: "Vagrant 2.3.4", "7.0.20r163906", with warnings around it.
 func number(out string) (*version.Version, error) {
 	found := regexp.MustCompile(`(?m)^(?:Vagrant )?(\d+\.\d+\.\d+)`).FindStringSubmatch(out)
 	if found == nil {
@@ -118,7 +118,7 @@ func number(out string) (*version.Version, error) {
 	return version.NewVersion(found[1])
 }
 
-// way is how a machine is reached, as `vagrant ssh-config` says.
+// way is how to log in to a machine, from `vagrant ssh-config`.
 type way struct {
 	Machine string   `json:"machine"`
 	Address string   `json:"address"` // host:port
@@ -126,56 +126,57 @@ type way struct {
 	Keys    []string `json:"keys"` // files
 }
 
-var colour = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+var (
+	colour    = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
+	firstHost = regexp.MustCompile(`(?m)^Host `)
+)
 
-// parseSSHConfig reads `vagrant ssh-config`: an OpenSSH configuration, perhaps behind other lines.
+// hash stands for a # while the library reads: Vagrant writes no comments, so it belongs to a path, and the library would
+// end even a quoted value there.
+const hash = "\ue000"
+
+// parseSSHConfig reads `vagrant ssh-config`: an OpenSSH configuration, perhaps behind warnings.
 func parseSSHConfig(out string) ([]way, error) {
-	type entry struct {
-		way
-		host, port string
+	out = colour.ReplaceAllString(out, "")
+	start := firstHost.FindStringIndex(out)
+	if start == nil {
+		return nil, errors.New("vagrant ssh-config names no machine")
 	}
-	var all []entry
-	sc := bufio.NewScanner(strings.NewReader(colour.ReplaceAllString(out, "")))
-	for sc.Scan() {
-		key, value, _ := strings.Cut(strings.TrimSpace(sc.Text()), " ")
-		value = strings.TrimSpace(value)
-		if unquoted, ok := strings.CutPrefix(value, `"`); ok {
-			value = strings.TrimSuffix(unquoted, `"`)
-		}
-		if key == "Host" {
-			all = append(all, entry{way: way{Machine: value}})
-			continue
-		}
-		if len(all) == 0 {
-			continue // noise before the first Host
-		}
-		e := &all[len(all)-1]
-		switch key {
-		case "HostName":
-			e.host = value
-		case "Port":
-			e.port = value
-		case "User":
-			e.User = value
-		case "IdentityFile":
-			e.Keys = append(e.Keys, value)
-		}
+	config, err := ssh_config.Decode(strings.NewReader(strings.ReplaceAll(out[start[0]:], "#", hash) + "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("vagrant ssh-config: %w", err)
 	}
 	var ways []way
-	for _, e := range all {
-		if e.host == "" || e.port == "" || e.User == "" || len(e.Keys) == 0 {
-			return nil, fmt.Errorf("vagrant ssh-config says too little of %s (address, port, user and key are needed): %+v", e.Machine, e)
+	for _, h := range config.Hosts[1:] { // the first is what stands before any Host line
+		w := way{Machine: h.Patterns[0].String()}
+		var host, port string
+		for _, node := range h.Nodes {
+			kv, ok := node.(*ssh_config.KV)
+			if !ok {
+				continue
+			}
+			value := strings.ReplaceAll(strings.Trim(kv.Value, `"`), hash, "#")
+			switch kv.Key {
+			case "HostName":
+				host = value
+			case "Port":
+				port = value
+			case "User":
+				w.User = value
+			case "IdentityFile":
+				w.Keys = append(w.Keys, value)
+			}
 		}
-		e.Address = net.JoinHostPort(e.host, e.port)
-		ways = append(ways, e.way)
-	}
-	if len(ways) == 0 {
-		return nil, errors.New("vagrant ssh-config names no machine")
+		if host == "" || port == "" || w.User == "" || len(w.Keys) == 0 {
+			return nil, fmt.Errorf("vagrant ssh-config lacks the address, the port, the user or the key of %s: %+v", w.Machine, w)
+		}
+		w.Address = net.JoinHostPort(host, port)
+		ways = append(ways, w)
 	}
 	return ways, nil
 }
 
-// catalog is what `vagrant box add` takes, so that a box that comes from a file has a version.
+// catalog returns a catalog for `vagrant box add`, so that a box that comes from a file has a version.
 func catalog(provider, version, file string) ([]byte, error) {
 	type object = map[string]any
 	return json.Marshal(object{

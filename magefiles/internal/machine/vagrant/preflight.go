@@ -17,16 +17,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bitfield/script"
 	"github.com/hashicorp/go-version"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
 // plugin is what drives libvirt.
 const plugin = "vagrant-libvirt"
 
-// facts are what Preflight judges by.
+// facts are what Preflight decides by.
 type facts struct {
 	os, arch   string           // as Go names them
 	vagrant    *version.Version // nil: there is none
@@ -44,8 +46,11 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	return err
 }
 
-// provider gives the provider of Vagrant's that makes the machines.
+// provider returns the provider of Vagrant's that makes the machines.
 func (p *Provider) provider(ctx context.Context) (string, error) {
+	if p.Lab == nil {
+		return "", machine.ErrNoLab
+	}
 	p.once.Do(func() {
 		var f facts
 		if f, p.errChoices = p.gather(ctx); p.errChoices == nil {
@@ -58,27 +63,13 @@ func (p *Provider) provider(ctx context.Context) (string, error) {
 // given is the provider that can't be chosen any more: the one that the machines are made with, else the one that the
 // user names.
 func (p *Provider) given() string {
-	ids, _ := filepath.Glob(filepath.Join(p.dotDir(), "machines", "*", "*", "id"))
-	if len(ids) > 0 {
+	if ids := made(p.StateDir); len(ids) > 0 {
 		return filepath.Base(filepath.Dir(ids[0]))
 	}
 	return os.Getenv("VAGRANT_DEFAULT_PROVIDER")
 }
 
-// Fit says why Vagrant isn't the first choice here, or nil. It looks, and changes nothing.
-func Fit(ctx context.Context, o Options) error {
-	if _, err := exec.LookPath("vagrant"); err != nil {
-		return errors.New("vagrant is not installed")
-	}
-	p := New(o)
-	provider, err := p.provider(ctx)
-	if err == nil && provider == box.Libvirt && emulated() {
-		return errors.New("it would have to emulate the CPU, which has no hardware virtualization")
-	}
-	return err
-}
-
-// choose gives the provider to use, or everything that is in the way.
+// choose returns the provider to use, or an error that lists everything that is in the way.
 func choose(f facts, l *lab.Lab, given string) (string, error) {
 	if f.vagrant == nil {
 		return "", errors.New("vagrant is not installed; on Debian: apt-get install vagrant vagrant-libvirt; " +
@@ -124,7 +115,7 @@ func faults(f facts, l *lab.Lab, provider string) []string {
 		case errors.Is(f.libvirt, fs.ErrNotExist):
 			add("libvirt does not run; on Debian: apt-get install libvirt-daemon-system, then systemctl start libvirtd")
 		case errors.Is(f.libvirt, fs.ErrPermission):
-			add("you may not use libvirt; run: sudo usermod --append --groups libvirt $USER, then log in anew")
+			add("this user may not use libvirt; run: sudo usermod --append --groups libvirt $USER, then log in again")
 		case f.libvirt != nil:
 			add("libvirt can't be reached (%v); see: systemctl status libvirtd", f.libvirt)
 		}
@@ -140,7 +131,7 @@ func faults(f facts, l *lab.Lab, provider string) []string {
 			add("VirtualBox %s is newer than Vagrant %s drives; %s", f.virtualBox, f.vagrant, next)
 		}
 		if !hostOnlyAllowed(f, l.Subnet) {
-			add("VirtualBox doesn't allow host-only networks in %s; add this line to /etc/vbox/networks.conf (and make the file where it is missing):\n    * %[1]s", l.Subnet)
+			add("VirtualBox doesn't allow host-only networks in %s; add this line to /etc/vbox/networks.conf (and create the file if there is none):\n    * %[1]s", l.Subnet)
 		}
 	}
 	if l.Vagrant.Box == lab.OwnBox && f.arch != box.Arch {
@@ -166,7 +157,7 @@ func memory(l *lab.Lab, emulated bool) int64 {
 	return sum
 }
 
-// driven gives the first release of VirtualBox that a Vagrant can't drive, and what can.
+// driven returns the first release of VirtualBox that a Vagrant can't drive, and what to do about it.
 // hashicorp/vagrant#13709 (7.2), #13513 (7.1), CHANGELOG 2.3.2 (7.0).
 func driven(v *version.Version) (limit *version.Version, remedy string) {
 	for _, step := range []struct{ vagrant, limit, remedy string }{
@@ -212,7 +203,7 @@ func hostOnlyAllowed(f facts, subnet netip.Prefix) bool {
 	return false
 }
 
-// gather finds the facts out.
+// gather looks for the facts.
 func (p *Provider) gather(ctx context.Context) (facts, error) {
 	f := facts{os: runtime.GOOS, arch: runtime.GOARCH, memory: freeMemory(), emulated: emulated()}
 	if _, err := exec.LookPath("vagrant"); err == nil {
@@ -251,7 +242,7 @@ func (p *Provider) gather(ctx context.Context) (facts, error) {
 	return f, nil
 }
 
-var kvmFlag = regexp.MustCompile(`(?m)^flags\s*:.*\b(vmx|svm)\b`)
+var kvmFlag = regexp.MustCompile(`^flags\s*:.*\b(vmx|svm)\b`)
 
 // emulated says whether QEMU has to do without hardware virtualization. The Vagrantfile decides by the same signs.
 func emulated() bool {
@@ -263,23 +254,17 @@ func emulated() bool {
 		return true
 	}
 	kvm.Close()
-	cpu, err := os.ReadFile("/proc/cpuinfo")
-	return err == nil && runtime.GOARCH == "amd64" && !kvmFlag.Match(cpu)
+	virtualization, err := script.File("/proc/cpuinfo").MatchRegexp(kvmFlag).CountLines()
+	return err == nil && runtime.GOARCH == "amd64" && virtualization == 0
 }
 
-var available = regexp.MustCompile(`(?m)^MemAvailable:\s+(\d+) kB`)
-
-// freeMemory is in MB, 0 where it can't be known.
+// freeMemory is in MB, 0 where it isn't known.
 func freeMemory() int64 {
-	data, err := os.ReadFile("/proc/meminfo")
+	text, err := script.File("/proc/meminfo").Match("MemAvailable:").Column(2).String() // in kB
 	if err != nil {
 		return 0
 	}
-	m := available.FindSubmatch(data)
-	if m == nil {
-		return 0
-	}
-	kb, err := strconv.ParseInt(string(m[1]), 10, 64)
+	kb, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	if err != nil {
 		return 0
 	}

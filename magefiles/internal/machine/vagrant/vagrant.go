@@ -34,40 +34,52 @@ const (
 	bootTimeout = 15 * time.Minute // three machines on an emulated CPU: 2 minutes on 2 cores
 	haltTimeout = 5 * time.Minute
 	addTimeout  = 5 * time.Minute
-	endGrace    = time.Minute // Vagrant takes back a machine that it is making when it is interrupted
-)
 
-// Options are what a Provider works with.
-type Options struct {
-	Plan       machine.Plan
-	Lab        *lab.Lab // nil where lab.yaml can't be read: then only Destroy works
-	StateDir   string   // the lab's, absolute
-	ProjectDir string   // with the Vagrantfile
-	LabFile    string   // absolute
-	Run        *command.Runner
-	// Box makes the lab's own box for one of Vagrant's providers.
-	Box    func(ctx context.Context, provider string) (box.File, error)
-	Notice func(format string, args ...any)
-}
+	// endGrace is for Vagrant to take back a machine that it is making when it is interrupted. Mage ends the whole run 5 s
+	// after Ctrl-C, and what is still there then would go on behind the user's back.
+	endGrace = 4 * time.Second
+)
 
 // Provider implements machine.Provider.
 type Provider struct {
-	Options
+	machine.Options
 
 	once       sync.Once
 	chosen     string // Vagrant's provider
 	errChoices error
 }
 
-// New gives a provider. Nothing is looked at or made yet.
-func New(o Options) *Provider { return &Provider{Options: o} }
+// Kind returns this kind of hardware layer.
+func Kind() machine.Kind {
+	return machine.Kind{
+		Name: Name, What: "virtual machines, by Vagrant with libvirt or VirtualBox",
+		New:    func(o machine.Options) machine.Provider { return New(o) },
+		Chosen: chosen,
+	}
+}
+
+// chosen: virtual machines of this lab are there, even though no plan says so.
+func chosen(_ context.Context, o machine.Options) (string, bool) {
+	if len(made(o.StateDir)) > 0 {
+		return "Vagrant's machines exist already", true
+	}
+	return "Vagrant has no machines of this lab", false
+}
+
+// New returns a provider. Nothing is looked at or made yet.
+func New(o machine.Options) *Provider { return &Provider{Options: o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
 
-// dotDir is where Vagrant keeps what it knows of the machines: beside lab.yaml, so that plain vagrant commands in the
+// Capabilities implements machine.Provider. VirtualBox does without this computer's /dev/kvm, and can't emulate a CPU.
+func (p *Provider) Capabilities() machine.Capabilities {
+	return machine.Capabilities{SlowCPU: p.given() != box.VirtualBox && emulated(), RepairsNetwork: true}
+}
+
+// dotDir is Vagrant's own state of the machines: beside lab.yaml, so that plain vagrant commands in the
 // project's directory find the same machines.
 func (p *Provider) dotDir() string   { return filepath.Join(filepath.Dir(p.StateDir), ".vagrant") }
 func (p *Provider) consoles() string { return filepath.Join(p.dotDir(), "consoles") }
@@ -76,10 +88,19 @@ func (p *Provider) waysFile() string { return filepath.Join(p.StateDir, "vagrant
 // keptLab is lab.yaml as it was when the machines were made: the Vagrantfile needs one to destroy them.
 func (p *Provider) keptLab() string { return filepath.Join(p.StateDir, "vagrant-lab.yaml") }
 
-// Made says whether there are machines of Vagrant's in the project whose state is in stateDir.
-func Made(stateDir string) bool {
+// made returns the files with the IDs of the machines that Vagrant has made for the lab whose state is in stateDir:
+// machines/NAME/PROVIDER/id.
+func made(stateDir string) []string {
 	ids, _ := filepath.Glob(filepath.Join(filepath.Dir(stateDir), ".vagrant", "machines", "*", "*", "id"))
-	return len(ids) > 0
+	return ids
+}
+
+// labFile is lab.yaml, or the one that the machines were made from while lab.yaml can't be read.
+func (p *Provider) labFile() string {
+	if _, err := os.Stat(p.keptLab()); err == nil && p.Lab == nil {
+		return p.keptLab()
+	}
+	return p.LabFile
 }
 
 // vagrant runs the vagrant command with the lab that file describes.
@@ -100,12 +121,15 @@ func (p *Provider) vagrant(ctx context.Context, file string, limit time.Duration
 }
 
 func (p *Provider) ask(ctx context.Context, args ...string) (string, error) {
-	return p.vagrant(ctx, p.LabFile, askTimeout, args...)
+	return p.vagrant(ctx, p.labFile(), askTimeout, args...)
 }
 
 // Up implements machine.Provider.
 func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	var change machine.Change
+	if p.Lab == nil {
+		return change, machine.ErrNoLab
+	}
 	before, err := p.states(ctx)
 	if err != nil {
 		return change, err
@@ -135,7 +159,7 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	if err != nil {
 		return change, err
 	}
-	if err := os.WriteFile(p.keptLab(), data, 0o644); err != nil {
+	if err := machine.WriteFile(p.keptLab(), data, 0o644); err != nil {
 		return change, err
 	}
 	if _, err := p.vagrant(ctx, p.LabFile, bootTimeout, "up", "--provider="+provider); err != nil {
@@ -147,12 +171,12 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 	return change, p.learn(ctx)
 }
 
-// addBox sees that Vagrant has the box, the lab's own as it is made today.
+// addBox adds the lab's own box to Vagrant, unless it is there as it is made today.
 func (p *Provider) addBox(ctx context.Context, provider string) error {
 	if p.Lab.Vagrant.Box != lab.OwnBox {
 		return nil // Vagrant fetches it
 	}
-	file, err := p.Box(ctx, provider)
+	file, err := box.Make(ctx, p.Options, provider)
 	if err != nil {
 		return err
 	}
@@ -184,7 +208,7 @@ func (p *Provider) addBox(ctx context.Context, provider string) error {
 	return err
 }
 
-// newest gives the newest of the lab's own boxes. Their versions are times, so they sort as text.
+// newest returns the newest of the lab's own boxes. Their versions are times, so they sort as text.
 func newest(boxes []installedBox, provider string) installedBox {
 	var best installedBox
 	for _, b := range boxes {
@@ -195,7 +219,7 @@ func newest(boxes []installedBox, provider string) installedBox {
 	return best
 }
 
-// learn keeps how the machines are reached, and pins the host key of one that is met for the first time.
+// learn keeps how the machines are reached, and pins the host keys of new ones.
 func (p *Provider) learn(ctx context.Context) error {
 	out, err := p.ask(ctx, "ssh-config")
 	if err != nil {
@@ -205,8 +229,8 @@ func (p *Provider) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Vagrant has let itself in already: the machines answer.
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not after 1m"))
+	// Vagrant has logged in already: the machines answer.
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("gave up after 1m"))
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range ways {
@@ -228,7 +252,7 @@ func (p *Provider) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(p.waysFile(), data, 0o644)
+	return machine.WriteFile(p.waysFile(), data, 0o644)
 }
 
 func (p *Provider) ways() ([]way, error) {
@@ -241,7 +265,7 @@ func (p *Provider) ways() ([]way, error) {
 	}
 	var ways []way
 	if err := json.Unmarshal(data, &ways); err != nil {
-		return nil, fmt.Errorf("%s: %w; go tool mage up writes it anew once it is removed", p.waysFile(), err)
+		return nil, fmt.Errorf("%s: %w; remove it, and go tool mage up writes it again", p.waysFile(), err)
 	}
 	return ways, nil
 }
@@ -288,8 +312,8 @@ func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
 	return all, nil
 }
 
-// states gives every machine's. Vagrant takes two seconds to answer; while all machines take connections where it said
-// last, it isn't asked.
+// states returns every machine's state. Vagrant takes two seconds to answer; while all machines take connections where it
+// said last, it isn't asked.
 func (p *Provider) states(ctx context.Context) (map[string]machine.State, error) {
 	if p.allAnswer(ctx) {
 		states := map[string]machine.State{}
@@ -299,7 +323,7 @@ func (p *Provider) states(ctx context.Context) (map[string]machine.State, error)
 		return states, nil
 	}
 	states := map[string]machine.State{}
-	if Made(p.StateDir) {
+	if len(made(p.StateDir)) > 0 {
 		out, err := p.ask(ctx, "status", machineReadable)
 		if err != nil {
 			return nil, err
@@ -311,7 +335,7 @@ func (p *Provider) states(ctx context.Context) (map[string]machine.State, error)
 			states[m.Name] = machine.Absent
 		}
 	}
-	// Booted by hand or at another address than before: they run, but the way to them is not known.
+	// Booted by hand or at another address than before: they run, but where to connect to is not known.
 	if _, err := p.ways(); err != nil {
 		for name, s := range states {
 			if s == machine.Running {
@@ -348,7 +372,7 @@ func (p *Provider) Stop(ctx context.Context) error {
 	// All at once: `vagrant halt` of three goes one after the other.
 	for _, m := range p.Plan.Machines {
 		g.Go(func() error {
-			_, err := p.vagrant(ctx, p.LabFile, haltTimeout, "halt", m.Name)
+			_, err := p.vagrant(ctx, p.labFile(), haltTimeout, "halt", m.Name)
 			return err
 		})
 	}
@@ -357,7 +381,7 @@ func (p *Provider) Stop(ctx context.Context) error {
 
 // Destroy implements machine.Provider.
 func (p *Provider) Destroy(ctx context.Context) error {
-	if Made(p.StateDir) {
+	if len(made(p.StateDir)) > 0 {
 		file := p.LabFile
 		if _, err := os.Stat(p.keptLab()); err == nil {
 			file = p.keptLab()

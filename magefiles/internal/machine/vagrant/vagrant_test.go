@@ -60,8 +60,8 @@ func TestParseSSHConfig(t *testing.T) {
 	}
 
 	ways, err = parseSSHConfig("\x1b[0mWARNING: User something\n==> vagrant: A new version of Vagrant is available\n" +
-		"\x1b[0mHost calico1\r\n  HostName 127.0.0.1\n  User vagrant\n  Port 2200\n  IdentityFile \"/my lab/one key\"\n  IdentityFile /two\n  Unknown\n")
-	want = way{"calico1", "127.0.0.1:2200", "vagrant", []string{"/my lab/one key", "/two"}}
+		"\x1b[0mHost calico1\r\n  HostName 127.0.0.1\n  User vagrant\n  Port 2200\n  IdentityFile \"/my lab/one key\"\n  IdentityFile /two\n  IdentityFile \"/lab #3/key\"\n  IdentityFile /lab#4=key\n  Unknown\n\n==> vagrant: A new version: 2.4.9!\n")
+	want = way{"calico1", "127.0.0.1:2200", "vagrant", []string{"/my lab/one key", "/two", "/lab #3/key", "/lab#4=key"}}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestChoose(t *testing.T) {
 			"libvirt: the plugin vagrant-libvirt is missing|vagrant plugin install vagrant-libvirt|virtualbox: VirtualBox is not installed"},
 		{"old plugin", "libvirt", func(f *facts) { f.plugin = v("0.10.8") }, "vagrant-libvirt 0.10.8, and lab.yaml wants >= 0.11.2|vagrant plugin update"},
 		{"libvirt missing", "libvirt", func(f *facts) { f.libvirt = fs.ErrNotExist }, "libvirt does not run|systemctl start libvirtd"},
-		{"libvirt forbidden", "libvirt", func(f *facts) { f.libvirt = fs.ErrPermission }, "you may not use libvirt|usermod"},
+		{"libvirt forbidden", "libvirt", func(f *facts) { f.libvirt = fs.ErrPermission }, "may not use libvirt|usermod"},
 		{"libvirt silent", "libvirt", func(f *facts) { f.libvirt = errors.New("refused") }, "can't be reached (refused)"},
 		{"VirtualBox too new", "virtualbox", func(f *facts) { f.vagrant, f.virtualBox = v("2.4.3"), v("7.2.0") },
 			"VirtualBox 7.2.0 is newer than Vagrant 2.4.3 drives|update Vagrant to 2.4.9"},

@@ -1,9 +1,7 @@
-// Package controller is the computer that the targets run on: what is installed there, and how to become root.
-package controller
+// Package computer is this computer, the one that the targets run on: what is installed here, and how to become root.
+package computer
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bitfield/script"
 	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
@@ -35,7 +34,7 @@ func (n Need) met() bool {
 	return exists("/usr/sbin/" + n.Program)
 }
 
-// Missing gives the packages of the needs that are not met, each once.
+// Missing returns the packages of the needs that are not met, sorted, each once.
 func Missing(needs []Need) []string {
 	var missing []string
 	for _, n := range needs {
@@ -47,7 +46,8 @@ func Missing(needs []Need) []string {
 	return slices.Compact(missing)
 }
 
-// Installable refuses when something is missing that Install could not install, and says what to do. It changes nothing.
+// Installable returns an error when something is missing that Install can't install; the error says what to do. It changes
+// nothing.
 func Installable(needs []Need) error {
 	missing := Missing(needs)
 	list := strings.Join(missing, " ")
@@ -55,9 +55,9 @@ func Installable(needs []Need) error {
 	case len(missing) == 0:
 		return nil
 	case !Need{Program: "apt-get"}.met():
-		return fmt.Errorf("this is %s, and these packages of Debian's are missing: %s; install what they hold, or use Debian 12 or newer", osName(), list)
+		return fmt.Errorf("these Debian packages are missing: %[2]s; this is %[1]s, without apt-get: install what is in them by hand, or use Debian 12 or newer", osName(), list)
 	case os.Getenv("LAB_APT") == "never":
-		return fmt.Errorf("packages are missing, and LAB_APT=never forbids to install them; run:\n  %s",
+		return fmt.Errorf("packages are missing, and LAB_APT=never forbids installing them; run:\n  %s",
 			command.Quote(append([]string{"sudo"}, installLine(missing)...)...))
 	}
 	return nil
@@ -67,7 +67,7 @@ func installLine(packages []string) []string {
 	return append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, packages...)
 }
 
-// Install installs what is missing from Debian's packages, and tells notice before.
+// Install installs the Debian packages that are missing, and announces them to notice first.
 func Install(ctx context.Context, run *command.Runner, needs []Need, notice func(format string, args ...any)) error {
 	missing := Missing(needs)
 	if len(missing) == 0 {
@@ -78,8 +78,8 @@ func Install(ctx context.Context, run *command.Runner, needs []Need, notice func
 	}
 	notice("installing with apt-get: %s (LAB_APT=never forbids it)", strings.Join(missing, " "))
 	if _, err := run.Run(ctx, command.Cmd{Args: []string{"apt-get", "update"}, Root: true, Timeout: 5 * time.Minute}); err != nil {
-		// A list that can't be reached is no reason to stop while the packages can be had from the others.
-		notice("apt-get update had errors; going on with what it could read")
+		// One unreachable list is no reason to stop while the packages can be had from the others.
+		notice("apt-get update reported errors; going on with the lists that it could read")
 	}
 	for _, step := range [][]string{{"dpkg", "--configure", "-a"}, installLine(missing)} { // the first: after an interruption
 		if _, err := run.Run(ctx, command.Cmd{
@@ -92,13 +92,13 @@ func Install(ctx context.Context, run *command.Runner, needs []Need, notice func
 	return nil
 }
 
-// BecomeRoot sees that commands can be run as root, and lets sudo ask for the password where there is someone to ask.
-// what needs it is for the text: "embedded machines".
+// BecomeRoot checks that commands can be run as root, and lets sudo ask for the password where there is a terminal to ask
+// on. what, a plural, says in messages what needs it: "nspawn containers".
 func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice func(format string, args ...any)) error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	remedy := what + " need root: run this as root, or as a user whom sudo lets"
+	remedy := what + " need root: run this as root, or as a user who may use sudo"
 	if _, err := exec.LookPath("sudo"); err != nil {
 		return errors.New(remedy + " (sudo is not installed)")
 	}
@@ -106,7 +106,7 @@ func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice fu
 		return nil
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return errors.New(remedy + " without a password, as there is no terminal to ask for it on")
+		return errors.New(remedy + " without a password, because there is no terminal to ask for it on")
 	}
 	notice("%s need root; sudo may ask for your password", what)
 	ask := exec.CommandContext(ctx, "sudo", "-v")
@@ -122,16 +122,11 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// osName is the system's name for people, such as "Debian GNU/Linux 12 (bookworm)"; see os-release(5).
 func osName() string {
-	data, err := os.ReadFile("/etc/os-release")
-	if err != nil {
+	name, err := script.File("/etc/os-release").Match("PRETTY_NAME=").First(1).Replace("PRETTY_NAME=", "").Replace(`"`, "").String()
+	if name = strings.TrimSpace(name); err != nil || name == "" {
 		return "an unknown system"
 	}
-	sc := bufio.NewScanner(bytes.NewReader(data))
-	for sc.Scan() {
-		if name, ok := strings.CutPrefix(sc.Text(), "PRETTY_NAME="); ok {
-			return strings.Trim(name, `"`)
-		}
-	}
-	return "an unknown system"
+	return name
 }

@@ -1,6 +1,6 @@
-// Package hosts is the hardware layer of machines that exist already: the lab enters them by SSH, and neither makes nor
+// Package ssh is the hardware layer of machines that exist already: the lab logs in to them by SSH, and neither makes nor
 // boots nor stops any.
-package hosts
+package ssh
 
 import (
 	"bytes"
@@ -13,16 +13,17 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
+	"github.com/skeema/knownhosts"
+	cryptossh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
-	"golang.org/x/crypto/ssh/knownhosts"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -31,30 +32,49 @@ import (
 // answerTimeout is how long a machine may take to let a user in.
 const answerTimeout = 20 * time.Second
 
-// Options are what a Provider works with.
-type Options struct {
-	Plan     machine.Plan
-	StateDir string // the lab's, absolute
-	Run      *command.Runner
-}
+// Name is what LAB_HARDWARE calls this layer.
+const Name = "ssh"
 
 // Provider implements machine.Provider.
-type Provider struct{ Options }
+type Provider struct{ machine.Options }
 
-// New gives a provider. Nothing is looked at yet.
-func New(o Options) *Provider { return &Provider{o} }
+// Kind returns this kind of hardware layer.
+func Kind() machine.Kind {
+	return machine.Kind{
+		Name: Name, What: "machines that exist already, entered by SSH",
+		New:    func(o machine.Options) machine.Provider { return New(o) },
+		Chosen: chosen,
+	}
+}
+
+// chosen: lab.yaml says how to log in to a machine.
+func chosen(_ context.Context, o machine.Options) (string, bool) {
+	if o.Lab != nil && slices.ContainsFunc(o.Lab.Machines, func(m lab.Machine) bool { return m.SSH != lab.SSH{} }) {
+		return "lab.yaml says how to log in to the machines", true
+	}
+	return "lab.yaml doesn't say how to log in to machines (machines.ssh)", false
+}
+
+// New returns a provider. Nothing is looked at yet.
+func New(o machine.Options) *Provider { return &Provider{o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
 // Name implements machine.Provider.
-func (p *Provider) Name() string { return machine.Hosts }
+func (p *Provider) Name() string { return Name }
+
+// Capabilities implements machine.Provider. Nobody knows how fast the machines are, or how far away.
+func (p *Provider) Capabilities() machine.Capabilities {
+	return machine.Capabilities{SlowCPU: true, Undo: true}
+}
 
 // address is where a machine's SSH server is: what lab.yaml says, else port 22 of its address on the underlay.
 func address(m machine.Planned) string {
 	return net.JoinHostPort(cmp.Or(m.SSH.Address, m.Address.String()), strconv.Itoa(cmp.Or(m.SSH.Port, 22)))
 }
 
-// endpoint is how a machine is entered; its host key is the one that was pinned, else the known one.
+// endpoint returns where and how to log in to a machine. Its host key is the pinned one, or the known one before there is a
+// pinned one.
 func (p *Provider) endpoint(m machine.Planned) (remote.Endpoint, error) {
 	e := remote.Endpoint{Machine: m.Name, Network: "tcp", Address: address(m), User: m.SSH.User}
 	if e.User == "" {
@@ -75,7 +95,7 @@ func (p *Provider) endpoint(m machine.Planned) (remote.Endpoint, error) {
 	return e, err
 }
 
-// keys are the ones that lab.yaml names, else ssh-agent's and the user's own.
+// keys returns the private key that lab.yaml names; without one, those of ssh-agent and the user's own.
 func keys(m machine.Planned) ([]remote.Key, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -86,9 +106,9 @@ func keys(m machine.Planned) ([]remote.Key, error) {
 			file = filepath.Join(home, rest)
 		}
 		key, err := remote.ReadKey(file)
-		var locked *ssh.PassphraseMissingError
+		var locked *cryptossh.PassphraseMissingError
 		if errors.As(err, &locked) {
-			return nil, fmt.Errorf("%s has a passphrase; add it to ssh-agent (ssh-add %[1]s) and leave machines.ssh.key out", file)
+			return nil, fmt.Errorf("%s has a passphrase; add it to ssh-agent (ssh-add %[1]s) and leave out machines.ssh.key", file)
 		}
 		return []remote.Key{key}, err
 	}
@@ -109,57 +129,48 @@ func keys(m machine.Planned) ([]remote.Key, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("no private key: ssh-agent has none, nor has ~/.ssh one without a passphrase; name one in lab.yaml (machines.ssh.key)")
+		return nil, errors.New("no private key: there is none in ssh-agent, and none without a passphrase in ~/.ssh; name one in lab.yaml (machines.ssh.key)")
 	}
 	return all, nil
 }
 
-// knownKey is a host key that somebody has looked at before: in lab.yaml, or in the user's known_hosts.
-func knownKey(m machine.Planned, e remote.Endpoint) (ssh.PublicKey, error) {
+// knownKey returns a host key that somebody has checked before: the one in lab.yaml, or in the user's known_hosts.
+func knownKey(m machine.Planned, e remote.Endpoint) (cryptossh.PublicKey, error) {
 	if m.SSH.HostKey != "" {
-		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(m.SSH.HostKey))
+		key, _, _, _, err := cryptossh.ParseAuthorizedKey([]byte(m.SSH.HostKey))
 		return key, err
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return nil, err
 	}
-	host, port, _ := net.SplitHostPort(e.Address)
-	unknown := fmt.Errorf("%s: nobody has looked at its host key yet; log in once, comparing the key:\n    ssh -p %s %s@%s\n"+
-		"  or put it into lab.yaml (machines.ssh.hostKey), as this prints it:\n    ssh-keyscan -t ed25519 -p %[2]s %[4]s", m.Name, port, e.User, host)
-	check, err := knownhosts.New(filepath.Join(home, ".ssh", "known_hosts"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, unknown
-	}
-	if err != nil {
+	known, err := knownhosts.NewDB(filepath.Join(home, ".ssh", "known_hosts"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	// A key that no machine has: the answer names those that known_hosts has for the address.
-	_, nobody, err := machine.NewKey("")
-	if err != nil {
-		return nil, err
+	var keys []knownhosts.PublicKey
+	if known != nil {
+		keys = known.HostKeys(e.Address)
 	}
-	var known *knownhosts.KeyError
-	if err := check(e.Address, &net.TCPAddr{IP: net.IPv4zero}, nobody); !errors.As(err, &known) || len(known.Want) == 0 {
-		return nil, unknown
+	// Whom a certificate authority has signed isn't known by a key of its own.
+	keys = slices.DeleteFunc(keys, func(k knownhosts.PublicKey) bool { return k.Cert })
+	if len(keys) == 0 {
+		host, port, _ := net.SplitHostPort(e.Address)
+		return nil, fmt.Errorf("%s: its host key isn't known here yet; log in once and compare the key:\n    ssh -p %s %s@%s\n"+
+			"  or put the key into lab.yaml (machines.ssh.hostKey), as this prints it:\n    ssh-keyscan -t ed25519 -p %[2]s %[4]s", m.Name, port, e.User, host)
 	}
-	best := known.Want[0].Key
-	for _, k := range known.Want {
-		if k.Key.Type() == ssh.KeyAlgoED25519 {
-			best = k.Key
-		}
-	}
-	return best, nil
+	best := slices.IndexFunc(keys, func(k knownhosts.PublicKey) bool { return k.Type() == cryptossh.KeyAlgoED25519 })
+	return keys[max(best, 0)].PublicKey, nil
 }
 
-// Preflight implements machine.Provider. It enters every machine and tells all that is in the way on any.
+// Preflight implements machine.Provider. It logs in to every machine and reports all faults of all of them.
 func (p *Provider) Preflight(ctx context.Context) error {
 	return p.each(func(m machine.Planned) error {
 		e, err := p.endpoint(m)
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("not after %s", answerTimeout))
+		ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("gave up after %s", answerTimeout))
 		defer cancel()
 		h, err := remote.Dial(ctx, e, p.Run.Log)
 		if err != nil {
@@ -179,7 +190,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	})
 }
 
-// each calls f for all machines at once, and gives all errors in the plan's order.
+// each calls f for all machines at once, and returns all errors in the plan's order.
 func (p *Provider) each(f func(machine.Planned) error) error {
 	errs := make([]error, len(p.Plan.Machines))
 	var wg sync.WaitGroup
@@ -249,8 +260,9 @@ func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
 
 // Stop implements machine.Provider: it refuses.
 func (p *Provider) Stop(context.Context) error {
-	return errors.New("these machines are not the lab's to stop; go tool mage unplumb takes the workloads away, go tool mage destroy all that the lab put there")
+	return errors.New("these machines are not the lab's to stop; go tool mage unplumb removes the workloads, go tool mage destroy everything that the lab put there")
 }
 
-// Destroy implements machine.Provider. The machines stay; what the stages did there has been undone before.
+// Destroy implements machine.Provider. The machines stay; whoever calls it has undone what the stages did there (see
+// machine.Capabilities.Undo).
 func (p *Provider) Destroy(context.Context) error { return nil }

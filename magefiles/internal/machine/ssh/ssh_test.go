@@ -1,7 +1,9 @@
-package hosts
+package ssh
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"net/netip"
 	"os"
@@ -11,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/ssh"
+	cryptossh "golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -38,7 +40,7 @@ func write(t *testing.T, file string, data []byte) {
 	}
 }
 
-func newKey(t *testing.T) (private []byte, public ssh.PublicKey) {
+func newKey(t *testing.T) (private []byte, public cryptossh.PublicKey) {
 	t.Helper()
 	private, public, err := machine.NewKey("test")
 	if err != nil {
@@ -48,7 +50,7 @@ func newKey(t *testing.T) (private []byte, public ssh.PublicKey) {
 }
 
 func planned(s lab.SSH) machine.Planned {
-	return machine.Planned{Name: "calico1", Address: netip.MustParseAddr("192.168.4.5"), SSH: &s}
+	return machine.Planned{Name: "calico1", Address: netip.MustParseAddr("192.168.4.5"), SSH: s}
 }
 
 func TestAddress(t *testing.T) {
@@ -90,7 +92,7 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	locked, err := ssh.MarshalPrivateKeyWithPassphrase(secret, "", []byte("passphrase"))
+	locked, err := cryptossh.MarshalPrivateKeyWithPassphrase(secret, "", []byte("passphrase"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +109,22 @@ func TestEndpointHostKey(t *testing.T) {
 	dir := home(t)
 	private, _ := newKey(t)
 	write(t, filepath.Join(dir, ".ssh", "id_ed25519"), private)
-	p := New(Options{StateDir: t.TempDir()})
+	p := New(machine.Options{StateDir: t.TempDir()})
 	known := filepath.Join(dir, ".ssh", "known_hosts")
 	_, theirs := newKey(t)
 	_, others := newKey(t)
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(theirs)))
+	line := strings.TrimSpace(string(cryptossh.MarshalAuthorizedKey(theirs)))
+	_, ca := newKey(t)
+	authority := strings.TrimSpace(string(cryptossh.MarshalAuthorizedKey(ca)))
+	old, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldPublic, err := cryptossh.NewPublicKey(&old.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey := strings.TrimSpace(string(cryptossh.MarshalAuthorizedKey(oldPublic)))
 
 	unknown := func(s lab.SSH, want ...string) {
 		t.Helper()
@@ -122,7 +135,7 @@ func TestEndpointHostKey(t *testing.T) {
 			}
 		}
 	}
-	is := func(s lab.SSH, want ssh.PublicKey) {
+	is := func(s lab.SSH, want cryptossh.PublicKey) {
 		t.Helper()
 		e, err := p.endpoint(planned(s))
 		if err != nil || e.HostKey == nil || string(e.HostKey.Marshal()) != string(want.Marshal()) {
@@ -133,12 +146,19 @@ func TestEndpointHostKey(t *testing.T) {
 	unknown(lab.SSH{User: "netadmin", Port: 2222}, "ssh -p 2222 netadmin@192.168.4.5", "ssh-keyscan -t ed25519 -p 2222 192.168.4.5")
 	is(lab.SSH{HostKey: line}, theirs)
 	write(t, known, []byte(knownhosts.Line([]string{"other.example"}, others)+"\n"))
-	unknown(lab.SSH{}, "nobody has looked at its host key")
+	unknown(lab.SSH{}, "host key isn't known here yet")
 	write(t, known, []byte(knownhosts.Line([]string{"192.168.4.5"}, theirs)+"\n"))
 	is(lab.SSH{}, theirs)
-	unknown(lab.SSH{Port: 2222}, "nobody has looked at its host key") // another port is another machine
+	unknown(lab.SSH{Port: 2222}, "host key isn't known here yet") // another port is another machine
 	write(t, known, []byte(knownhosts.HashHostname("[192.168.4.5]:2222")+" "+line+"\n"))
 	is(lab.SSH{Port: 2222}, theirs)
+	// The machine's own key comes before what signed it, and before keys of older kinds.
+	write(t, known, []byte("@cert-authority 192.168.4.* "+authority+"\n"))
+	unknown(lab.SSH{}, "host key isn't known here yet")
+	write(t, known, []byte("@cert-authority 192.168.4.* "+authority+"\n192.168.4.5 "+rsaKey+"\n192.168.4.5 "+line+"\n"))
+	is(lab.SSH{}, theirs)
+	write(t, known, []byte("192.168.4.5 "+rsaKey+"\n"))
+	is(lab.SSH{}, oldPublic)
 
 	// What was pinned stays, whatever known_hosts says later.
 	if err := machine.SaveHostKey(p.StateDir, "calico1", others); err != nil {
@@ -147,7 +167,7 @@ func TestEndpointHostKey(t *testing.T) {
 	is(lab.SSH{Port: 2222}, others)
 }
 
-// TestPreflightScript runs the script on this computer, whose answers differ; what is tested is told on any.
+// TestPreflightScript runs the script on this computer, whose answers differ; only what any computer answers alike is tested.
 func TestPreflightScript(t *testing.T) {
 	run := func(address, arch string) string {
 		out, err := exec.Command("sh", "-c", scripts.Text("host-preflight.sh"), "host-preflight.sh", address, arch).CombinedOutput()
@@ -157,9 +177,25 @@ func TestPreflightScript(t *testing.T) {
 		return string(out)
 	}
 	if out := run("127.0.0.1", runtime.GOARCH); strings.Contains(out, "CPU") || strings.Contains(out, "address") || strings.Contains(out, "needs Linux") {
-		t.Errorf("this computer is as it should be, and it says:\n%s", out)
+		t.Errorf("this computer is as it should be, and yet it printed:\n%s", out)
 	}
 	if out := run("192.0.2.1", "riscv64"); !strings.Contains(out, "what is made here is for riscv64") || !strings.Contains(out, "no interface has the address 192.0.2.1") {
 		t.Errorf("another CPU and address:\n%s", out)
+	}
+}
+
+func TestChosen(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lab  *lab.Lab
+		want bool
+	}{
+		{"no lab", nil, false},
+		{"no machine can be entered", &lab.Lab{Machines: []lab.Machine{{Name: "a"}}}, false},
+		{"one can", &lab.Lab{Machines: []lab.Machine{{Name: "a"}, {Name: "b", SSH: lab.SSH{Port: 2222}}}}, true},
+	} {
+		if reason, ok := chosen(t.Context(), machine.Options{Lab: c.lab}); ok != c.want || !strings.Contains(reason, "lab.yaml") {
+			t.Errorf("%s: %q, %v", c.name, reason, ok)
+		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package bundle puts what is needed to understand a lab that misbehaves into one archive.
-package bundle
+// Package support puts what is needed to understand a lab that misbehaves into one archive.
+package support
 
 import (
 	"archive/tar"
@@ -66,8 +66,8 @@ var onEtcd = []struct{ name, command string }{
 		`echo "== $kind"; calicoctl get "$kind" --output=yaml; done`},
 }
 
-// Machine gives the files of a machine. What can't be had is said in the file that it belongs to.
-func Machine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
+// fromMachine returns the files of a machine. What can't be had is said in the file that it belongs to.
+func fromMachine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
 	defer cancel()
 	list := everywhere

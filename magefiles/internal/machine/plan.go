@@ -1,0 +1,99 @@
+package machine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+)
+
+// PlanFile is the plan's file in the lab's state directory.
+const PlanFile = "plan.json"
+
+// Plan is the part of a lab that a provider needs. It is kept with the lab's state, so that a lab can be destroyed whose
+// lab.yaml is gone or broken.
+type Plan struct {
+	Hardware string       `json:"hardware"` // the Kind's name
+	Name     string       `json:"name"`
+	Subnet   netip.Prefix `json:"subnet"`
+	Gateway  netip.Addr   `json:"gateway"`
+	Machines []Planned    `json:"machines"`
+}
+
+// Planned is one machine of a Plan.
+type Planned struct {
+	Name    string     `json:"name"`
+	Role    lab.Role   `json:"role"`
+	Address netip.Addr `json:"address"`
+	SSH     lab.SSH    `json:"ssh,omitzero"` // how to enter it, if it existed before the lab
+}
+
+// NewPlan returns the plan of a lab on a kind of hardware layer.
+func NewPlan(hardware string, l *lab.Lab) Plan {
+	p := Plan{Hardware: hardware, Name: l.Name, Subnet: l.Subnet, Gateway: l.Gateway()}
+	for _, m := range l.Machines {
+		p.Machines = append(p.Machines, Planned{Name: m.Name, Role: m.Role, Address: m.Address, SSH: m.SSH})
+	}
+	return p
+}
+
+// ErrPlan says that a plan is damaged.
+var ErrPlan = errors.New("the file is damaged; run go tool mage destroy, which works without it, by lab.yaml, then go tool mage verify")
+
+// renamed are names of kinds that a plan may still have, and what they are called now.
+var renamed = map[string]string{"hosts": "ssh"}
+
+// ReadPlan reads the plan that is kept in stateDir, and whether there is one. The error of a damaged one is ErrPlan.
+func ReadPlan(stateDir string) (p Plan, exists bool, err error) {
+	path := filepath.Join(stateDir, PlanFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Plan{}, false, nil
+	}
+	if err != nil {
+		return Plan{}, false, err
+	}
+	if err = json.Unmarshal(data, &p); err == nil {
+		err = p.valid()
+	}
+	if err != nil {
+		return Plan{}, true, fmt.Errorf("%s: %w; %w", path, err, ErrPlan)
+	}
+	if now, ok := renamed[p.Hardware]; ok {
+		p.Hardware = now
+	}
+	return p, true, nil
+}
+
+// valid refuses a plan that lacks something. Names become names of directories, which Destroy removes.
+func (p Plan) valid() error {
+	names := []string{p.Name}
+	for _, m := range p.Machines {
+		names = append(names, m.Name)
+		if !m.Address.IsValid() || m.Role == "" {
+			return fmt.Errorf("machine %q has no address or no role", m.Name)
+		}
+	}
+	for _, name := range names {
+		if name == "" || name == "." || name != filepath.Base(name) || !filepath.IsLocal(name) {
+			return fmt.Errorf("%q is no name", name)
+		}
+	}
+	if p.Hardware == "" || len(p.Machines) == 0 || !p.Subnet.IsValid() || !p.Gateway.IsValid() {
+		return errors.New("the kind, the subnet, the gateway or the machines are missing")
+	}
+	return nil
+}
+
+// Write keeps the plan in stateDir, whole or not at all.
+func (p Plan) Write(stateDir string) error {
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteFile(filepath.Join(stateDir, PlanFile), append(data, '\n'), 0o644)
+}
