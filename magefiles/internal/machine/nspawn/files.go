@@ -53,7 +53,7 @@ func (p *Provider) filesLayer(ctx context.Context, tree string, role lab.Role, f
 				Args:  []string{"tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--directory=" + target},
 				Stdin: r, Root: true, Timeout: buildTimeout,
 			})
-			r.Close()
+			_ = r.Close() // never an error; ends writeTar where tar ended first
 			if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
 				return cause // tar only says that its input ended early
 			}

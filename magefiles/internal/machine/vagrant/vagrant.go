@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -33,7 +32,6 @@ const (
 	askTimeout  = time.Minute      // a question to vagrant: 2 s, most of it Ruby's start
 	bootTimeout = 15 * time.Minute // three machines on an emulated CPU: 2 minutes on 2 cores
 	haltTimeout = 5 * time.Minute
-	addTimeout  = 5 * time.Minute
 
 	// endGrace is for Vagrant to take back a machine that it is making when it is interrupted. Mage ends the whole run 5 s
 	// after Ctrl-C, and what is still there then would go on behind the user's back.
@@ -169,54 +167,6 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 		return change, err
 	}
 	return change, p.learn(ctx)
-}
-
-// addBox adds the lab's own box to Vagrant, unless it is there as it is made today.
-func (p *Provider) addBox(ctx context.Context, provider string) error {
-	if p.Lab.Vagrant.Box != lab.OwnBox {
-		return nil // Vagrant fetches it
-	}
-	file, err := box.Make(ctx, p.Options, provider)
-	if err != nil {
-		return err
-	}
-	out, err := p.ask(ctx, "box", "list", "--box-info", machineReadable)
-	if err != nil {
-		return err
-	}
-	if newest(parseBoxes(out), provider).recipe == file.Recipe {
-		return nil
-	}
-	// The version is the time: the newest that is installed is the last that was made.
-	cat, err := catalog(provider, time.Now().UTC().Format("20060102.150405")+".0", file.Path)
-	if err != nil {
-		return err
-	}
-	temp, err := os.CreateTemp("", "calico-cni-lab-*.json")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	if _, err := temp.Write(cat); err != nil {
-		return err
-	}
-	if err := temp.Close(); err != nil {
-		return err
-	}
-	p.Notice("adding the box %s to Vagrant", lab.OwnBox)
-	_, err = p.vagrant(ctx, p.LabFile, addTimeout, "box", "add", temp.Name(), "--provider="+provider)
-	return err
-}
-
-// newest returns the newest of the lab's own boxes. Their versions are times, so they sort as text.
-func newest(boxes []installedBox, provider string) installedBox {
-	var best installedBox
-	for _, b := range boxes {
-		if b.name == lab.OwnBox && b.provider == provider && b.version > best.version {
-			best = b
-		}
-	}
-	return best
 }
 
 // learn keeps how the machines are reached, and pins the host keys of new ones.
