@@ -38,6 +38,19 @@ func TestDial(t *testing.T) {
 			t.Errorf("error: %v", err)
 		}
 	})
+	t.Run("a booted machine that doesn't listen yet is waited for", func(t *testing.T) {
+		m, e := newMachine(t)
+		time.AfterFunc(120*time.Millisecond, func() { m.listen(t, e.Keys[0].Signer.PublicKey()) })
+		h, err := DialBooted(t.Context(), e, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+	})
+}
+
+// TestDialRefused: a booting machine refuses logins for a while; one that has booted means it.
+func TestDialRefused(t *testing.T) {
 	t.Run("a key that is refused is tried again, ever more slowly", func(t *testing.T) {
 		m, e := newMachine(t)
 		m.listen(t, signer(t).PublicKey())
@@ -81,15 +94,6 @@ func TestDial(t *testing.T) {
 				t.Errorf("no %q in: %v", want, err)
 			}
 		}
-	})
-	t.Run("a booted machine that doesn't listen yet is waited for", func(t *testing.T) {
-		m, e := newMachine(t)
-		time.AfterFunc(120*time.Millisecond, func() { m.listen(t, e.Keys[0].Signer.PublicKey()) })
-		h, err := DialBooted(t.Context(), e, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Close()
 	})
 }
 
