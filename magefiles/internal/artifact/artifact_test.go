@@ -20,7 +20,7 @@ func TestReadPins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Calico's is a pseudo-version; its release stands behind it.
+	// Calico's is a pseudo-version; its release is in the comment after it.
 	if got := p.Calico.String(); got != "3.31.0" {
 		t.Errorf("Calico %s", got)
 	}
@@ -74,7 +74,7 @@ func TestWithoutKubernetes(t *testing.T) {
 	}
 }
 
-// TestWaitingForConfig runs what becomes of Calico's script: BIRD is started when its configuration is there, and a
+// TestWaitingForConfig runs Calico's script with the lab's edit: BIRD is started when its configuration is there, and a
 // hangup before that changes nothing.
 func TestWaitingForConfig(t *testing.T) {
 	dir := t.TempDir()

@@ -85,7 +85,7 @@ func syntaxFault(err error) Fault {
 	return f
 }
 
-// The file as it stands, every value with its line. The keys are the ones a user may write.
+// The file as it is written, every value with its line. The keys are the ones a user may write.
 type (
 	rawLab struct {
 		Name     scalar       `yaml:"name"`
@@ -144,7 +144,7 @@ type (
 	}
 )
 
-// scalar is one value and where it stands. Line 0: it is not in the file.
+// scalar is one value and its line. Line 0: it is not in the file.
 type scalar struct {
 	Value string
 	Line  int

@@ -76,7 +76,7 @@ func putScript() string { return scripts.Text("note-original.sh") + scripts.Text
 func (h *Host) Sees(path string) (there string, ok bool) { return h.shares.Path(path) }
 
 // Stream runs a command as root that reads a file of this computer: from a share where there is one,
-// over the connection otherwise. The command finds it at its standard input.
+// over the connection where there is none. It is the command's standard input.
 func (h *Host) Stream(ctx context.Context, source, shell string, args ...string) (string, error) {
 	if there, ok := h.shares.Path(source); ok {
 		return h.Sudo(ctx, append([]string{"bash", "-c", `exec <"$1"; shift; ` + shell, "bash", there}, args...)...)
