@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"sync"
 
 	"github.com/magefile/mage/mg"
@@ -76,7 +77,11 @@ func Status(ctx context.Context) error { return on(ctx, target.Status) }
 
 // SSH logs in to a machine, or runs a command there: ssh MACHINE [COMMAND]; ssh all COMMAND runs it on every machine.
 func SSH(ctx context.Context, machine string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
+	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the command; Mage would take it for targets
+	}
+	return err
 }
 
 // Stop halts the machines; what is on them stays.

@@ -2,28 +2,21 @@
 package ansible
 
 import (
-	"errors"
-	"slices"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
 
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
-
-// Needs are what the flow takes on this computer.
-var Needs = []computer.Need{{Program: "ansible-playbook", Package: "ansible"}}
-
-// Artifacts are the directories and images that the playbooks put on the machines, on this computer.
-type Artifacts struct {
-	Calico, CNI, Toolchain string
-	Plugins                []string // the reference plugins in CNI
-	Images                 artifact.Images
-}
 
 // Inventory is what a dynamic inventory prints
 // (https://docs.ansible.com/ansible/latest/dev_guide/developing_inventory.html#inventory-scripts).
@@ -46,72 +39,114 @@ type group struct {
 
 // hostVars differ from machine to machine.
 type hostVars struct {
-	Address        string           `json:"lab_address"` // on the underlay
-	User           string           `json:"lab_user"`    // who logs in
-	ArtifactsThere bool             `json:"lab_artifacts_there"`
-	Artifacts      directories      `json:"lab_artifacts"` // as the machine sees them where they are there, else as this computer does
-	Images         map[string]image `json:"lab_images"`
+	ArtifactsThere bool             `json:"lab_artifacts_there"` // whether the machine itself sees this computer's artifacts
+	Lacks          []string         `json:"lab_lacks"`           // Debian packages whose programs are missing
+	Containers     []container      `json:"lab_containers"`
+	Files          map[string]files `json:"lab_files"`             // by stage
+	Go             *toolchain       `json:"lab_go,omitempty"`      // on the Calico nodes
+	Cnitool        string           `json:"lab_cnitool,omitempty"` // there, too: the program
 }
 
-type directories struct {
-	Calico string `json:"calico"`
-	CNI    string `json:"cni"`
-	Go     string `json:"go"`
+// container is a spec.Container.
+type container struct {
+	Part     string   `json:"part"`
+	Name     string   `json:"name"`
+	Image    image    `json:"image"`
+	Network  string   `json:"network"`
+	Hostname string   `json:"hostname"`
+	Env      []string `json:"env"`
+	Volumes  []string `json:"volumes"`
+	Caps     []string `json:"caps"`
+	Seccomp  bool     `json:"seccomp"`
+	SysWrite bool     `json:"sys_write"`
+	Init     bool     `json:"init"`
+	Grace    int      `json:"grace"`
+	Cmd      []string `json:"cmd"`
+	Flags    []string `json:"flags"` // all of the above, as docker run takes it
 }
 
 type image struct {
 	Ref     string `json:"ref"`
 	ID      string `json:"id"`
-	Archive string `json:"archive"`
+	Archive string `json:"archive"` // as the machine sees it, where it sees artifacts, else as this computer does
+}
+
+// files are remote.Files by what has to be done for them, and the directories that they are in.
+type files struct {
+	Dirs     []directory `json:"dirs"`
+	Programs []file      `json:"programs"` // have a src
+	Rendered []file      `json:"rendered"` // have their content
+	Links    []link      `json:"links"`
+}
+
+// directory is made where it is missing, for an owner; one that is there stays as it is.
+type directory struct {
+	Path  string `json:"path"`
+	Owner string `json:"owner"`
+	Group string `json:"group"`
+}
+
+type file struct {
+	Path    string `json:"path"`
+	Mode    string `json:"mode"`
+	Owner   string `json:"owner"`
+	Group   string `json:"group"`
+	Src     string `json:"src,omitempty"` // like image.Archive
+	Content string `json:"content,omitempty"`
+}
+
+type link struct {
+	Path   string `json:"path"`
+	Target string `json:"target"`
+}
+
+// toolchain is Go's.
+type toolchain struct {
+	Release string `json:"release"` // go1.26.8, as in the file VERSION
+	Root    string `json:"root"`    // where it is on a machine
+	Files   int    `json:"files"`   // in the tree
+	Tar     string `json:"tar"`     // of the tree go/; like image.Archive
 }
 
 // vars are the same for all machines.
 type vars struct {
-	Python           string            `json:"ansible_python_interpreter"`
-	SSHArgs          string            `json:"ansible_ssh_common_args"`
-	EtcdURL          string            `json:"lab_etcd_url"`
-	Network          string            `json:"lab_network"`
-	NodeContainer    string            `json:"lab_node_container"`
-	PluginDir        string            `json:"lab_plugin_dir"`
-	ConfDir          string            `json:"lab_conf_dir"`
-	ReferencePlugins []string          `json:"lab_reference_plugins"`
-	WorkloadPort     int               `json:"lab_workload_port"`
-	Pool             pool              `json:"lab_pool"`
-	Versions         map[string]string `json:"lab_versions"`
+	Python        string     `json:"ansible_python_interpreter"`
+	SSHArgs       string     `json:"ansible_ssh_common_args"`
+	EtcdURL       string     `json:"lab_etcd_url"`
+	Network       string     `json:"lab_network"`
+	NodeContainer string     `json:"lab_node_container"`
+	PluginDir     string     `json:"lab_plugin_dir"`
+	ConfDir       string     `json:"lab_conf_dir"`
+	LabelPart     string     `json:"lab_label_part"` // labels of the lab's containers
+	LabelImage    string     `json:"lab_label_image"`
+	Pool          *v3.IPPool `json:"lab_pool"`
 }
 
-// pool is the part of v3.IPPool that lab.yaml decides.
-type pool struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Metadata   map[string]string `json:"metadata"`
-	Spec       map[string]any    `json:"spec"`
+// Machine is what the inventory needs to know of a machine that runs.
+type Machine struct {
+	Endpoint remote.Endpoint
+	Login    fact.Login
+	Lacks    []string // as in fact.Machine
 }
 
-// New gives the inventory of a lab whose machines are entered through endpoints by OpenSSH with the file sshConfig.
-func New(l *lab.Lab, pins artifact.Pins, a Artifacts, endpoints []remote.Endpoint, sshConfig string) Inventory {
+// New returns the inventory of what a lab is to be. machines are all of the lab's, by name; OpenSSH enters them with the file
+// sshConfig.
+func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory, error) {
 	inv := Inventory{
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
-			EtcdURL: calico.EtcdURL(l), Network: l.Network, NodeContainer: calico.NodeContainer(pins.Calico),
-			PluginDir: calico.PluginDir, ConfDir: calico.ConfDir, ReferencePlugins: a.Plugins, WorkloadPort: calico.WorkloadPort,
-			Pool: pool{
-				APIVersion: v3.GroupVersionCurrent, Kind: v3.KindIPPool, Metadata: map[string]string{"name": l.Pool.Name},
-				Spec: map[string]any{
-					"cidr": l.Pool.CIDR, "blockSize": l.Pool.BlockSize, "ipipMode": l.Pool.IPIPMode,
-					"natOutgoing": l.Pool.NATOutgoing, "disabled": l.Pool.Disabled,
-				},
-			},
-			Versions: map[string]string{
-				"calico": pins.Calico.String(), "etcd": pins.Etcd.String(), "cnitool": pins.Cnitool.String(),
-				"plugins": pins.Plugins.String(), "go": l.Versions.Go.String(),
-			},
+			EtcdURL: spec.EtcdURL(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
+			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage,
+			Pool: stage.NewPool(s.Lab.Pool),
 		}},
 	}
-	for _, m := range l.Machines {
-		i := slices.IndexFunc(endpoints, func(e remote.Endpoint) bool { return e.Machine == m.Name })
-		inv.Meta.HostVars[m.Name] = newHostVars(m, a, endpoints[i])
+	for _, m := range s.Lab.Machines {
+		is, ok := machines[m.Name]
+		if !ok {
+			return inv, fmt.Errorf("nothing is known of %s; bring it up with: go tool mage up", m.Name)
+		}
+		inv.Meta.HostVars[m.Name] = newHostVars(s, m, is)
 		switch m.Role {
 		case lab.RoleEtcd:
 			inv.Etcd.Hosts = append(inv.Etcd.Hosts, m.Name)
@@ -119,39 +154,89 @@ func New(l *lab.Lab, pins artifact.Pins, a Artifacts, endpoints []remote.Endpoin
 			inv.Calico.Hosts = append(inv.Calico.Hosts, m.Name)
 		}
 	}
-	return inv
+	return inv, nil
 }
 
-func newHostVars(m lab.Machine, a Artifacts, e remote.Endpoint) hostVars {
-	_, shared := e.Shares.Path(a.Calico)
-	path := func(here string) string {
-		if there, ok := e.Shares.Path(here); ok {
-			return there
+func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
+	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)
+	v := hostVars{
+		ArtifactsThere: shared, Lacks: list(is.Lacks),
+		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is)},
+	}
+	for _, c := range s.Containers(m) {
+		v.Containers = append(v.Containers, newContainer(c, is))
+	}
+	if m.Role == lab.RoleCalico {
+		v.Files[stage.Golang] = newFiles(s.GoFiles(), is)
+		v.Files[stage.CNIPlugins] = newFiles(append(s.PluginFiles(), s.Conflist()), is)
+		v.Files[stage.Cnitool] = newFiles(s.CnitoolFiles(), is)
+		v.Go = &toolchain{
+			Release: "go" + s.Lab.Versions.Go.String(), Root: spec.GoRoot, Files: s.Artifacts.GoFiles,
+			Tar: is.sees(path.Join(s.Artifacts.Toolchain, artifact.ToolchainTar)),
 		}
-		return here
+		v.Cnitool = is.Login.Cnitool()
 	}
-	images := map[string]image{}
-	for name, i := range map[string]artifact.Image{"etcd": a.Images.Etcd, "node": a.Images.Node, "workload": a.Images.Workload} {
-		images[name] = image{Ref: i.Ref, ID: i.ID, Archive: path(i.Archive)}
+	return v
+}
+
+// sees returns the path under which the machine sees a file of this computer; where it doesn't, the file's own.
+func (m Machine) sees(here string) string {
+	if there, ok := m.Endpoint.Shares.Path(here); ok {
+		return there
 	}
-	return hostVars{
-		Address: m.Address.String(), User: e.User, ArtifactsThere: shared,
-		Artifacts: directories{Calico: path(a.Calico), CNI: path(a.CNI), Go: path(a.Toolchain)}, Images: images,
+	return here
+}
+
+func newContainer(c spec.Container, on Machine) container {
+	return container{
+		Part: c.Part, Name: c.Name, Image: image{Ref: c.Image.Ref, ID: c.Image.ID, Archive: on.sees(c.Image.Archive)},
+		Network: c.Network, Hostname: c.Hostname, Env: list(c.Env), Volumes: list(c.Volumes), Caps: list(c.Caps),
+		Seccomp: c.Seccomp, SysWrite: c.SysWrite, Init: c.Init, Grace: c.Grace, Cmd: list(c.Cmd), Flags: c.Flags(),
 	}
 }
 
-// Playbooks are what makes the whole lab, in their order.
-var Playbooks = []string{"site.yml", "ippool.yml", "calico_networking.yml"}
-
-// Command is the command line that runs all playbooks, in the directory ansible/.
-func Command() []string {
-	return append([]string{"ansible-playbook", "--inventory", "inventory"}, Playbooks...)
-}
-
-// Missing is the error for a computer without Ansible.
-func Missing() error {
-	if len(computer.Missing(Needs)) == 0 {
-		return nil
+// list is an empty list in JSON where there is none: null has no filters in a playbook.
+func list[T any](values []T) []T {
+	if values == nil {
+		return []T{}
 	}
-	return errors.New("ansible-playbook is not installed; on Debian run: sudo apt-get install ansible")
+	return values
 }
+
+func newFiles(all []remote.File, on Machine) files {
+	f := files{Dirs: []directory{}, Programs: []file{}, Rendered: []file{}, Links: []link{}}
+	seen := map[string]bool{}
+	for _, one := range spec.ForLogin(all, on.Login) {
+		if dir := path.Dir(one.Path); !seen[dir] {
+			seen[dir] = true
+			f.Dirs = append(f.Dirs, newDirectory(dir, on.Login))
+		}
+		owner, grp := "root", "root"
+		if user, rest, ok := strings.Cut(one.Owner, ":"); ok {
+			owner, grp = user, rest
+		}
+		to := file{Path: one.Path, Mode: mode(one.Mode), Owner: owner, Group: grp}
+		switch {
+		case one.Link != "":
+			f.Links = append(f.Links, link{Path: one.Path, Target: one.Link})
+		case one.Source != "":
+			to.Src = on.sees(one.Source)
+			f.Programs = append(f.Programs, to)
+		default:
+			to.Content = string(one.Content)
+			f.Rendered = append(f.Rendered, to)
+		}
+	}
+	return f
+}
+
+// newDirectory: what is in a user's home is the user's.
+func newDirectory(dir string, l fact.Login) directory {
+	if l.Home != "" && strings.HasPrefix(dir, l.Home+"/") {
+		return directory{Path: dir, Owner: l.User, Group: l.Group}
+	}
+	return directory{Path: dir, Owner: "root", Group: "root"}
+}
+
+// mode is how Ansible takes permission bits: without the 0 YAML's octal could be meant.
+func mode(m fs.FileMode) string { return fmt.Sprintf("0%o", m.Perm()) }

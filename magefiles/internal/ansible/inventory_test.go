@@ -2,45 +2,160 @@ package ansible
 
 import (
 	"encoding/json"
-	"strings"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-version"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-func TestInventory(t *testing.T) {
+// testInventory is that of the project's lab.yaml: calico1 sees this computer's cache, calico2 doesn't.
+func testInventory(t *testing.T) (*spec.Spec, Inventory) {
+	t.Helper()
 	l, err := lab.Load("../../../lab.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	v := version.Must(version.NewVersion("3.31.0"))
-	a := Artifacts{
-		Calico: "/cache/calico-1", CNI: "/cache/cni-1", Toolchain: "/cache/go-1", Plugins: []string{"loopback"},
+	s, err := spec.New(l, artifact.Pins{Calico: v, Etcd: v, Cnitool: v, Plugins: v}, spec.Artifacts{
+		Calico: "/cache/calico-1", CNI: "/cache/cni-1", Toolchain: "/cache/go-1", GoFiles: 7,
+		Sums:   map[string]map[string]string{"/cache/cni-1": {"loopback": "1", "cnitool": "2"}},
 		Images: artifact.Images{Node: artifact.Image{Ref: "node:v3", ID: "sha256:1", Archive: "/cache/images-1/node.tar"}},
-	}
-	endpoints := []remote.Endpoint{
-		{Machine: "calico1", User: "vagrant", Shares: remote.Shares{{Here: "/cache", There: "/run/lab"}}},
-		{Machine: "calico2", User: "netadmin"}, {Machine: "etcd-node", User: "vagrant"},
-	}
-	data, err := json.Marshal(New(l, artifact.Pins{Calico: v, Etcd: v, Cnitool: v, Plugins: v}, a, endpoints, "/my lab/.lab/ssh_config"))
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{
-		`"etcd":{"hosts":["etcd-node"]}`, `"calico":{"hosts":["calico1","calico2"]}`, `"children":["etcd","calico"]`,
-		`"ansible_ssh_common_args":"-F '/my lab/.lab/ssh_config'"`,
-		`"calico1":{"lab_address":"192.168.4.5","lab_user":"vagrant","lab_artifacts_there":true,"lab_artifacts":{"calico":"/run/lab/calico-1","cni":"/run/lab/cni-1","go":"/run/lab/go-1"}`,
-		`"calico2":{"lab_address":"192.168.4.6","lab_user":"netadmin","lab_artifacts_there":false,"lab_artifacts":{"calico":"/cache/calico-1"`,
-		`"node":{"ref":"node:v3","id":"sha256:1","archive":"/run/lab/images-1/node.tar"}`,
-		`"spec":{"blockSize":26,"cidr":"10.1.0.0/16","disabled":false,"ipipMode":"Never","natOutgoing":true}`,
-		`"lab_etcd_url":"http://192.168.4.7:2379"`, `"lab_node_container":"calico-release-v3.31"`,
+	vagrant := fact.Login{User: "vagrant", Group: "vagrant", Home: "/home/vagrant"}
+	inv, err := New(s, map[string]Machine{
+		"etcd-node": {Login: vagrant},
+		"calico1":   {Login: vagrant, Endpoint: remote.Endpoint{Shares: remote.Shares{{Here: "/cache", There: "/run/lab"}}}},
+		"calico2":   {Login: fact.Login{User: "admin", Group: "staff", Home: "/srv/admin"}, Lacks: []string{"jq"}},
+	}, "/my lab/.lab/ssh_config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, inv
+}
+
+func TestInventory(t *testing.T) {
+	_, inv := testInventory(t)
+	if diff := cmp.Diff([][]string{{"etcd-node"}, {"calico1", "calico2"}, {"etcd", "calico"}}, [][]string{inv.Etcd.Hosts, inv.Calico.Hosts, inv.All.Children}); diff != "" {
+		t.Error(diff)
+	}
+	vars := inv.All.Vars.(vars)
+	if got, want := vars.SSHArgs, "-F '/my lab/.lab/ssh_config'"; got != want {
+		t.Errorf("ssh's arguments are %s, not %s", got, want)
+	}
+	if vars.EtcdURL != "http://192.168.4.7:2379" || vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
+		t.Errorf("variables of all machines: %+v", vars)
+	}
+	for name, want := range map[string]struct {
+		there         bool
+		lacks         []string
+		archive, tool string
+		cnitool       file
+		dirs          []directory
+	}{
+		"calico1": {
+			there: true, lacks: []string{}, archive: "/run/lab/images-1/node.tar", tool: "/run/lab/go-1/go.tar",
+			cnitool: file{Path: "/home/vagrant/go/bin/cnitool", Mode: "0755", Owner: "vagrant", Group: "vagrant", Src: "/run/lab/cni-1/cnitool"},
+			dirs:    []directory{{Path: "/home/vagrant/go/bin", Owner: "vagrant", Group: "vagrant"}},
+		},
+		"calico2": {
+			lacks: []string{"jq"}, archive: "/cache/images-1/node.tar", tool: "/cache/go-1/go.tar",
+			cnitool: file{Path: "/srv/admin/go/bin/cnitool", Mode: "0755", Owner: "admin", Group: "staff", Src: "/cache/cni-1/cnitool"},
+			dirs:    []directory{{Path: "/srv/admin/go/bin", Owner: "admin", Group: "staff"}},
+		},
 	} {
-		if !strings.Contains(string(data), want) {
-			t.Errorf("no %s in:\n%s", want, data)
+		v := inv.Meta.HostVars[name]
+		tools := v.Files["cnitool"]
+		if v.ArtifactsThere != want.there || v.Containers[0].Image.Archive != want.archive || v.Go.Tar != want.tool || v.Go.Files != 7 {
+			t.Errorf("%s: %+v", name, v)
 		}
+		if diff := cmp.Diff(want.lacks, v.Lacks); diff != "" {
+			t.Errorf("%s lacks: %s", name, diff)
+		}
+		if diff := cmp.Diff([]file{want.cnitool}, tools.Programs); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if diff := cmp.Diff(want.dirs, tools.Dirs); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if v.Cnitool != want.cnitool.Path {
+			t.Errorf("%s: cnitool is %s", name, v.Cnitool)
+		}
+	}
+	if v := inv.Meta.HostVars["etcd-node"]; v.Go != nil || v.Cnitool != "" || len(v.Files) != 1 || len(v.Containers) != 1 {
+		t.Errorf("etcd-node: %+v", v)
+	}
+}
+
+// TestOneTruth: every file and container of the spec gets to its machine, as the spec has it.
+func TestOneTruth(t *testing.T) {
+	s, inv := testInventory(t)
+	for _, m := range s.Lab.Machines {
+		v := inv.Meta.HostVars[m.Name]
+		for i, c := range s.Containers(m) {
+			if got := v.Containers[i]; !slices.Equal(got.Flags, c.Flags()) || got.Part != c.Part {
+				t.Errorf("%s: container %+v is %+v", m.Name, c, got)
+			}
+		}
+		want := len(s.CalicoctlFiles())
+		if m.Role == lab.RoleCalico {
+			want += len(s.GoFiles()) + len(s.PluginFiles()) + 1 + len(s.CnitoolFiles())
+		}
+		got := 0
+		for _, f := range v.Files {
+			got += len(f.Programs) + len(f.Rendered) + len(f.Links)
+		}
+		if got != want {
+			t.Errorf("%s gets %d files, not %d", m.Name, got, want)
+		}
+	}
+	rendered := inv.Meta.HostVars["calico1"].Files["cniPlugins"].Rendered
+	if len(rendered) != 1 || rendered[0].Content != string(s.Conflist().Content) || rendered[0].Mode != "0644" {
+		t.Errorf("the conflist is %+v", rendered)
+	}
+}
+
+// TestNoNull: in a playbook null has no filters.
+func TestNoNull(t *testing.T) {
+	_, inv := testInventory(t)
+	data, err := json.Marshal(inv.Meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(data, &tree); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case nil:
+			t.Errorf("%s is null", at)
+		case map[string]any:
+			for k, one := range v {
+				walk(at+"."+k, one)
+			}
+		case []any:
+			for _, one := range v {
+				walk(at+"[]", one)
+			}
+		}
+	}
+	walk("", tree)
+}
+
+func TestMissingMachine(t *testing.T) {
+	s, _ := testInventory(t)
+	if _, err := New(s, map[string]Machine{}, ""); err == nil {
+		t.Error("an inventory without machines")
 	}
 }

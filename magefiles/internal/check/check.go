@@ -137,5 +137,15 @@ func (r *Report) Count(s State) int {
 	return n
 }
 
+// Tally says how many don't hold: "2 of 58 conditions don't hold".
+func (r *Report) Tally() string {
+	verb := "don't"
+	n := len(r.Unmet())
+	if n == 1 {
+		verb = "doesn't"
+	}
+	return fmt.Sprintf("%d of %d conditions %s hold", n, len(r.Results), verb)
+}
+
 // Mendable says whether a stage can do something about a result.
 func (r Result) Mendable() bool { return r.State != Holds && r.State != Refused && r.Left == "" }

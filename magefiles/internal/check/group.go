@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 )
 
@@ -32,11 +34,36 @@ func Grouped(results []Result) []Group {
 	return all
 }
 
+// blank takes a machine's name out of a text, but not out of a longer word: calico1 isn't in calico10.
 func blank(s, machine string) string {
 	if machine == "" {
 		return s
 	}
-	return strings.ReplaceAll(s, machine, "\x01")
+	var b strings.Builder
+	for word := range words(s) {
+		if word == machine {
+			word = "\x01"
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
+
+// words cuts a text into what may be names, and what is between them.
+func words(s string) iter.Seq[string] {
+	inName := func(c byte) bool {
+		return c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	}
+	return func(yield func(string) bool) {
+		for start, i := 0, 1; i <= len(s); i++ {
+			if i == len(s) || inName(s[i]) != inName(s[start]) {
+				if !yield(s[start:i]) {
+					return
+				}
+				start = i
+			}
+		}
+	}
 }
 
 // Names writes a list of names so that it stays short: "calico1, calico2" or "calico1 ... calico20 (20)".
@@ -50,6 +77,10 @@ func Names(names []string) string {
 
 // Summary writes what results lack in one line: "calico1, calico2: there is no container workload; ..."
 func Summary(results []Result) string {
+	// What is unknown is so because of something that is broken, if anything is.
+	if known := slices.DeleteFunc(slices.Clone(results), func(r Result) bool { return r.State == Unknown }); len(known) > 0 {
+		results = known
+	}
 	var parts []string
 	groups := Grouped(results)
 	for i, g := range groups {

@@ -42,31 +42,31 @@ func TestAnsible(t *testing.T) {
 	})
 	l.sub("playbooks, then targets", func(l *lab) {
 		l.ok("up")
-		out, err := l.playbooks()
-		if err != nil {
+		if out, err := l.playbooks(); err != nil {
 			l.t.Fatalf("%v\n%s", err, out)
 		}
-		l.has(l.ok("check"), "the lab works: ")
+		l.holds()
 		l.unchanged()
-		out = l.ok("verify", "-timeline")
-		timeline, err := os.ReadFile(filepath.Join(l.dir, ".lab", "timeline.md"))
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		l.has(string(timeline), "```mermaid\ngantt\n", "section plumb\n", "    check calico1 (")
-		for _, s := range stages {
-			if !regexp.MustCompile(`(?m)^✓ ` + s + ` +already done: `).MatchString(out) {
-				l.t.Errorf("after the playbooks stage %s did something:\n%s", s, out)
-			}
-		}
+		l.did(l.ok("verify"), true)
 	})
 	l.sub("what differs is mended", func(l *lab) {
-		l.ssh("calico2", "sudo docker rm -f workload calico-release-v"+strings.Join(strings.Split(l.pins.Calico.String(), ".")[:2], "."))
+		node := "calico-release-v" + strings.Join(strings.Split(l.pins.Calico.String(), ".")[:2], ".")
+		l.ssh("calico2", "sudo docker rm -f workload "+node)
+		// One that differs in a single flag, and one of an older release, whose name is another.
+		l.ssh("calico1", "sudo docker update --restart=no workload && sudo docker rename "+node+" calico-release-v3.0")
+		l.ssh("calico1", `set -e
+			echo "# x" | sudo tee -a /etc/cni/net.d/10-test-calico.conflist >/dev/null
+			sudo chmod 600 /opt/cni/bin/calico
+			sudo chown root:root ~/go/bin/cnitool
+			rm ~/go/bin/calico && touch ~/go/bin/calico
+			sudo rm -r /usr/local/go/src/fmt`)
 		l.ssh("etcd-node", "sudo calicoctl patch ippool my.ippool-1 --patch '{\"spec\":{\"natOutgoing\":false}}'")
 		if out, err := l.playbooks(); err != nil {
 			l.t.Fatalf("%v\n%s", err, out)
 		}
-		l.has(l.ok("check"), "the lab works: ")
+		l.holds()
+		l.did(l.ok("verify"), true)
+		l.unchanged()
 	})
 	l.sub("a machine that stopped", func(l *lab) {
 		l.ok("stop")
@@ -82,6 +82,7 @@ func TestAnsible(t *testing.T) {
 		l.unchanged()
 	})
 	l.ok("destroy")
+	l.nothingLeft()
 }
 
 // playbooks runs them all, as a user does.

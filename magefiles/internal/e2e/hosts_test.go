@@ -58,6 +58,8 @@ func TestHosts(t *testing.T) {
 			"echo '"+strings.TrimSpace(string(public))+"' | sudo install -o netadmin -g netadmin -m 600 /dev/stdin ~netadmin/.ssh/authorized_keys && "+
 			"echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin && "+
 			"sudo docker images -q | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+
+			// The files of the lab's that nspawn containers have from the start.
+			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go && "+
 			"sudo mkdir -p /etc/calico && echo mine | sudo tee /etc/calico/calicoctl.cfg >/dev/null && sudo systemctl start ssh")
 		hostKeys[m] = strings.Join(strings.Fields(hardware.ssh(m, "cat /etc/ssh/ssh_host_ed25519_key.pub"))[:2], " ")
 		ssh := fmt.Sprintf("    ssh: {user: netadmin, key: %q, hostKey: %s}\n", key, hostKeys[m])
@@ -93,14 +95,14 @@ func TestHosts(t *testing.T) {
 		out := l.ok("verify")
 		l.has(out, "machines: ssh (lab.yaml says how to log in to the machines)", "the lab works: ")
 		l.has(l.ssh("calico3", "id -un; ls ~/go/bin; ip route"), "netadmin", "cnitool", "via 192.168.4.5", "via 192.168.4.6", "proto bird")
-		if out := l.ok("verify"); strings.Count(out, "already done: ") != len(stages) {
+		if out := l.ok("verify"); strings.Count(out, "already done: ") != len(stages()) {
 			l.t.Errorf("a second run did something:\n%s", out)
 		}
 	})
 	l.sub("machines stay", func(l *lab) {
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
 		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
-		l.ok("check")
+		l.holds()
 	})
 	l.sub("destroy undoes it", func(l *lab) {
 		l.write("name: [this is not\n")

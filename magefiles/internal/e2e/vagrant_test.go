@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -21,25 +20,17 @@ func TestVagrant(t *testing.T) {
 		out := l.ok("verify")
 		l.t.Log("\n" + out)
 		l.has(out, "machines: vagrant (LAB_HARDWARE says so)", "the lab works: ")
-		for _, s := range stages {
-			if !regexp.MustCompile(`(?m)^✓ ` + s + ` +[^a]`).MatchString(out) {
-				l.t.Errorf("stage %s is not told as done:\n%s", s, out)
-			}
-		}
+		l.did(out, false)
+		l.holds()
 	})
 	l.sub("verify again does nothing", func(l *lab) {
-		out := l.ok("verify")
-		for _, s := range stages {
-			if !regexp.MustCompile(`(?m)^✓ ` + s + ` +already done: `).MatchString(out) {
-				l.t.Errorf("stage %s did something:\n%s", s, out)
-			}
-		}
+		l.did(l.ok("verify"), true)
 	})
 	l.sub("tutorial's facts", func(l *lab) {
 		l.has(l.ssh("calico1", "ip route"), "10.1.86.64/26 via 192.168.4.6 dev eth1 proto bird", "blackhole 10.1.127.192/26 proto bird")
 		l.has(l.ssh("calico2", "ip route"), "10.1.127.192/26 via 192.168.4.5 dev eth1 proto bird")
 		l.has(l.ssh("calico1", "sudo docker exec workload ping -c 1 -W 5 10.1.86.64"), "ttl=62")
-		l.has(l.ssh("calico1", "hostname; systemd-detect-virt"), "calico1", "q") // qemu, or kvm's name
+		l.has(l.ssh("calico1", "hostname; systemd-detect-virt --vm"), "calico1")
 	})
 	l.sub("plain vagrant finds the same machines", func(l *lab) {
 		out := l.vagrant("status", "--machine-readable")
@@ -54,7 +45,7 @@ func TestVagrant(t *testing.T) {
 		l.has(l.ok("status"), "stopped", "go tool mage start")
 		l.has(l.fails("check"), "is stopped", "go tool mage start")
 		l.ok("start")
-		l.has(l.ok("check"), "the lab works: ")
+		l.holds()
 	})
 	l.sub("destroy without lab.yaml", func(l *lab) {
 		l.write("name: [this is not\n")

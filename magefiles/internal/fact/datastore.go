@@ -123,9 +123,25 @@ func decode[T any](data []byte, then func(T)) error {
 	return nil
 }
 
-func prefix(s string) netip.Prefix {
-	p, _ := netip.ParsePrefix(s)
-	return p
+// network is a network as Calico writes it. An address alone is one of its own, as to Calico (libcalico-go/lib/net,
+// ParseCIDROrIP).
+type network struct{ netip.Prefix }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *network) UnmarshalText(text []byte) error {
+	if a, err := netip.ParseAddr(string(text)); err == nil {
+		n.Prefix = netip.PrefixFrom(a, a.BitLen())
+		return nil
+	}
+	return n.Prefix.UnmarshalText(text)
+}
+
+func prefixes(all []network) []netip.Prefix {
+	var out []netip.Prefix
+	for _, n := range all {
+		out = append(out, n.Prefix)
+	}
+	return out
 }
 
 func (d *Datastore) resource(key string, value []byte) error {
@@ -135,36 +151,37 @@ func (d *Datastore) resource(key string, value []byte) error {
 		return decode(value, func(v struct {
 			Spec struct {
 				BGP struct {
-					IPv4Address             string
+					IPv4Address             network
 					ASNumber                json.Number
 					RouteReflectorClusterID string
 				}
 			}
 		}) {
 			b := v.Spec.BGP
-			d.Nodes = append(d.Nodes, Node{name, prefix(b.IPv4Address), b.ASNumber.String(), b.RouteReflectorClusterID})
+			d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID})
 		})
 	case "ippools":
 		return decode(value, func(v struct {
 			Spec struct {
-				CIDR, IPIPMode, VXLANMode               string
+				CIDR                                    network
+				IPIPMode, VXLANMode                     string
 				BlockSize                               int
 				NATOutgoing, Disabled, DisableBGPExport bool
 			}
 		}) {
 			s := v.Spec
-			d.Pools = append(d.Pools, Pool{name, prefix(s.CIDR), s.BlockSize, s.IPIPMode, s.VXLANMode, s.NATOutgoing, s.Disabled, s.DisableBGPExport})
+			d.Pools = append(d.Pools, Pool{name, s.CIDR.Prefix, s.BlockSize, s.IPIPMode, s.VXLANMode, s.NATOutgoing, s.Disabled, s.DisableBGPExport})
 		})
 	case "workloadendpoints":
 		return decode(value, func(v struct {
 			Spec struct {
 				Node, InterfaceName, ContainerID string
-				IPNetworks                       []netip.Prefix
+				IPNetworks                       []network
 				Profiles                         []string
 			}
 		}) {
 			s := v.Spec
-			d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, s.IPNetworks, s.Profiles, s.ContainerID})
+			d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, prefixes(s.IPNetworks), s.Profiles, s.ContainerID})
 		})
 	case "bgpconfigurations":
 		if name != "default" {
@@ -214,15 +231,19 @@ func (d *Datastore) ipam(key string, value []byte) error {
 			d.Blocks = append(d.Blocks, Block{v.CIDR, strings.TrimPrefix(v.Affinity, "host:"), len(v.Unallocated), used})
 		})
 	case parts[0] == "host" && len(parts) == 5 && parts[3] == "block":
+		block, err := netip.ParsePrefix(strings.ReplaceAll(parts[4], "-", "/"))
+		if err != nil {
+			return err
+		}
 		return decode(value, func(v struct {
 			State   string
 			Deleted bool
 		}) {
 			if !v.Deleted {
-				d.Affinities = append(d.Affinities, Affinity{parts[1], prefix(strings.ReplaceAll(parts[4], "-", "/")), v.State})
+				d.Affinities = append(d.Affinities, Affinity{parts[1], block, v.State})
 			}
 		})
-	case parts[0] == "handle":
+	case parts[0] == "handle" && len(parts) == 2:
 		d.Handles = append(d.Handles, parts[1])
 	}
 	return nil

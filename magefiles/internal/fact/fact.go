@@ -49,7 +49,10 @@ func (l *Lab) Machine(name string) (m Machine, ok bool) {
 // Merge puts a newer look at some of the machines over an older one at all of them.
 func (l *Lab) Merge(newer Lab) {
 	if l.Machines == nil {
-		l.Machines, l.Unreached = map[string]Machine{}, map[string]string{}
+		l.Machines = map[string]Machine{}
+	}
+	if l.Unreached == nil {
+		l.Unreached = map[string]string{}
 	}
 	l.At = newer.At
 	for name, m := range newer.Machines {
@@ -125,7 +128,7 @@ var commands = map[Kind]string{
 	Sessions:    "sudo calicoctl node status",
 	Felix:       "curl -s -i http://localhost:9099/readiness",
 	EtcdHealth:  "sudo docker exec etcd etcdctl endpoint health",
-	Files:       "ls -l /opt/cni/bin /etc/cni/net.d /usr/local/bin/calicoctl go/bin",
+	Files:       "sudo ls -l /opt/cni/bin /etc/cni/net.d /usr/local/bin/calicoctl go/bin",
 	GoTree:      "/usr/local/go/bin/go version",
 	Attachments: "sudo ls -l /var/lib/cni/results",
 	Sandboxes:   "sudo docker exec workload ip address show",

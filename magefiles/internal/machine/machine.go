@@ -46,6 +46,7 @@ type Capabilities struct {
 	Undo           bool // the machines outlive the lab: destroying it has to take back what the stages did on them
 	Shared         bool // the machines see the artifacts' directory, so files of it need not be sent
 	NeedsRoot      bool // making and booting machines needs root on this computer
+	Packages       bool // the machines may reach a mirror of their distribution's packages
 	RepairsNetwork bool // the lab configured the machines' interface on the underlay, so a stage may set it up again
 }
 

@@ -125,7 +125,9 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	}
 	o := r.options(plan)
 	o.Lab, o.Maker, o.Store = l, maker, r.Trees()
-	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) { return commonFiles(ctx, l, maker, role) }
+	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) {
+		return commonFiles(ctx, l, maker, role)
+	}
 	k, why, err := kind.Choose(ctx, os.Getenv("LAB_HARDWARE"), o)
 	if err != nil {
 		return nil, err
@@ -267,7 +269,8 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 		_ = wait()
 		return change, err
 	}
-	return change, wait()
+	// Also for a person who wants to look at what fails after this.
+	return change, errors.Join(p.lab.WriteSSHConfig(), wait())
 }
 
 // Running returns an error that says which machines don't run and what to do.

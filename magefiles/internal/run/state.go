@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,8 @@ func Prune(dir, pattern string, keep int) error {
 // lockPatience is for a run that was just ended and is still on its way out.
 const lockPatience = time.Second
 
+var errRemoved = errors.New("another run has just removed this lab; run this again")
+
 // takeLock takes the lab's lock for this process, or says who holds it. The lock goes with the process.
 func takeLock(ctx context.Context, path string) (*flock.Flock, error) {
 	lock := flock.New(path)
@@ -79,12 +82,15 @@ func takeLock(ctx context.Context, path string) (*flock.Flock, error) {
 			holder, _ := os.ReadFile(path)
 			return nil, fmt.Errorf("another run works on this lab: %s; wait for it, or end it, and run this again", strings.TrimSpace(string(holder)))
 		}
+		if errors.Is(err, fs.ErrNotExist) { // it was there when it was first tried
+			return nil, errRemoved
+		}
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	// A run that destroyed the lab has removed the file that was just locked: then the one that is there isn't.
 	again := flock.New(path)
 	if free, err := again.TryLock(); free || err != nil {
-		return nil, errors.Join(errors.New("another run has just removed this lab; run this again"), again.Close(), lock.Close())
+		return nil, errors.Join(errRemoved, again.Close(), lock.Close())
 	}
 	text := fmt.Sprintf("process %d, `mage %s`, since %s\n", os.Getpid(), strings.Join(os.Args[1:], " "), time.Now().Format(time.TimeOnly))
 	return lock, os.WriteFile(path, []byte(text), 0o644)

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,6 +86,8 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 			switch {
 			case !ok:
 				return check.Not("the datastore doesn't know the node")
+			case !n.Address.IsValid():
+				return check.Not("%s is registered without an address", m.Name)
 			case n.Address.Addr() != m.Address:
 				return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
 			}
@@ -114,7 +117,7 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 			}
 			return check.OK("BIRD %s", seen.BIRD.Value.Version)
 		}),
-		on("bgp", m, fact.Sessions, "BGP of "+m.Name+" is Established with every other node", "waits for BGP, then starts calico-node again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+		on("bgp", m, fact.Sessions, "BGP of "+m.Name+" is Established with every other node", "starts what was stopped; if that is not it, calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			return bgpFinding(seen, peersOf(e, m))
 		}),
 		routeCondition(e, m),
@@ -149,8 +152,8 @@ func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
 
 // routeCondition: where BGP is Established, every block of another node has a route via that node.
 func routeCondition(e *Env, m lab.Machine) check.Condition {
-	return on("routes", m, fact.Routes, m.Name+" has a route to every other node's blocks, via the node, proto bird", "waits for BIRD, then starts calico-node again", func(seen fact.Machine, f *fact.Lab) check.Finding {
-		if why := seen.Routes.Unknown + f.Datastore.Unknown; why != "" {
+	return on("routes", m, fact.Routes, m.Name+" has a route to every other node's blocks, via the node, proto bird", "starts what was stopped; if that is not it, calico-node", func(seen fact.Machine, f *fact.Lab) check.Finding {
+		if why := cmp.Or(seen.Routes.Unknown, f.Datastore.Unknown); why != "" {
 			return check.CantSee("%s", why)
 		}
 		have := map[string]bool{}
@@ -218,20 +221,19 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 	if err := register(ctx, e, j); err != nil {
 		return err
 	}
-	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		if m.Role != lab.RoleCalico {
-			return nil
-		}
+	first := e.Nodes()[0].Name
+	return e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		name := e.NodeContainer()
+		down := j.Has(m.Name, "felix", "bird", "bgp", "routes")
 		var s script
 		switch {
 		case j.Has(m.Name, "calico-node"):
 			s.cmd("docker", "start", name)
-		case j.Round > 0 && j.Has(m.Name, "felix", "bird", "bgp", "routes"), j.Has("", "calico-release"):
+		case j.Round > 0 && down, j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
 			s.cmd("docker", "restart", name)
-		case j.Has(m.Name, "felix", "bird", "bgp", "routes"):
-			// Services that somebody stopped; one that runs isn't touched (sv(8)).
-			s.cmd("docker", "exec", name, "sh", "-c", "sv up /etc/service/enabled/*")
+		case down:
+			// Services that somebody stopped (one that runs isn't touched, sv(8)), and sessions that somebody switched off.
+			s.cmd("docker", "exec", name, "sh", "-c", "sv up /etc/service/enabled/* && { birdcl -s /var/run/calico/bird.ctl enable all || true; }")
 		}
 		if j.Has(m.Name, "forwarding") {
 			s.cmd("sysctl", "-w", "net.ipv4.ip_forward=1")

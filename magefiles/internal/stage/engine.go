@@ -50,8 +50,8 @@ type Engine struct {
 }
 
 const (
-	rounds     = 3                // looks and applies before it is given up
-	settleTime = 12 * time.Second // what BIRD, confd and Felix take to catch up with a change, at most
+	rounds     = 3               // looks and applies before it is given up
+	settleTime = 8 * time.Second // what BIRD, confd and Felix take to catch up with a change, at most
 )
 
 // Goal is what is wanted of a lab.
@@ -155,7 +155,7 @@ func unreached(machines []machine.Status) fact.Lab {
 	f := fact.Lab{At: time.Now(), Unreached: map[string]string{}, Machines: map[string]fact.Machine{}, Datastore: fact.Unknown[fact.Datastore]("the etcd machine doesn't run")}
 	for _, m := range machines {
 		if m.State != machine.Running {
-			f.Unreached[m.Machine] = m.Machine + " is " + string(m.State)
+			f.Unreached[m.Machine] = "the machine is " + string(m.State)
 		}
 	}
 	return f
@@ -255,7 +255,11 @@ func (e *Engine) one(ctx context.Context, s Stage, round int, wait func() error,
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", s.Name, err)
-			e.Report.Failed(s.Name, err, time.Since(start))
+			told := err
+			if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+				told = context.Canceled // another stage failed, and has said why, or the run was ended
+			}
+			e.Report.Failed(s.Name, told, time.Since(start))
 		}
 	}()
 	if s.Prepare != nil {
@@ -271,7 +275,11 @@ func (e *Engine) one(ctx context.Context, s Stage, round int, wait func() error,
 	// What it needed may have changed something, or have made it possible to look.
 	f = e.Facts()
 	r = e.evaluate(ctx, []Stage{s}, false)
-	job.Unmet = append(unmet(r), e.probed(s, round)...)
+	if job.Unmet = append(unmet(r), e.probed(s, round)...); len(job.Unmet) == 0 {
+		done()
+		e.Report.Done(s.Name, s.Done(e.Env, &f), time.Since(start))
+		return nil
+	}
 	if err := Traced(ctx, s.Name, "apply", func(ctx context.Context) error { return s.Apply(ctx, e.Env, job) }); err != nil {
 		return err
 	}
@@ -307,57 +315,68 @@ func (e *Engine) probed(s Stage, round int) []check.Result {
 	return unmet(check.Run(conditions, &f))
 }
 
-// again looks at a stage's machines after it was applied. The datastore is looked at from the etcd machine, whatever the stage.
+// again looks at a stage's machines after it was applied, and then at the datastore, which the etcd machine shows.
 func (e *Engine) again(ctx context.Context, s Stage) error {
-	machines := s.machines(e.Env.Lab)
-	if etcd := e.Env.Lab.Etcd(); s.Name != Up && !slices.ContainsFunc(machines, func(m lab.Machine) bool { return m.Name == etcd.Name }) {
-		machines = append(slices.Clone(machines), etcd)
-	}
+	etcd := e.Env.Lab.Etcd()
 	var until func(lab.Machine) *fact.Until
-	if s.Until != nil {
-		until = func(m lab.Machine) *fact.Until {
-			if s.Role != "" && s.Role != m.Role {
-				return nil
-			}
-			u := s.Until(e.Env, m)
-			u.Within *= time.Duration(e.Slow)
-			return &u
+	until = func(m lab.Machine) *fact.Until {
+		if s.Until == nil {
+			return nil
 		}
+		u := s.Until(e.Env, m)
+		u.Within *= time.Duration(e.Slow)
+		return &u
+	}
+	machines := s.machines(e.Env.Lab)
+	last := []lab.Machine{etcd}
+	if s.Name == Up || s.Role == lab.RoleEtcd {
+		last = nil
+	} else {
+		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Name == etcd.Name })
 	}
 	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
-		e.learn(e.Look.Look(ctx, machines, until))
-		return context.Cause(ctx)
+		return e.until(ctx, func() bool {
+			e.learn(e.Look.Look(ctx, machines, until))
+			if len(last) > 0 {
+				e.learn(e.Look.Look(ctx, last, nil))
+			}
+			until = nil // that was waited for
+			return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0
+		})
 	})
+}
+
+// until calls done until it says so, or for as long as a change takes to arrive everywhere.
+func (e *Engine) until(ctx context.Context, done func() bool) error {
+	deadline := time.Now().Add(settleTime * time.Duration(e.Slow))
+	for pause := 100 * time.Millisecond; !done() && time.Now().Before(deadline); pause = min(2*pause, time.Second) {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // settle returns the report of all stages. Where something was changed it looks at everything once more, and goes on looking
 // for a while as long as something doesn't hold that may come by itself.
 func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool) (r check.Report, err error) {
+	sent := !probe
 	err = Traced(ctx, "verify", "look", func(ctx context.Context) error {
-		deadline := time.Now().Add(settleTime * time.Duration(e.Slow))
-		for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		return e.until(ctx, func() bool {
 			if changed {
 				e.learn(e.Look.Look(ctx, e.Env.Lab.Machines, nil))
 			}
 			r = e.evaluate(ctx, stages, false)
-			if probe && !slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
-				r = e.evaluate(ctx, stages, true)
+			if probe && len(unmet(r)) == 0 { // packets are only worth sending where everything else holds
+				r, sent = e.evaluate(ctx, stages, true), true
 			}
-			if !slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
-				return context.Cause(ctx)
-			}
-			if time.Now().After(deadline) || !changed {
-				if probe {
-					r = e.evaluate(ctx, stages, true)
-				}
-				return context.Cause(ctx)
-			}
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
+			return len(unmet(r)) == 0 || !changed
+		})
 	})
+	if !sent && err == nil {
+		r = e.evaluate(ctx, stages, true)
+	}
 	return r, err
 }

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,6 +71,7 @@ func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
 	if have == nil {
 		return check.Not("there is no pool %s", want.Name)
 	}
+	const never = "Never" // what Calico takes where a pool doesn't say
 	var different []string
 	fixed := false
 	for _, f := range []struct {
@@ -80,6 +82,7 @@ func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
 		{"cidr", have.CIDR, want.CIDR, true},
 		{"blockSize", have.BlockSize, want.BlockSize, true},
 		{"ipipMode", have.IPIPMode, want.IPIPMode, false},
+		{"vxlanMode", cmp.Or(have.VXLANMode, never), never, false},
 		{"natOutgoing", have.NATOutgoing, want.NATOutgoing, false},
 		{"disabled", have.Disabled, want.Disabled, false},
 		{"disableBGPExport", have.NoBGPExport, false, false},

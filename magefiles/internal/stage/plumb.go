@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -42,23 +43,45 @@ func plumb() Stage {
 			}
 			return strings.Join(all, ", ")
 		},
-		Prepare: func(ctx context.Context, e *Env, j Job) error {
-			return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				c, have := e.Workload(m), j.Facts.Machines[m.Name].Docker.Value
-				if c.Faults(have, true) == "" {
-					return nil
-				}
-				if err := load(ctx, h, c.Image, have); err != nil {
-					return err
-				}
-				var s script
-				s.note("/var/lib/cni")
-				s.ensure(c, have)
-				return s.run(ctx, h)
-			})
-		},
-		Apply: applyPlumb,
+		Prepare: runWorkloads,
+		Apply:   applyPlumb,
 	}
+}
+
+// runWorkloads runs the workloads' containers. Packets that didn't arrive in the round before are reason to make them anew: in a
+// sandbox there may be what nobody looks for.
+func runWorkloads(ctx context.Context, e *Env, j Job) error {
+	return e.on(ctx, e.toPlumb(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		c, have := e.Workload(m), j.Facts.Machines[m.Name].Docker.Value
+		if err := load(ctx, h, c.Image, have); err != nil {
+			return err
+		}
+		var s script
+		s.note("/var/lib/cni")
+		if lost(j) {
+			detach(&s, j.Facts.Machines[m.Name])
+			s.create(c, have)
+			s.cmd("docker", "start", c.Name)
+		} else {
+			s.ensure(c, have)
+		}
+		return s.run(ctx, h)
+	})
+}
+
+// lost says whether packets didn't arrive although everything else held.
+func lost(j Job) bool {
+	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool { return strings.HasPrefix(r.ID, "reach/") })
+}
+
+// toPlumb are the nodes whose workload has to be plumbed: at the one end or the other of a lost packet, all of them.
+func (e *Env) toPlumb(j Job) []lab.Machine {
+	if lost(j) {
+		return e.Nodes()
+	}
+	return slices.DeleteFunc(e.where(j), func(m lab.Machine) bool {
+		return !j.Has(m.Name, "workload", "old-network", "attachment", "address", "endpoint")
+	})
 }
 
 func plumbConditions(e *Env, m lab.Machine) []check.Condition {
@@ -68,6 +91,9 @@ func plumbConditions(e *Env, m lab.Machine) []check.Condition {
 			return containerFinding(seen, c.Faults(seen.Docker.Value, true), c.Name)
 		}),
 		on("old-network", m, fact.Files, "no other network of the lab's is left on "+m.Name, "takes the old network's interfaces and its conflist away", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			if why := cmp.Or(seen.Owned.Unknown, seen.Files.Unknown); why != "" {
+				return check.CantSee("%s", why)
+			}
 			if old := oldConflists(e, seen); len(old) > 0 {
 				return check.Not("%s describes a network that lab.yaml doesn't name any more", strings.Join(old, ", "))
 			}
@@ -87,7 +113,7 @@ func plumbConditions(e *Env, m lab.Machine) []check.Condition {
 
 // attached returns the workload with its attachment, or the finding that stands in its way.
 func attached(seen fact.Machine, network string) (fact.Workload, *check.Finding) {
-	if why := seen.Docker.Unknown + seen.Attachments.Unknown + seen.Sandboxes.Unknown; why != "" {
+	if why := cmp.Or(seen.Docker.Unknown, seen.Attachments.Unknown, seen.Sandboxes.Unknown); why != "" {
 		f := check.CantSee("%s", why)
 		return fact.Workload{}, &f
 	}
@@ -101,8 +127,11 @@ func attached(seen fact.Machine, network string) (fact.Workload, *check.Finding)
 
 func attachmentFinding(seen fact.Machine, network string) check.Finding {
 	w, f := attached(seen, network)
-	if f != nil {
+	switch {
+	case f != nil:
 		return *f
+	case seen.Links.Unknown != "":
+		return check.CantSee("%s", seen.Links.Unknown)
 	}
 	a := w.Attachment
 	if !a.Address().IsValid() {
@@ -149,7 +178,7 @@ func addressFinding(seen fact.Machine, f *fact.Lab, node string, l *lab.Lab) che
 			continue
 		}
 		if b.Node != node {
-			return check.Not("%s is from block %s of %s", a, b.CIDR, b.Node)
+			return check.Not("%s is from block %s of %s", a, b.CIDR, cmp.Or(b.Node, "no node"))
 		}
 		if !slices.ContainsFunc(f.Datastore.Value.Endpoints, func(e fact.Endpoint) bool {
 			return e.Node == node && slices.Contains(e.Addresses, netip.PrefixFrom(a, a.BitLen()))
@@ -168,8 +197,11 @@ func endpointFinding(seen fact.Machine, network string) check.Finding {
 		return *missing
 	}
 	a := w.Attachment.Address()
-	if !a.IsValid() {
+	switch {
+	case !a.IsValid():
 		return check.CantSee("the workload has no address")
+	case seen.Routes.Unknown != "":
+		return check.CantSee("%s", seen.Routes.Unknown)
 	}
 	for _, r := range seen.Routes.Value {
 		if r.To.IsSingleIP() && r.To.Addr() == a && r.Dev == w.Attachment.HostInterface() {
@@ -183,12 +215,12 @@ func endpointFinding(seen fact.Machine, network string) check.Finding {
 const hops = 62
 
 func reachCondition(e *Env, m lab.Machine) check.Condition {
-	c := on("reach", m, fact.Sandboxes, fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops), "runs cnitool del and add", nil)
+	c := on("reach", m, fact.Sandboxes, fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops), "makes the workloads anew", nil)
 	c.Probe = true
 	c.Test = func(f *fact.Lab) check.Finding {
 		p, ok := f.Probes[m.Name]
 		if !ok || p.Unknown != "" {
-			return check.CantSee("%s", cmpOr(p.Unknown, "nothing was sent"))
+			return check.CantSee("%s", cmp.Or(p.Unknown, "nothing was sent"))
 		}
 		own, _ := f.Machines[m.Name].Workload(e.Lab.Network)
 		var lost []string
@@ -211,13 +243,6 @@ func reachCondition(e *Env, m lab.Machine) check.Condition {
 		c.Try = try(m, fmt.Sprintf("sudo docker exec %s ping -c 3 ADDRESS", spec.WorkloadContainer))
 	}
 	return c
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func probeFault(p fact.Probe, own netip.Addr) string {
@@ -255,16 +280,14 @@ const waitForNode = `for _ in {1..600}; do
 done`
 
 func applyPlumb(ctx context.Context, e *Env, j Job) error {
-	nodes := slices.DeleteFunc(e.where(j), func(m lab.Machine) bool {
-		return !j.Has(m.Name, "workload", "old-network", "attachment", "address", "endpoint") && !(j.Round > 0 && j.Has(m.Name, "reach"))
-	})
+	nodes := e.toPlumb(j)
 	add := func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]
 		tool := cniCommand(seen)
 		var s script
 		// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
 		// cut off would be half there.
-		detach(&s, seen, func(a fact.Attachment) bool { return true })
+		detach(&s, seen)
 		for _, old := range oldConflists(e, seen) {
 			s.cmd("rm", "-f", old)
 		}
@@ -290,15 +313,14 @@ func cniCommand(seen fact.Machine) string {
 	return command.Quote("env", "CNI_PATH="+spec.PluginDir, "NETCONFPATH="+spec.ConfDir, seen.Login.Cnitool())
 }
 
-// detach adds `cnitool del` for those of the lab's attachments that match: the workload's, and those of sandboxes that are
-// gone.
-func detach(s *script, seen fact.Machine, match func(fact.Attachment) bool) {
+// detach adds `cnitool del` for the workload's attachments, and for those of sandboxes that are gone.
+func detach(s *script, seen fact.Machine) {
 	key := ""
 	if w, ok := seen.Workload(""); ok {
 		key = w.Container.NetworkSettings.SandboxKey
 	}
 	for _, a := range seen.Attachments.Value {
-		if !match(a) || a.Live && a.NetNS != key {
+		if a.Live && a.NetNS != key {
 			continue
 		}
 		// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
@@ -317,7 +339,7 @@ func Unplumb(ctx context.Context, e *Env, f *fact.Lab) error {
 		}
 		var s script
 		if _, there := seen.Files.Value["~/go/bin/cnitool"]; there {
-			detach(&s, seen, func(fact.Attachment) bool { return true })
+			detach(&s, seen)
 		}
 		for _, c := range seen.Docker.Value.Part(fact.PartWorkload) {
 			s.cmd("docker", "rm", "--force", c.ID)

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -73,16 +74,13 @@ func load(ctx context.Context, h *remote.Host, img artifact.Image, have fact.Doc
 
 // put puts those of files that a machine lacks or has otherwise.
 func put(ctx context.Context, h *remote.Host, files []remote.File, seen fact.Machine) error {
-	var missing []remote.File
-	for _, f := range files {
-		if fileFault(f, seen) != "" {
-			missing = append(missing, f)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return h.Put(ctx, spec.ForLogin(missing, seen.Login)...)
+	return h.Put(ctx, differing(files, seen)...)
+}
+
+// differing are those of files that a machine lacks or has otherwise, as they have to be put there.
+func differing(files []remote.File, seen fact.Machine) []remote.File {
+	other := slices.DeleteFunc(slices.Clone(files), func(f remote.File) bool { return fileFault(f, seen) == "" })
+	return spec.ForLogin(other, seen.Login)
 }
 
 // fileFault says what a file is otherwise on a machine, "" where it is as it should be.

@@ -4,9 +4,11 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -106,11 +108,25 @@ func Closure(names ...string) []Stage {
 func Conditions(e *Env, stages []Stage) []check.Condition {
 	var all []check.Condition
 	for _, s := range stages {
-		for _, c := range s.Conditions(e) {
+		for _, c := range layered(s.Conditions(e)) {
 			c.Stage = s.Name
 			all = append(all, c)
 		}
 	}
+	return all
+}
+
+// layered puts conditions of the same kind together, the kinds in the order in which they first come: what is wrong with BIRD on
+// the last node is the cause of what BGP on the first one lacks.
+func layered(all []check.Condition) []check.Condition {
+	order := map[string]int{}
+	kind := func(c check.Condition) string { k, _, _ := strings.Cut(c.ID, "/"); return k }
+	for _, c := range all {
+		if _, ok := order[kind(c)]; !ok {
+			order[kind(c)] = len(order)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b check.Condition) int { return cmp.Compare(order[kind(a)], order[kind(b)]) })
 	return all
 }
 
@@ -162,7 +178,7 @@ func on(kind string, m lab.Machine, see fact.Kind, expected, mend string, test f
 		Test: func(f *fact.Lab) check.Finding {
 			seen, ok := f.Machine(m.Name)
 			if !ok {
-				return check.CantSee("%s doesn't answer", m.Name)
+				return check.CantSee("the machine doesn't answer")
 			}
 			return test(seen, f)
 		},
@@ -183,7 +199,9 @@ func stored(kind, machine string, l *lab.Lab, see fact.Kind, expected, mend stri
 }
 
 // try is the command line to look at a machine with.
-func try(m lab.Machine, line string) string { return fmt.Sprintf("go tool mage ssh %s %s", m.Name, line) }
+func try(m lab.Machine, line string) string {
+	return fmt.Sprintf("go tool mage ssh %s %s", m.Name, line)
+}
 
 // plural writes a number of things.
 func plural(n int, thing string) string {

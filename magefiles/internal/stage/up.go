@@ -55,13 +55,16 @@ func upConditions(e *Env) []check.Condition {
 		if m.Role == lab.RoleCalico {
 			all = append(all, route)
 		}
-		all = append(all,
-			on("packages", m, fact.Engine, m.Name+" has the programs that the lab needs", "installs the packages", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				if len(seen.Lacks) > 0 {
-					return check.Not("packages are missing: %s", strings.Join(seen.Lacks, " "))
-				}
-				return check.OK("nothing is missing")
-			}),
+		packages := on("packages", m, fact.Engine, m.Name+" has the programs that the lab needs", "installs the packages", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			if len(seen.Lacks) > 0 {
+				return check.Not("programs of these packages are missing: %s", strings.Join(seen.Lacks, " "))
+			}
+			return check.OK("nothing is missing")
+		})
+		if !e.Caps.Packages {
+			packages.Left = "this machine can't reach a package mirror; put the program back, or make the machines anew: go tool mage destroy verify"
+		}
+		all = append(all, packages,
 			on("docker", m, fact.Engine, m.Name+" runs Docker Engine", "starts Docker", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 				if seen.Docker.Unknown != "" {
 					return check.Not("%s", seen.Docker.Unknown)

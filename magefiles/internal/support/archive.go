@@ -59,7 +59,7 @@ var onNodes = []struct{ name, command string }{
 
 // onEtcd are those of the datastore's machine.
 var onEtcd = []struct{ name, command string }{
-	{"calicoctl", `exec 2>&1; calicoctl version; calicoctl ipam show --show-blocks; ` +
+	{"calicoctl", `exec 2>&1; timeout 10 calicoctl get nodes || exit; calicoctl version; calicoctl ipam show --show-blocks; ` +
 		`for kind in workloadendpoints networkpolicies networksets; do echo "== $kind"; calicoctl get "$kind" --all-namespaces --output=yaml; done; ` +
 		`for kind in nodes ippools ipreservations ipamconfigurations blockaffinities bgpconfigurations bgppeers bgpfilters felixconfigurations ` +
 		`clusterinformations profiles tiers hostendpoints globalnetworkpolicies globalnetworksets kubecontrollersconfigurations; do ` +

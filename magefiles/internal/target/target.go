@@ -35,9 +35,6 @@ func Reach(ctx context.Context, r *run.Run, name string) error {
 		support.CollectFailed(ctx, r, l)
 		return unmet(report)
 	}
-	if name == stage.Up {
-		return l.WriteSSHConfig()
-	}
 	return nil
 }
 
@@ -59,7 +56,7 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 		support.CollectFailed(ctx, r, l)
 		return l, report, err
 	}
-	return l, report, nil
+	return l, report, l.WriteSSHConfig()
 }
 
 // interrupted is why a context ended: Mage's own, on Ctrl-C, has no cause to show.
@@ -71,9 +68,7 @@ func interrupted(ctx context.Context) error {
 }
 
 func unmet(r check.Report) error {
-	all := r.Unmet()
-	first := all[0]
-	return fmt.Errorf("%d of %d conditions don't hold; the first: %s", len(all), len(r.Results), first.ID)
+	return fmt.Errorf("%s; the first: %s", r.Tally(), r.Unmet()[0].ID)
 }
 
 // VerifyOptions are verify's flags.
@@ -93,7 +88,7 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(l.WriteSSHConfig(), show(r, report, o.JSON, o.Verbose))
+	err = show(r, report, o.JSON, o.Verbose)
 	if o.Timeline {
 		err = errors.Join(err, writeTimeline(r, trace))
 	}

@@ -40,7 +40,7 @@ func (c *Console) Report(r check.Report, verbose bool) {
 		c.line("%s", c.paint(bold, fmt.Sprintf("the lab works: all %d conditions hold (%s)", len(r.Results), seconds(r.Took))))
 		return
 	}
-	text := fmt.Sprintf("%d of %d conditions don't hold", len(r.Unmet()), len(r.Results))
+	text := r.Tally()
 	if n := r.Count(check.Unknown); n > 0 {
 		text += fmt.Sprintf(", %d of them unknown", n)
 	}
@@ -117,7 +117,7 @@ func (c *Console) Plan(stages []string, r check.Report) {
 			continue
 		}
 		n++
-		c.line("%s %-11s", c.paint(bold, "»"), c.paint(bold, name))
+		c.line("%s %s", c.paint(bold, "»"), c.paint(bold, name))
 		for _, g := range check.Grouped(part.Unmet()) {
 			what := g.Mend
 			switch {

@@ -3,92 +3,78 @@ package ui
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
-	"net/netip"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/calico-cni-lab/lab/magefiles/internal/calico"
-	"github.com/calico-cni-lab/lab/magefiles/internal/check"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
-
-func TestGolden(t *testing.T) {
-	held := check.Result{Name: "etcd is healthy", OK: true, Seen: "etcd 3.6.16"}
-	broken := check.Result{Name: "BGP is Established", Seen: "on calico1: docker exec\n  exit status 1", Hint: "go tool mage ssh calico1 sudo calicoctl node status"}
-	for name, show := range map[string]func(*Console){
-		"works": func(c *Console) {
-			c.Report(check.Report{OK: true, Results: []check.Result{held}, Took: 700 * time.Millisecond})
-		},
-		"broken": func(c *Console) { c.Report(check.Report{Results: []check.Result{held, broken}, Took: 5 * time.Second}) },
-		"stages": func(c *Console) {
-			c.Already("up", "3 machines answer")
-			c.Started("etcd", "no container etcd")
-			done := c.Making("compiling etcd")
-			done(nil)
-			c.Done("etcd", "etcd is healthy", 1200*time.Millisecond)
-			c.Started("calico", "calico1: no container")
-			c.Failed("calico", errors.New("told at the end"), 61*time.Second)
-			c.Failed("plumb", context.Canceled, time.Second)
-			c.Making("compiling Calico")(errors.New("told at the end"))
-			c.Finished(90*time.Second, "go tool mage check")
-		},
-		"status": func(c *Console) {
-			c.Status("lab", "nspawn", []machine.Status{
-				{Machine: "etcd-node", Role: lab.RoleEtcd, Address: addr("192.168.4.7"), State: machine.Running, Memory: 53 << 20},
-				{Machine: "calico1", Role: lab.RoleCalico, Address: addr("192.168.4.5"), State: machine.Stopped},
-			}, [][2]string{{"next", "go tool mage start"}})
-		},
-		"plumbed": func(c *Console) {
-			result := json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"cali1"}],"ips":[{"address":"10.1.86.64/32"}]}`)
-			c.Plumbed([]calico.Plumbed{{
-				Node: lab.Machine{Name: "calico2"}, SandboxKey: "/var/run/docker/netns/1", Address: addr("10.1.86.64"),
-				Attachment: calico.Attachment{IfName: "eth0", Result: result}, Block: netip.MustParsePrefix("10.1.86.64/26"),
-			}})
-		},
-		"table": func(c *Console) { c.Table([]string{"what", "min"}, [][]string{{"`verify`", "1.0 s"}}) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			// Not a terminal, so without colour and movement.
-			f, err := os.Create(filepath.Join(t.TempDir(), "out"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			show(New(f))
-			got, err := os.ReadFile(f.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden := "testdata/" + name + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-			if bytes.ContainsRune(got, '\x1b') {
-				t.Error("escape codes in a file")
-			}
-		})
+// golden compares what a console shows in a file, so without colour and movement, with a file of testdata.
+func golden(t *testing.T, name string, show func(*Console)) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer f.Close()
+	show(New(f))
+	got, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.ContainsRune(got, '\x1b') {
+		t.Error("escape codes in a file")
+	}
+	compare(t, name, got)
+}
+
+func compare(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+func TestStages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		golden(t, "stages", func(c *Console) {
+			c.Notice("machines: %s", "nspawn (100% here)")
+			c.Already("up", "3 machines answer")
+			c.Started("etcd", "etcd-node: there is no container etcd")
+			done := c.Making("compiling etcd")
+			time.Sleep(2 * time.Second)
+			done(nil)
+			c.Done("etcd", "etcd is healthy", 1234*time.Millisecond)
+			c.Started("calico", "calico1: there is no container calico-release-v3.31")
+			c.Pending("calico", "calico1: not Established with 192.168.4.6", 12*time.Second)
+			c.Failed("cniPlugins", errors.New("cniPlugins: putting files:\nno space left on device"), 61*time.Second)
+			c.Failed("plumb", fmt.Errorf("plumb: %w", context.Canceled), time.Second)
+			c.Making("compiling Calico")(errors.New("told at the end"))
+			c.Finished(90*time.Second, "go tool mage ssh calico1")
+		})
+	})
 }
 
 // TestTerminal: on a terminal there is colour, and the last line tells what runs.
@@ -102,9 +88,92 @@ func TestTerminal(t *testing.T) {
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	c.start("something with a long name")
+	b.Reset()
+	c.Notice("note")
+	if want := "\r\x1b[Knote\n\x1b[2m  etcd 0s, somethin\x1b[0m"; b.String() != want {
+		t.Errorf("longer than the terminal is wide: %q, want %q", b.String(), want)
+	}
+	c.end("something with a long name")
 	b.Reset()
 	c.Done("etcd", "done", time.Second)
 	if got := b.String(); !bytes.HasPrefix(b.Bytes(), []byte("\r\x1b[K")) || bytes.Contains(b.Bytes(), []byte("0s\x1b")) {
 		t.Errorf("the live line is still there: %q", got)
+	}
+}
+
+// TestTick: the live line moves while something runs, and goes with it.
+func TestTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		c := &Console{out: &b, live: true, width: func() int { return 80 }}
+		c.Started("etcd", "why")
+		time.Sleep(2500 * time.Millisecond)
+		c.Done("etcd", "done", 2500*time.Millisecond)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, want := range []string{"\r\x1b[K  etcd 1s", "\r\x1b[K  etcd 2s", "\r\x1b[K✓ etcd        done (2.5s)\n"} {
+			if !bytes.Contains(b.Bytes(), []byte(want)) {
+				t.Errorf("no %q in %q", want, b.String())
+			}
+		}
+		if c.ticking || c.drawn {
+			t.Errorf("it still moves: %+v", c)
+		}
+		b.Reset()
+		c.Started("calico", "why") // and begins again
+		time.Sleep(1100 * time.Millisecond)
+		c.Done("calico", "done", time.Second)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !bytes.Contains(b.Bytes(), []byte("calico 1s")) {
+			t.Errorf("the second doesn't move: %q", b.String())
+		}
+	})
+}
+
+func TestSeconds(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0.0s", 49 * time.Millisecond: "0.0s", 51 * time.Millisecond: "0.1s", 59940 * time.Millisecond: "59.9s", 60 * time.Second: "1m0s", 61600 * time.Millisecond: "1m2s"} {
+		if got := seconds(d); got != want {
+			t.Errorf("%d ms: %s, want %s", d.Milliseconds(), got, want)
+		}
+	}
+}
+
+func TestRedirect(t *testing.T) {
+	var b bytes.Buffer
+	c := &Console{out: &b, color: true, live: true, ticking: true, width: func() int { return 20 }}
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c.Redirect(f)
+	c.Started("etcd", "why")
+	data, err := os.ReadFile(f.Name())
+	if err != nil || string(data) != "… etcd        why\n" || b.Len() > 0 {
+		t.Errorf("%q, %v; before: %q", data, err, b.String())
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	write := func(text string) func(io.Writer) { return func(w io.Writer) { fmt.Fprint(w, text) } }
+	t.Setenv("GITHUB_STEP_SUMMARY", "")
+	if err := Summarize(func(io.Writer) { t.Error("there is nobody to read it") }); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "summary")
+	t.Setenv("GITHUB_STEP_SUMMARY", file)
+	for _, text := range []string{"one\n", "two\n"} {
+		if err := Summarize(write(text)); err != nil {
+			t.Error(err)
+		}
+	}
+	if data, err := os.ReadFile(file); string(data) != "one\ntwo\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	t.Setenv("GITHUB_STEP_SUMMARY", file+"/none")
+	if err := Summarize(write("x")); err == nil {
+		t.Error("nothing was written, no error")
 	}
 }

@@ -24,11 +24,11 @@ import (
 // birdSocket is BIRD's control socket: calico-node's container has it on the machine.
 const birdSocket = "/var/run/calico/bird.ctl"
 
-func bird() fact.Seen[fact.BIRD] {
-	lines, err := askBIRD("show protocols")
+func bird(socket string) fact.Seen[fact.BIRD] {
+	lines, err := askBIRD(socket, "show protocols")
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-			return fact.Unknown[fact.BIRD]("BIRD doesn't run: nothing answers at " + birdSocket)
+			return fact.Unknown[fact.BIRD]("BIRD doesn't run: nothing answers at " + socket)
 		}
 		return fact.Unknown[fact.BIRD](err.Error())
 	}
@@ -38,8 +38,8 @@ func bird() fact.Seen[fact.BIRD] {
 // askBIRD sends a command and returns the lines of the reply, the greeting's first. A line is a number of four digits,
 // a hyphen or a space, and the text; one without a number continues the one before. Numbers below 1000, but for 0001, and
 // from 8000 on end a reply (BIRD 1.6, doc/reply_codes).
-func askBIRD(command string) ([]string, error) {
-	conn, err := net.DialTimeout("unix", birdSocket, time.Second)
+func askBIRD(socket, command string) ([]string, error) {
+	conn, err := net.DialTimeout("unix", socket, time.Second)
 	if err != nil {
 		return nil, err
 	}

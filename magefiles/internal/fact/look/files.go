@@ -19,12 +19,9 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// files looks at the requested paths and at all files of the requested directories.
-func files(r fact.Request, l fact.Login) fact.Seen[map[string]fact.File] {
-	s, err := readSums(fact.SumsFile)
-	if err != nil {
-		return fact.Unknown[map[string]fact.File](err.Error())
-	}
+// files looks at the requested paths and at all files of the requested directories. sumsFile is where sums are kept.
+func files(r fact.Request, l fact.Login, sumsFile string) fact.Seen[map[string]fact.File] {
+	s := readSums(sumsFile)
 	paths := r.Files
 	for _, dir := range r.Dirs {
 		entries, err := os.ReadDir(at(dir, l))
@@ -47,7 +44,7 @@ func files(r fact.Request, l fact.Login) fact.Seen[map[string]fact.File] {
 		all[p] = f
 	}
 	// What was read needn't be read again. That it can't be kept is no fault of the files.
-	_ = s.write(fact.SumsFile)
+	_ = s.write(sumsFile)
 	return fact.Known(all)
 }
 
@@ -65,14 +62,12 @@ type sums struct {
 	fresh bool              // whether there is more than in the file
 }
 
-func readSums(file string) (*sums, error) {
+// readSums reads what was kept. What can't be read isn't kept: then the files themselves are read.
+func readSums(file string) *sums {
 	s := &sums{kept: map[string]string{}}
 	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
 	if err != nil {
-		return nil, err
+		return s
 	}
 	defer f.Close() //nolint:errcheck // it was read
 	for sc := bufio.NewScanner(f); sc.Scan(); {
@@ -80,7 +75,7 @@ func readSums(file string) (*sums, error) {
 			s.kept[path] = rest
 		}
 	}
-	return s, nil
+	return s
 }
 
 func (s *sums) write(file string) error {
@@ -126,7 +121,7 @@ func state(st *syscall.Stat_t) string {
 }
 
 func (s *sums) sum(path, state string) (string, error) {
-	if sum, ok := strings.CutPrefix(s.kept[path], state+" "); ok {
+	if sum, ok := strings.CutPrefix(s.kept[path], state+" "); ok && len(sum) == hex.EncodedLen(sha256.Size) {
 		return sum, nil
 	}
 	f, err := os.Open(path)

@@ -68,9 +68,9 @@ func look(r fact.Request) fact.Machine {
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
 	})
-	all.Go(func() { m.BIRD = bird() })
+	all.Go(func() { m.BIRD = bird(birdSocket) })
 	all.Go(func() { m.Felix = felix() })
-	all.Go(func() { m.Files = files(r, m.Login) })
+	all.Go(func() { m.Files = files(r, m.Login, fact.SumsFile) })
 	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(), attachments(), lacks() })
 	if r.GoTree {
 		all.Go(func() { m.Go = goTree("/usr/local/go") })

@@ -48,7 +48,7 @@ func lacking(u fact.Until, etcdURL string) string {
 		}
 	}
 	if len(u.Peers) > 0 {
-		b := bird()
+		b := bird(birdSocket)
 		if b.Unknown != "" {
 			return b.Unknown
 		}

@@ -65,7 +65,7 @@ func (p *Provider) Name() string { return Name }
 
 // Capabilities implements machine.Provider. Nobody knows how fast the machines are, or how far away.
 func (p *Provider) Capabilities() machine.Capabilities {
-	return machine.Capabilities{SlowCPU: true, Undo: true}
+	return machine.Capabilities{SlowCPU: true, Undo: true, Packages: true}
 }
 
 // address is where a machine's SSH server is: what lab.yaml says, else port 22 of its address on the underlay.

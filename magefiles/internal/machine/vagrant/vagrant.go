@@ -74,7 +74,7 @@ func (p *Provider) Name() string { return Name }
 
 // Capabilities implements machine.Provider. VirtualBox does without this computer's /dev/kvm, and can't emulate a CPU.
 func (p *Provider) Capabilities() machine.Capabilities {
-	return machine.Capabilities{SlowCPU: p.given() != box.VirtualBox && emulated(), RepairsNetwork: true}
+	return machine.Capabilities{SlowCPU: p.given() != box.VirtualBox && emulated(), Packages: true, RepairsNetwork: true}
 }
 
 // dotDir is Vagrant's own state of the machines: beside lab.yaml, so that plain vagrant commands in the

@@ -1,0 +1,210 @@
+package develop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+)
+
+// series is what something took, time after time.
+type series struct {
+	what  string
+	costs []cost
+}
+
+// bench is a lab that is measured.
+type bench struct {
+	run      *run.Run
+	lab      *run.Lab
+	series   []*series // in the order of the table
+	memories []int64   // of all machines, in bytes
+}
+
+// What is measured, in the table's words.
+const (
+	whatCold    = "nothing cached to verified"
+	whatFull    = "destroyed to verified, warm cache"
+	whatAgain   = "`verify` again"
+	whatCheck   = "`check`"
+	whatDestroy = "`destroy`"
+)
+
+// Benchmark measures what the README promises and prints it as a table: wall time, and the CPU time of the whole computer, so
+// nothing else should run on it. With nodes > 0 a lab of that many Calico nodes is measured too. It destroys the lab; with cold
+// it first empties the caches, and downloads and compiles everything once.
+func Benchmark(ctx context.Context, r *run.Run, rounds, nodes int, cold bool) error {
+	if err := atLeastOne(rounds); err != nil {
+		return err
+	}
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	if nodes > 0 && l.Provider.Capabilities().Undo {
+		return errors.New("-nodes: the lab's machines exist already, and the benchmark can't make more; leave -nodes out, or use LAB_HARDWARE=nspawn")
+	}
+	b := &bench{run: r, lab: l}
+	if err := mage(ctx, r, nil, "destroy"); err != nil {
+		return err
+	}
+	if cold {
+		if err := b.cold(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.rounds(ctx, rounds); err != nil {
+		return err
+	}
+	rows := b.rows()
+	if nodes > 0 {
+		more, err := manyNodes(ctx, r, l, rounds, nodes)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, more...)
+	}
+	r.Console.Table([]string{"machines", "what", "runs", "wall min", "median", "max", "CPU-s min", "median", "max"}, rows)
+	return nil
+}
+
+// manyNodes measures a lab with that many Calico nodes, which it makes for this and destroys in the end, whatever happens.
+func manyNodes(ctx context.Context, r *run.Run, l *run.Lab, rounds, nodes int) (rows [][]string, err error) {
+	dir, err := os.MkdirTemp("", "calico-cni-lab-nodes.")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "lab.yaml")
+	own := &run.Run{Console: r.Console, Exec: r.Exec, Root: r.Root, LabFile: file, StateDir: filepath.Join(dir, ".lab")}
+	defer func() {
+		if _, exists, perr := own.Plan(); exists || perr != nil {
+			// Also after Ctrl-C. Mage waits five seconds for that; a destroy that takes longer goes on by itself.
+			if derr := mage(context.WithoutCancel(ctx), own, nil, "destroy"); derr != nil {
+				err = errors.Join(err, fmt.Errorf("%w; the lab is still there: LAB_FILE=%s go tool mage destroy", derr, file))
+				return
+			}
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	data, err := os.ReadFile(r.LabFile)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = withNodes(data, l.Lab, nodes); err != nil {
+		return nil, fmt.Errorf("-nodes=%d: %w", nodes, err)
+	}
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		return nil, err
+	}
+	b := &bench{run: own}
+	if b.lab, err = own.Lab(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.rounds(ctx, rounds); err != nil {
+		return nil, err
+	}
+	return b.rows(), nil
+}
+
+// rounds measures a lab that doesn't exist, time after time.
+func (b *bench) rounds(ctx context.Context, rounds int) error {
+	for i := range rounds {
+		b.run.Console.Notice("%d machines, round %d of %d", len(b.lab.Machines), i+1, rounds)
+		for _, step := range [][2]string{{whatFull, "verify"}, {whatAgain, "verify"}, {whatCheck, "check"}} {
+			if err := b.timed(ctx, step[0], nil, step[1]); err != nil {
+				return err
+			}
+		}
+		if err := b.weigh(ctx); err != nil {
+			return err
+		}
+		if err := b.timed(ctx, whatDestroy, nil, "destroy"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timed runs a target and notes what it took.
+func (b *bench) timed(ctx context.Context, what string, env []string, target string) error {
+	took, err := measure(func() error { return mage(ctx, b.run, env, target) })
+	if err != nil {
+		return err
+	}
+	for _, s := range b.series {
+		if s.what == what {
+			s.costs = append(s.costs, took)
+			return nil
+		}
+	}
+	b.series = append(b.series, &series{what, []cost{took}})
+	return nil
+}
+
+// weigh notes how much memory the machines use, where the hardware layer knows.
+func (b *bench) weigh(ctx context.Context) error {
+	machines, err := b.lab.Provider.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var sum int64
+	for _, m := range machines {
+		sum += m.Memory
+	}
+	if sum > 0 {
+		b.memories = append(b.memories, sum)
+	}
+	return nil
+}
+
+// cold measures once with nothing in any cache.
+func (b *bench) cold(ctx context.Context) error {
+	if err := mage(ctx, b.run, nil, "clean"); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp("", "calico-cni-lab-cold.")
+	if err != nil {
+		return err
+	}
+	defer b.run.Exec.Run(context.WithoutCancel(ctx), command.Cmd{Args: []string{"rm", "-rf", temp}, Timeout: 5 * time.Minute})
+	b.run.Console.Notice("cold: everything downloaded and compiled anew")
+	// The module cache is read-only by default.
+	env := []string{"GOCACHE=" + temp + "/build", "GOMODCACHE=" + temp + "/mod", "GOFLAGS=-modcacherw", "MAGEFILE_CACHE=" + temp + "/mage"}
+	if err := b.timed(ctx, whatCold, env, "verify"); err != nil {
+		return err
+	}
+	return mage(ctx, b.run, nil, "destroy")
+}
+
+// rows are the lab's of the table.
+func (b *bench) rows() [][]string {
+	machines := fmt.Sprint(len(b.lab.Machines))
+	var rows [][]string
+	for _, s := range b.series {
+		var walls, cpus []time.Duration
+		for _, c := range s.costs {
+			walls, cpus = append(walls, c.wall), append(cpus, c.cpu)
+		}
+		row := append([]string{machines, s.what, fmt.Sprint(len(walls))}, spread(walls, seconds)...)
+		rows = append(rows, append(row, spread(cpus, cpuSeconds)...))
+	}
+	if len(b.memories) > 0 {
+		what := "memory of " + machines + " machines"
+		megabytes := func(n int64) string { return fmt.Sprintf("%d MB", n>>20) }
+		row := append([]string{machines, what, fmt.Sprint(len(b.memories))}, spread(b.memories, megabytes)...)
+		rows = append(rows, append(row, "", "", ""))
+	}
+	return rows
+}
+
+func cpuSeconds(d time.Duration) string {
+	if d == 0 { // not known on this computer
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", d.Seconds())
+}

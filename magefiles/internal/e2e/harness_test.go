@@ -1,0 +1,294 @@
+// Package e2e tests the whole lab on real machines, through the same targets that a user types.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	definition "github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+)
+
+// lab is a lab of its own, beside the one that a user may have: another name and another state directory. The
+// underlays can't meet, each is in a network namespace without a way out.
+type lab struct {
+	t      *testing.T
+	root   string // of the project
+	mage   string // the compiled targets
+	dir    string // with lab.yaml and .lab
+	name   string
+	hw     string          // LAB_HARDWARE
+	prefix []string        // of every command: where it is run
+	want   *definition.Lab // what the project's lab.yaml says
+	pins   artifact.Pins
+}
+
+func newLab(t *testing.T, hardware string) *lab {
+	t.Helper()
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, root: root, dir: t.TempDir(), name: fmt.Sprintf("test-%d", os.Getpid()), hw: hardware}
+	l.mage = filepath.Join(l.dir, "mage")
+	if out, err := l.start(context.Background(), "go", "tool", "mage", "-compile", l.mage).CombinedOutput(); err != nil {
+		t.Fatalf("compiling the targets: %v\n%s", err, out)
+	}
+	if l.want, err = definition.Load(filepath.Join(root, "lab.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if l.pins, err = artifact.ReadPins(root); err != nil {
+		t.Fatal(err)
+	}
+	yaml, err := os.ReadFile(filepath.Join(root, "lab.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write(strings.Replace(string(yaml), "name: calico-cni-lab", "name: "+l.name, 1))
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.keepLogs()
+		}
+		if _, err := os.Stat(filepath.Join(l.dir, ".lab", "plan.json")); err == nil {
+			l.write(string(yaml)) // whatever a test left there: destroy doesn't need it
+			l.ok("destroy")
+		}
+	})
+	return l
+}
+
+// keepLogs leaves the archive of a lab that failed in the project's state directory.
+func (l *lab) keepLogs() {
+	l.run("logs") //nolint:errcheck // there may be nothing to log
+	archives, err := filepath.Glob(filepath.Join(l.dir, ".lab", "*.tar.gz"))
+	if err != nil || len(archives) == 0 {
+		return
+	}
+	kept := filepath.Join(l.root, ".lab")
+	if err := os.MkdirAll(kept, 0o755); err != nil {
+		l.t.Log(err)
+		return
+	}
+	for _, a := range archives {
+		data, err := os.ReadFile(a)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(kept, filepath.Base(a)), data, 0o600)
+		}
+		l.t.Logf("the lab's logs: %s (%v)", filepath.Join(kept, filepath.Base(a)), err)
+	}
+}
+
+// home is where the lab's machines lie.
+func (l *lab) home() string { return "/var/lib/calico-cni-lab/labs/" + l.name }
+
+func (l *lab) write(yaml string) {
+	l.t.Helper()
+	if err := os.WriteFile(filepath.Join(l.dir, "lab.yaml"), []byte(yaml), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// change rewrites a part of lab.yaml and gives a function that puts it back.
+func (l *lab) change(old, new string) (back func()) {
+	l.t.Helper()
+	before, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	after := strings.Replace(string(before), old, new, 1)
+	if after == string(before) {
+		l.t.Fatalf("lab.yaml has no %q", old)
+	}
+	l.write(after)
+	return func() { l.write(string(before)) }
+}
+
+func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
+	args = append(slices.Clone(l.prefix), args...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = l.root
+	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0")
+	return cmd
+}
+
+// run runs targets and gives standard output and standard error.
+func (l *lab) run(args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
+	defer cancel()
+	cmd := l.start(ctx, append([]string{l.mage}, args...)...)
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err = cmd.Run()
+	return o.String(), e.String(), err
+}
+
+// ok runs targets that must succeed.
+func (l *lab) ok(args ...string) string {
+	l.t.Helper()
+	stdout, stderr, err := l.run(args...)
+	if err != nil {
+		l.t.Fatalf("mage %s: %v\n%s%s", strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout
+}
+
+// fails runs targets that must fail, and gives what they say about it.
+func (l *lab) fails(args ...string) string {
+	l.t.Helper()
+	stdout, stderr, err := l.run(args...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		l.t.Fatalf("mage %s: %v, not an exit status\n%s%s", strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout + stderr
+}
+
+// ssh runs a command on a machine with plain OpenSSH and the lab's ssh_config.
+func (l *lab) ssh(machine, command string) string {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := l.start(ctx, "ssh", "-F", filepath.Join(l.dir, ".lab", "ssh_config"), machine, command)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		l.t.Fatalf("%s$ %s: %v\n%s%s", machine, command, err, out, stderr.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// has wants every one of parts in text.
+func (l *lab) has(text string, parts ...string) {
+	l.t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			l.t.Errorf("no %q in:\n%s", p, text)
+		}
+	}
+}
+
+// sub runs a part of the test that must hold for the rest to make sense.
+func (l *lab) sub(name string, f func(l *lab)) {
+	l.t.Helper()
+	if !l.part(name, f) {
+		l.t.FailNow()
+	}
+}
+
+// part runs a part of the test, and reports whether it passed.
+func (l *lab) part(name string, f func(l *lab)) bool {
+	l.t.Helper()
+	return l.t.Run(name, func(t *testing.T) {
+		c := *l
+		c.t = t
+		f(&c)
+	})
+}
+
+// report is what check says, for programs.
+func (l *lab) report() check.Report {
+	l.t.Helper()
+	stdout, stderr, _ := l.run("check", "-json")
+	var r check.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		l.t.Fatalf("check -json: %v\n%s%s", err, stdout, stderr)
+	}
+	return r
+}
+
+// holds wants a lab of which everything holds.
+func (l *lab) holds() {
+	l.t.Helper()
+	for _, res := range l.unmet() {
+		l.t.Errorf("%s: %s", res.ID, res.Found)
+	}
+}
+
+// unmet are the conditions that don't hold.
+func (l *lab) unmet() []check.Result {
+	l.t.Helper()
+	r := l.report()
+	return r.Unmet()
+}
+
+// stages are the targets that verify brings about.
+func stages() []string {
+	var names []string
+	for _, s := range stage.All() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// did wants every stage told as done by a run, or as already done.
+func (l *lab) did(out string, already bool) {
+	l.t.Helper()
+	for _, s := range stages() {
+		if strings.Contains(out, fmt.Sprintf("✓ %-11s already done: ", s)) != already {
+			l.t.Errorf("stage %s, already done: %t is wanted in\n%s", s, already, out)
+		}
+	}
+}
+
+// processes are a machine's, found by its control group.
+func (l *lab) processes(machine string) []int {
+	l.t.Helper()
+	var pids []int
+	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup"} {
+		_ = filepath.WalkDir(filepath.Join(root, "calico-cni-lab", l.name, machine), func(path string, _ os.DirEntry, err error) error {
+			if err == nil && filepath.Base(path) == "cgroup.procs" {
+				data, _ := os.ReadFile(path)
+				for _, f := range strings.Fields(string(data)) {
+					var pid int
+					if _, err := fmt.Sscan(f, &pid); err == nil {
+						pids = append(pids, pid)
+					}
+				}
+			}
+			return nil
+		})
+		if len(pids) > 0 {
+			return pids
+		}
+	}
+	return nil
+}
+
+// nothingLeft looks for everything that a lab makes on this computer.
+func (l *lab) nothingLeft() {
+	l.t.Helper()
+	for _, pattern := range []string{
+		l.home(), filepath.Join(l.dir, ".lab"), "/run/netns/" + l.name,
+		"/sys/fs/cgroup/calico-cni-lab/" + l.name, "/sys/fs/cgroup/*/calico-cni-lab/" + l.name,
+	} {
+		if left, _ := filepath.Glob(pattern); len(left) > 0 {
+			l.t.Errorf("left: %v", left)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if strings.Contains(string(mounts), l.name) {
+		l.t.Errorf("left mounted:\n%s", mounts)
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range processes {
+		if line, _ := os.ReadFile(p); bytes.Contains(line, []byte("/labs/"+l.name+"/")) {
+			l.t.Errorf("left running: %s", bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
+		}
+	}
+}

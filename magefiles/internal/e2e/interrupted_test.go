@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// namesInUse: another checkout may not take the lab's name.
+func namesInUse(l *lab) {
+	other := *l
+	other.dir = l.t.TempDir()
+	yaml, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	other.write(string(yaml))
+	for _, target := range []string{"verify", "destroy"} {
+		l.has(other.fails(target), fmt.Sprintf("the lab name %q is in use by the lab in %s", l.name, l.dir))
+	}
+	back := l.change("address: 192.168.4.6", "address: 192.168.4.8")
+	defer back()
+	l.has(l.fails("verify"), "describes other machines than the ones that exist", "go tool mage destroy")
+}
+
+// severalTargets: what stands on one command line happens in its order, each time anew.
+func severalTargets(l *lab) {
+	l.ok("destroy", "verify")
+	l.holds()
+	l.ok("verify", "stop", "start")
+	l.holds()
+	l.ok("up", "stop", "start")
+	l.holds()
+	out := l.ok("unplumb", "plumb", "check")
+	l.has(out, "the workloads are gone", "workload on calico1", "the lab works: all ")
+}
+
+// oneAtATime: of two runs the second says who is at work.
+func oneAtATime(l *lab) {
+	lock := filepath.Join(l.dir, ".lab", "lock")
+	f, err := os.OpenFile(lock, os.O_RDWR, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("process 4711, `mage stop`, since 12:00:00\n"), 0); err != nil {
+		l.t.Fatal(err)
+	}
+	l.has(l.fails("verify"), "another run works on this lab: process 4711, `mage stop`")
+	// Looking is allowed at any time.
+	l.holds()
+	l.ok("status")
+}
+
+// interrupted: SIGINT and SIGTERM end a run within five seconds wherever it is, and the next one finishes the job.
+func interrupted(l *lab) {
+	l.ok("destroy")
+	for _, c := range []struct {
+		after string // line of output that the signal follows
+		sig   syscall.Signal
+		args  []string
+	}{
+		{"machines:", syscall.SIGTERM, []string{l.mage}},
+		{"✓ up", syscall.SIGINT, []string{l.mage}},
+		// Three processes; the signal reaches the first.
+		{"… calico ", syscall.SIGTERM, []string{"go", "tool", "mage"}},
+		// A kill leaves children at work; the next run must not trip over them.
+		{"… calico ", syscall.SIGKILL, []string{l.mage}},
+	} {
+		l.sub(fmt.Sprintf("%s after %s", c.sig, c.after), func(l *lab) {
+			cmd := l.start(context.Background(), append(c.args, "verify")...)
+			out := &watched{want: c.after, seen: make(chan struct{})}
+			cmd.Stdout, cmd.Stderr = out, out
+			if err := cmd.Start(); err != nil {
+				l.t.Fatal(err)
+			}
+			select {
+			case <-out.seen:
+			case <-time.After(5 * time.Minute):
+				_ = cmd.Process.Kill()
+				l.t.Fatalf("no %q in:\n%s", c.after, out)
+			}
+			start := time.Now()
+			if err := cmd.Process.Signal(c.sig); err != nil {
+				l.t.Fatal(err)
+			}
+			err := cmd.Wait() // also for the output's end: all three processes have it open
+			// The go command's own exit status after SIGTERM is 0 (Go 1.26).
+			if err == nil && c.args[0] == l.mage {
+				l.t.Errorf("it ended as if nothing had been:\n%s", out)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				l.t.Errorf("it took %s to end:\n%s", took, out)
+			}
+			if c.sig != syscall.SIGKILL {
+				l.has(out.String(), "interrupted; run it again to finish")
+			}
+		})
+	}
+	l.ok("verify")
+
+	l.sub("killed while the machines are made", func(l *lab) {
+		l.ok("destroy")
+		cmd := l.start(context.Background(), l.mage, "verify")
+		out := &watched{want: "machines:", seen: make(chan struct{})}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			l.t.Fatal(err)
+		}
+		<-out.seen
+		if err := cmd.Process.Kill(); err != nil {
+			l.t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		l.ok("verify")
+	})
+}
+
+// watched collects output and tells when a text has come.
+type watched struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	want string
+	seen chan struct{}
+	done bool
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf.Write(p)
+	if !w.done && strings.Contains(w.buf.String(), w.want) {
+		w.done = true
+		close(w.seen)
+	}
+	return len(p), nil
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}

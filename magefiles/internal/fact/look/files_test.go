@@ -1,0 +1,193 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+func sha(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func stateOf(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state(info.Sys().(*syscall.Stat_t))
+}
+
+func TestFiles(t *testing.T) {
+	home, dir := t.TempDir(), t.TempDir()
+	l := fact.Login{Home: home}
+	write(t, home+"/go/bin/cnitool", "tool")
+	write(t, dir+"/bin/calico", "calico")
+	write(t, dir+"/etc/a.conf", "a")
+	for _, err := range []error{
+		os.Chmod(dir+"/bin/calico", 0o750), os.Symlink("calico", dir+"/bin/calico-ipam"), os.Symlink("/nowhere", dir+"/bin/dangling"), os.Mkdir(dir+"/bin/sub", 0o700),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := files(fact.Request{
+		Files: []string{dir + "/etc/a.conf", dir + "/etc/missing", dir + "/none/missing", "~/.profile"},
+		Dirs:  []string{dir + "/bin", dir + "/missing", "~/go/bin"},
+	}, l, dir+"/cache/sums")
+	want := fact.Known(map[string]fact.File{
+		dir + "/etc/a.conf":      {SHA256: sha("a"), Mode: "644"},
+		dir + "/bin/calico":      {SHA256: sha("calico"), Mode: "750"},
+		dir + "/bin/calico-ipam": {Mode: "777", Link: "calico"},
+		dir + "/bin/dangling":    {Mode: "777", Link: "/nowhere"},
+		dir + "/bin/sub":         {Mode: "700", Dir: true},
+		"~/go/bin/cnitool":       {SHA256: sha("tool"), Mode: "644"},
+	})
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(fact.File{}, "Owner")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	owner := userName(uint32(os.Getuid())) + ":" + groupName(uint32(os.Getgid()))
+	if f := got.Value[dir+"/bin/calico"]; f.Owner != owner {
+		t.Errorf("owner %s, want %s", f.Owner, owner)
+	}
+	if names := userName(4123456789) + ":" + groupName(4123456789); names != "4123456789:4123456789" {
+		t.Errorf("ids without a name: %s", names)
+	}
+	if got := files(fact.Request{Dirs: []string{dir + "/etc/a.conf"}}, l, dir+"/cache/sums"); got.Unknown == "" {
+		t.Errorf("a directory that is a file: %+v", got)
+	}
+}
+
+// TestSums: a file that has not changed is not read again, one that has is.
+func TestSums(t *testing.T) {
+	dir := t.TempDir()
+	file, kept := dir+"/calico", dir+"/cache/sums"
+	write(t, file, "first")
+	look := func() string {
+		t.Helper()
+		got := files(fact.Request{Files: []string{file}}, fact.Login{}, kept)
+		if got.Unknown != "" {
+			t.Fatal(got.Unknown)
+		}
+		return got.Value[file].SHA256
+	}
+	if got := look(); got != sha("first") {
+		t.Errorf("first: %s", got)
+	}
+	// Another sum in its place shows whether the file is read.
+	known := sha("what was kept")
+	write(t, kept, file+"\t"+stateOf(t, file)+" "+known+"\n")
+	if got := look(); got != known {
+		t.Errorf("it was read again: %s", got)
+	}
+	write(t, file, "FIRST") // as many bytes
+	if got := look(); got != sha("FIRST") {
+		t.Errorf("changed, with the same size: %s", got)
+	}
+	data, err := os.ReadFile(kept)
+	if want := file + "\t" + stateOf(t, file) + " " + sha("FIRST") + "\n"; err != nil || string(data) != want {
+		t.Errorf("kept %q, %v; want %q", data, err, want)
+	}
+}
+
+// TestBadSums: whatever has become of what was kept, the files are looked at.
+func TestBadSums(t *testing.T) {
+	dir := t.TempDir()
+	file := dir + "/calico"
+	write(t, file, "first")
+	write(t, dir+"/plain", "")
+	state := stateOf(t, file)
+	for name, text := range map[string]string{
+		"no tab": file + " " + state + " " + sha("x"), "cut off in the state": file + "\t" + state[:8], "cut off in the sum": file + "\t" + state + " " + sha("first")[:10],
+		"no sum": file + "\t" + state + " ", "not text": "\x00\xff\n\t\n\n", "a long line": strings.Repeat("x", 100_000),
+	} {
+		write(t, dir+"/sums", text)
+		if got := files(fact.Request{Files: []string{file}}, fact.Login{}, dir+"/sums"); got.Value[file].SHA256 != sha("first") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	for name, kept := range map[string]string{"a directory": dir, "below a file": dir + "/plain/sums"} {
+		if got := files(fact.Request{Files: []string{file}}, fact.Login{}, kept); got.Value[file].SHA256 != sha("first") {
+			t.Errorf("sums are %s: %+v", name, got)
+		}
+	}
+	if left, err := filepath.Glob(dir + "/sums.*"); len(left) > 0 || err != nil {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestWriteSums: what is summed up in a tree is known under the paths that the tree's files have on the machine.
+func TestWriteSums(t *testing.T) {
+	root, out := t.TempDir(), t.TempDir()+"/sums"
+	write(t, root+"/opt/cni/bin/calico", "calico")
+	write(t, root+"/etc/hosts", "hosts")
+	if err := os.Symlink("calico", root+"/opt/cni/bin/calico-ipam"); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{root, root + "/"} {
+		if err := writeSums(from, out); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			"/opt/cni/bin/calico": stateOf(t, root+"/opt/cni/bin/calico") + " " + sha("calico"),
+			"/etc/hosts":          stateOf(t, root+"/etc/hosts") + " " + sha("hosts"),
+		}
+		if diff := cmp.Diff(want, readSums(out).kept); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", from, diff)
+		}
+	}
+	if err := writeSums(root+"/none", out); err == nil {
+		t.Error("no tree, no error")
+	}
+}
+
+func TestGoTree(t *testing.T) {
+	root := t.TempDir()
+	write(t, root+"/VERSION", "go1.26.8\ntime 2026-01-01T00:00:00Z\n")
+	write(t, root+"/bin/go", "")
+	write(t, root+"/src/fmt/print.go", "")
+	if got := goTree(root); got != fact.Known(fact.Tree{Version: "go1.26.8", Files: 3}) {
+		t.Errorf("whole: %+v", got)
+	}
+	if err := os.RemoveAll(root + "/src/fmt"); err != nil {
+		t.Fatal(err)
+	}
+	if got := goTree(root); got != fact.Known(fact.Tree{Version: "go1.26.8", Files: 2}) {
+		t.Errorf("without fmt: %+v", got)
+	}
+	if got := goTree(root + "/none"); got != fact.Known(fact.Tree{}) {
+		t.Errorf("no Go: %+v", got)
+	}
+}
+
+func TestAt(t *testing.T) {
+	l := fact.Login{Home: "/home/me"}
+	for path, want := range map[string]string{"~/go/bin": "/home/me/go/bin", "/opt/cni": "/opt/cni", "~root/x": "~root/x"} {
+		if got := at(path, l); got != want {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
+)
+
+// labFile is a lab.yaml of machines that exist already: its name, calico1's address.
+const labFile = `
+name: %s
+underlay: {subnet: 192.168.4.0/24}
+machines:
+  - {name: etcd-node, role: etcd, address: 192.168.4.7}
+  - {name: calico1, role: calico, address: %s}
+  - {name: calico2, role: calico, address: 192.168.4.6}
+network: test-calico
+pool: {name: p, cidr: 10.1.0.0/16, blockSize: 26, ipipMode: Never, natOutgoing: true, disabled: false}
+versions: {debian: bookworm, go: 1.26.11}
+`
+
+// newRun returns a run on a lab of machines that exist already. Nothing is asked of them.
+func newRun(t *testing.T) *Run {
+	t.Helper()
+	t.Setenv("LAB_HARDWARE", "ssh")
+	t.Setenv("LAB_CACHE", t.TempDir())
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	out, err := os.Create(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { out.Close() })
+	r := &Run{Console: ui.New(out), Exec: &command.Runner{}, Root: root, LabFile: filepath.Join(dir, "lab.yaml"), StateDir: filepath.Join(dir, ".lab")}
+	t.Cleanup(func() {
+		if err := r.Reset(); err != nil {
+			t.Error(err)
+		}
+	})
+	define(t, r, "one", "192.168.4.5")
+	return r
+}
+
+func define(t *testing.T, r *Run, name, calico1 string) {
+	t.Helper()
+	if err := os.WriteFile(r.LabFile, fmt.Appendf(nil, labFile, name, calico1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keepPlan keeps a plan as Up does.
+func keepPlan(t *testing.T, r *Run, l *lab.Lab) {
+	t.Helper()
+	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.NewPlan("ssh", l).Write(r.StateDir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLab(t *testing.T) {
+	r := newRun(t)
+	l, err := r.Lab(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Name != "one" || l.Provider.Name() != "ssh" || l.Why != "LAB_HARDWARE says so" || l.Maker.GoOnNode != "1.26.11" {
+		t.Errorf("%+v", l)
+	}
+	if again, err := r.Lab(t.Context()); again != l || err != nil {
+		t.Errorf("it is read twice: %v", err)
+	}
+	if _, err := os.Stat(r.StateDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
+// TestLabErrors: each says what to do.
+func TestLabErrors(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(*testing.T, *Run)
+		want string
+	}{
+		{"no file", func(t *testing.T, r *Run) { os.Remove(r.LabFile) }, "lab.yaml"},
+		{"no lab", func(t *testing.T, r *Run) { define(t, r, "one", "10.0.0.1") }, "192.168.4.0/24"},
+		{"no such hardware layer", func(t *testing.T, _ *Run) { t.Setenv("LAB_HARDWARE", "cloud") }, `there is no hardware layer "cloud"; LAB_HARDWARE is one of`},
+		{"not the project's directory", func(t *testing.T, r *Run) { r.Root = t.TempDir() }, "components/calico/go.mod"},
+		{"other machines", func(t *testing.T, r *Run) {
+			l, err := lab.Load(r.LabFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keepPlan(t, r, l)
+			define(t, r, "one", "192.168.4.15")
+		}, "describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); destroy those first: go tool mage destroy"},
+		{"a damaged plan", func(t *testing.T, r *Run) {
+			if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(r.StateDir, machine.PlanFile), []byte("{"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if l, err := r.WithoutPlan(t.Context()); err != nil || l.Name != "one" {
+				t.Errorf("without the plan: %v", err)
+			}
+		}, "go tool mage destroy"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRun(t)
+			c.do(t, r)
+			if l, err := r.Lab(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) || l != nil {
+				t.Errorf("error %v, want ... %s ...", err, c.want)
+			}
+		})
+	}
+}
+
+// TestPlanned: a lab that was made stays on the hardware layer that it was made on.
+func TestPlanned(t *testing.T) {
+	r := newRun(t)
+	l, err := lab.Load(r.LabFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keepPlan(t, r, l)
+	t.Setenv("LAB_HARDWARE", "")
+	made, err := r.Lab(t.Context())
+	if err != nil || made.Provider.Name() != "ssh" || made.Why != "the lab uses it already" {
+		t.Errorf("%+v, %v", made, err)
+	}
+	if _, err := r.Provider(machine.Plan{Hardware: "cloud"}); err == nil {
+		t.Error("a plan's hardware layer that there isn't")
+	}
+}
+
+// TestReset: after it the next target begins as a process of its own would.
+func TestReset(t *testing.T) {
+	r := newRun(t)
+	lock := filepath.Join(r.StateDir, "lock")
+	for i, name := range []string{"one", "two"} {
+		define(t, r, name, "192.168.4.5")
+		l, err := r.Lab(t.Context())
+		if err != nil || l.Name != name {
+			t.Fatalf("lab %d: %v", i, err)
+		}
+		for range 2 { // the second changes nothing
+			if err := r.Begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log := r.Exec.Log.Path()
+		if _, err := os.Stat(log); err != nil || filepath.Dir(log) != filepath.Join(r.StateDir, "logs") {
+			t.Errorf("log %q: %v", log, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), lockPatience/10)
+		if _, err := takeLock(ctx, lock); err == nil || !strings.Contains(err.Error(), "another run works on this lab") {
+			t.Errorf("it isn't locked: %v", err)
+		}
+		cancel()
+		if i == 0 { // as destroy does it
+			if err := os.RemoveAll(r.StateDir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Reset(); err != nil {
+			t.Fatal(err)
+		}
+		if r.Exec.Log.Path() != "" {
+			t.Error("what follows goes into the old log")
+		}
+	}
+	free, err := takeLock(t.Context(), lock)
+	if err != nil {
+		t.Fatalf("the lock is still held: %v", err)
+	}
+	free.Close()
+	if err := r.Reset(); err != nil {
+		t.Errorf("nothing to reset: %v", err)
+	}
+}
+
+func TestNew(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for file, want := range map[string][2]string{"": {"lab.yaml", dir + "/.lab"}, "labs/small.yaml": {"labs/small.yaml", dir + "/labs/.lab"}, "/etc/lab.yaml": {"/etc/lab.yaml", "/etc/.lab"}} {
+		t.Setenv("LAB_FILE", file)
+		parent, cancel := context.WithCancel(t.Context())
+		ctx, r, err := New(parent)
+		if err != nil || r.LabFile != want[0] || r.StateDir != want[1] || r.Root != dir || ctx.Err() != nil {
+			t.Errorf("LAB_FILE=%s: %+v, %v", file, r, err)
+		}
+		cancel()
+		if <-ctx.Done(); !errors.Is(context.Cause(ctx), context.Canceled) {
+			t.Errorf("cause: %v", context.Cause(ctx))
+		}
+	}
+}
+
+func TestCacheDir(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, c := range []struct{ cache, xdg, home, want string }{
+		{"cache", "", "/h", dir + "/cache"}, {"/srv/cache", "/x", "/h", "/srv/cache"}, {"", "/x", "/h", "/x/calico-cni-lab"}, {"", "", "/h", "/h/.cache/calico-cni-lab"},
+	} {
+		t.Setenv("LAB_CACHE", c.cache)
+		t.Setenv("XDG_CACHE_HOME", c.xdg)
+		t.Setenv("HOME", c.home)
+		if got, err := CacheDir(); got != c.want || err != nil {
+			t.Errorf("%+v: %s, %v", c, got, err)
+		}
+	}
+	t.Setenv("HOME", "")
+	if _, err := CacheDir(); err == nil || !strings.Contains(err.Error(), "LAB_CACHE") {
+		t.Errorf("no home: %v", err)
+	}
+}

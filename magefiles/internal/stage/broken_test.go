@@ -1,0 +1,65 @@
+package stage
+
+import (
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// TestBroken: of everything that is wrong in a recorded lab, the report says the cause first.
+func TestBroken(t *testing.T) {
+	files, err := filepath.Glob("testdata/broken-*.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			if want, got := firstUnmet(t, file); got != want {
+				t.Errorf("the first that doesn't hold is %q, not %s", got, want)
+			}
+		})
+	}
+}
+
+// TestFirstUnmet: recordings are read as TestBroken needs them, also where what is broken hides what should be there.
+func TestFirstUnmet(t *testing.T) {
+	dir := t.TempDir()
+	for name, do := range map[string]func(*fact.Lab){
+		"broken-docker_calico1.json.gz":           at("calico1", noDocker),
+		"broken-docker_etcd-node.json.gz":         at("etcd-node", noDocker),
+		"broken-machine_calico2.json.gz":          unreachable("calico2"),
+		"broken-machine_etcd-node.json.gz":        unreachable("etcd-node"),
+		"broken-plugins_calico2.json.gz":          at("calico2", file("/opt/cni/bin/calico", fact.File{SHA256: "other", Mode: "755", Owner: "root:root"})),
+		"broken-go_calico1.json.gz":               at("calico1", func(m *fact.Machine) { m.Go = fact.Known(fact.Tree{}) }),
+		"broken-etcd-container_etcd-node.json.gz": at("etcd-node", func(m *fact.Machine) { m.Docker.Value.Containers = nil }),
+		"broken-mesh.json.gz":                     func(f *fact.Lab) { f.Datastore.Value.BGP.MeshOff = true },
+	} {
+		f := recording(t, healthyFile)
+		do(f)
+		data, err := f.Write()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		out, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := gzip.NewWriter(out)
+		if _, err := z.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if z.Close() != nil || out.Close() != nil {
+			t.Fatal("not written")
+		}
+		if want, got := firstUnmet(t, path); got != want {
+			t.Errorf("%s: the first that doesn't hold is %q, not %s", name, got, want)
+		}
+	}
+	if want, got := firstUnmet(t, healthyFile); got != "" {
+		t.Errorf("%s: %q doesn't hold", want, got)
+	}
+}
