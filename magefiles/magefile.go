@@ -10,6 +10,8 @@ import (
 
 	"github.com/magefile/mage/mg"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
+	"github.com/calico-cni-lab/lab/magefiles/internal/develop"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/support"
@@ -98,6 +100,47 @@ func Destroy(ctx context.Context, force *bool) error {
 // Logs puts everything that is needed to understand the lab into one archive.
 func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
 
+// Inventory prints Ansible's inventory of the lab, for ansible/inventory.
+func Inventory(ctx context.Context) error { return on(ctx, ansible.Print) }
+
+// Clean empties the cache; not while a lab is there that is made from it.
+func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
+
+// Targets for work on the lab itself.
+
+// Test runs all tests, the real lab's among them.
+func Test(ctx context.Context) error { return on(ctx, develop.Test) }
+
+// TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
+func TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
+
+// Lint looks for mistakes in the project's own code.
+func Lint(ctx context.Context) error { return on(ctx, develop.Lint) }
+
+// Benchmark measures the lab, wall time and CPU, and prints a table; it destroys the lab (-rounds: how many, -nodes: a lab of
+// so many Calico nodes as well, -cold: with an empty cache, once).
+func Benchmark(ctx context.Context, rounds, nodes *int, cold *bool) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return develop.Benchmark(ctx, r, value(rounds, 3), value(nodes, 0), given(cold))
+	})
+}
+
+// Race measures the targets against the playbooks and prints a table; it destroys the lab (-rounds: how many).
+func Race(ctx context.Context, rounds *int) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Race(ctx, r, value(rounds, 3)) })
+}
+
+// Box makes the boxes that Vagrant's virtual machines start from.
+func Box(ctx context.Context) error { return on(ctx, develop.Box) }
+
+// Outdated shows what is pinned, what is newer, and whether lab.yaml allows it.
+func Outdated(ctx context.Context) error { return on(ctx, develop.Outdated) }
+
+// Bump changes a pin everywhere it stands: bump NAME VERSION.
+func Bump(ctx context.Context, name, version string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Bump(ctx, r, name, version) })
+}
+
 func reach(ctx context.Context, name string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Reach(ctx, r, name) })
 }
@@ -123,3 +166,10 @@ var (
 )
 
 func given(flag *bool) bool { return flag != nil && *flag }
+
+func value(flag *int, without int) int {
+	if flag == nil {
+		return without
+	}
+	return *flag
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
@@ -79,7 +81,7 @@ func Test(ctx context.Context, r *run.Run) error {
 
 // newTestPlan decides what is tested. What was asked for and can't be done is an error.
 func newTestPlan(getenv func(string) string) (testPlan, error) {
-	var p testPlan
+	p := testPlan{needs: slices.Clone(nspawn.Needs)}
 	optional := func(what string, needs []computer.Need) bool {
 		if err := computer.Installable(needs); err != nil {
 			p.without = append(p.without, fmt.Sprintf("%s: %v", what, err))

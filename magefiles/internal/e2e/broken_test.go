@@ -33,7 +33,7 @@ var breaks = []struct {
 	{"forwarding off", "calico2", "sudo sysctl -w net.ipv4.ip_forward=0", "forwarding/calico2", "reach"},
 	{"Felix stopped", "calico1", inNode("sv stop felix"), "felix/calico1", ""},
 	{"BIRD stopped", "calico2", inNode("sv stop bird"), "bird/calico2", "bgp routes reach"},
-	{"session disabled", "calico2", inNode("birdcl -s /var/run/calico/bird.ctl disable Mesh_192_168_4_5"), "bgp/calico1", "bgp routes reach"},
+	{"session disabled", "calico2", inNode("birdcl -s /var/run/calico/bird.ctl disable Mesh_192_168_4_5"), "bgp/calico1", "routes reach"},
 	{"BIRD programs no routes", "calico1", inNode("birdcl -s /var/run/calico/bird.ctl disable kernel1") + "; sudo ip route flush proto bird", "routes/calico1", "reach"},
 	{"another release in the datastore", "etcd-node", `k=/calico/resources/v3/projectcalico.org/clusterinformations/default; sudo docker exec etcd etcdctl get --print-value-only $k | sed s/v3.31.0/v3.14.0/ | sudo docker exec -i etcd etcdctl put $k`, "calico-release", ""},
 	{"half of Go", "calico1", "sudo rm -rf /usr/local/go/src/net", "go/calico1", ""},

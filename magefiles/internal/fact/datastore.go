@@ -53,9 +53,12 @@ type Pool struct {
 type Block struct {
 	CIDR netip.Prefix `json:"cidr"`
 	Node string       `json:"node,omitempty"` // whose affinity it has; "": nobody's
-	Free int          `json:"free"`
-	Used int          `json:"used"`
+	Free int          `json:"free"`           // how many addresses nobody has
+	Used []netip.Addr `json:"used,omitempty"` // those that somebody has
 }
+
+// Assigned says whether somebody has an address.
+func (b Block) Assigned(a netip.Addr) bool { return slices.Contains(b.Used, a) }
 
 // Affinity ties a block to a node.
 type Affinity struct {
@@ -227,8 +230,15 @@ func (d *Datastore) ipam(key string, value []byte) error {
 			if v.Deleted {
 				return
 			}
-			used := len(v.Allocations) - len(v.Unallocated)
-			d.Blocks = append(d.Blocks, Block{v.CIDR, strings.TrimPrefix(v.Affinity, "host:"), len(v.Unallocated), used})
+			b := Block{CIDR: v.CIDR, Node: strings.TrimPrefix(v.Affinity, "host:"), Free: len(v.Unallocated)}
+			address := v.CIDR.Addr()
+			for _, handle := range v.Allocations { // one for each address of the block, in order
+				if handle != nil {
+					b.Used = append(b.Used, address)
+				}
+				address = address.Next()
+			}
+			d.Blocks = append(d.Blocks, b)
 		})
 	case parts[0] == "host" && len(parts) == 5 && parts[3] == "block":
 		block, err := netip.ParsePrefix(strings.ReplaceAll(parts[4], "-", "/"))

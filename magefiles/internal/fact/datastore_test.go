@@ -40,8 +40,8 @@ func TestParseDatastore(t *testing.T) {
 		Nodes: []Node{{Name: "calico1", Address: prefix("192.168.4.5/24")}, {Name: "calico2", Address: prefix("192.168.4.6/24")}},
 		Pools: []Pool{{Name: "my.ippool-1", CIDR: prefix("10.1.0.0/16"), BlockSize: 26, IPIPMode: "Never", VXLANMode: "Never", NATOutgoing: true}},
 		Blocks: []Block{
-			{CIDR: prefix("10.1.127.192/26"), Node: "calico1", Free: 63, Used: 1},
-			{CIDR: prefix("10.1.86.64/26"), Node: "calico2", Free: 63, Used: 1},
+			{CIDR: prefix("10.1.127.192/26"), Node: "calico1", Free: 63, Used: []netip.Addr{addr("10.1.127.192")}},
+			{CIDR: prefix("10.1.86.64/26"), Node: "calico2", Free: 63, Used: []netip.Addr{addr("10.1.86.64")}},
 		},
 		Affinities: []Affinity{
 			{Node: "calico1", Block: prefix("10.1.127.192/26"), State: "confirmed"},
@@ -91,6 +91,10 @@ func TestEntries(t *testing.T) {
 		{"policy of all", resourcePrefix + "globalnetworkpolicies/default.deny", `{}`, Datastore{Policies: []Policy{{"globalnetworkpolicies", "default.deny"}}}},
 		{"policy of a namespace", resourcePrefix + "networkpolicies/default/deny", `{}`, Datastore{Policies: []Policy{{"networkpolicies", "default/deny"}}}},
 		{"block of nobody", ipamPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","allocations":[null,null],"unallocated":[0,1]}`, Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.0/26"), Free: 2}}}},
+		{
+			"block with an address in the middle", ipamPrefix + "assignment/ipv4/block/10.1.0.64-26", `{"cidr":"10.1.0.64/26","affinity":"host:calico1","allocations":[null,0,null,1],"unallocated":[0,2]}`,
+			Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.64/26"), Node: "calico1", Free: 2, Used: []netip.Addr{addr("10.1.0.65"), addr("10.1.0.67")}}}},
+		},
 		{"deleted block", ipamPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","deleted":true}`, Datastore{}},
 		{"deleted affinity", ipamPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"confirmed","deleted":true}`, Datastore{}},
 		{"pending affinity", ipamPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"pending"}`, Datastore{Affinities: []Affinity{{"calico1", prefix("10.1.0.0/26"), "pending"}}}},
@@ -139,6 +143,9 @@ func TestDatastoreLookups(t *testing.T) {
 	}
 	if diff := cmp.Diff([]netip.Prefix{prefix("10.1.127.192/26")}, d.BlocksOf("calico1"), byValue); diff != "" {
 		t.Errorf("blocks of calico1 (-want +got):\n%s", diff)
+	}
+	if b := d.Blocks[0]; !b.Assigned(addr("10.1.127.192")) || b.Assigned(addr("10.1.127.193")) {
+		t.Errorf("assigned of %+v", b)
 	}
 	if got := d.BlocksOf("calico3"); got != nil {
 		t.Errorf("blocks of calico3: %v", got)

@@ -95,7 +95,7 @@ func TestLabErrors(t *testing.T) {
 		do   func(*testing.T, *Run)
 		want string
 	}{
-		{"no file", func(t *testing.T, r *Run) { os.Remove(r.LabFile) }, "lab.yaml"},
+		{"no file", func(_ *testing.T, r *Run) { r.LabFile += ".none" }, "lab.yaml.none"},
 		{"no lab", func(t *testing.T, r *Run) { define(t, r, "one", "10.0.0.1") }, "192.168.4.0/24"},
 		{"no such hardware layer", func(t *testing.T, _ *Run) { t.Setenv("LAB_HARDWARE", "cloud") }, `there is no hardware layer "cloud"; LAB_HARDWARE is one of`},
 		{"not the project's directory", func(t *testing.T, r *Run) { r.Root = t.TempDir() }, "components/calico/go.mod"},

@@ -97,6 +97,11 @@ func (c Container) Differs(is fact.Container) []string {
 	return names
 }
 
+// Runs says whether a container of c's part runs, whatever else is wrong with it.
+func (c Container) Runs(d fact.Docker) bool {
+	return slices.ContainsFunc(d.Part(c.Part), func(is fact.Container) bool { return is.State.Status == "running" })
+}
+
 // Faults says what keeps the container from being there as it should, "" where nothing does. running says whether it has
 // to run as well.
 func (c Container) Faults(d fact.Docker, running bool) string {

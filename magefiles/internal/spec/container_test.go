@@ -186,6 +186,9 @@ func TestFaults(t *testing.T) {
 		{"an old one beside it", []fact.Container{good, other}, "container old-etcd has another name, command", "container old-etcd has another name, command"},
 	} {
 		d := fact.Docker{Containers: tc.containers}
+		if runs := len(tc.containers) > 0 && tc.name != "stopped" && tc.containers[0].Config.Labels[fact.LabelPart] == c.Part; c.Runs(d) != runs {
+			t.Errorf("%s: runs %t", tc.name, c.Runs(d))
+		}
 		if got := c.Faults(d, true); got != tc.running {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.running)
 		}

@@ -2,7 +2,6 @@ package stage
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -120,7 +119,6 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 		on("bgp", m, fact.Sessions, "BGP of "+m.Name+" is Established with every other node", "starts what was stopped; if that is not it, calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			return bgpFinding(seen, peersOf(e, m))
 		}),
-		routeCondition(e, m),
 	}
 }
 
@@ -148,41 +146,6 @@ func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
 		return check.Not("not Established with %s", check.Names(down))
 	}
 	return check.OK("Established with %s", plural(len(peers), "node"))
-}
-
-// routeCondition: where BGP is Established, every block of another node has a route via that node.
-func routeCondition(e *Env, m lab.Machine) check.Condition {
-	return on("routes", m, fact.Routes, m.Name+" has a route to every other node's blocks, via the node, proto bird", "starts what was stopped; if that is not it, calico-node", func(seen fact.Machine, f *fact.Lab) check.Finding {
-		if why := cmp.Or(seen.Routes.Unknown, f.Datastore.Unknown); why != "" {
-			return check.CantSee("%s", why)
-		}
-		have := map[string]bool{}
-		for _, r := range seen.Routes.Value {
-			if r.Protocol == "bird" {
-				have[r.To.String()+" "+r.Via.String()] = true
-			}
-		}
-		n := 0
-		var missing []string
-		for _, other := range e.Nodes() {
-			if other.Name == m.Name {
-				continue
-			}
-			for _, b := range f.Datastore.Value.BlocksOf(other.Name) {
-				n++
-				if !have[b.String()+" "+other.Address.String()] {
-					missing = append(missing, fmt.Sprintf("%s via %s", b, other.Address))
-				}
-			}
-		}
-		if len(missing) > 0 {
-			return check.Not("missing: %s", check.Names(missing))
-		}
-		if n == 0 {
-			return check.OK("no other node has a block yet")
-		}
-		return check.OK("%s", plural(n, "route"))
-	})
 }
 
 func filesFinding(seen fact.Machine, files []remote.File, ok string) check.Finding {
@@ -222,21 +185,37 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 		return err
 	}
 	first := e.Nodes()[0].Name
-	return e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		name := e.NodeContainer()
-		down := j.Has(m.Name, "felix", "bird", "bgp", "routes")
+	err := e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		var s script
 		switch {
 		case j.Has(m.Name, "calico-node"):
-			s.cmd("docker", "start", name)
-		case j.Round > 0 && down, j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
-			s.cmd("docker", "restart", name)
-		case down:
-			// Services that somebody stopped (one that runs isn't touched, sv(8)), and sessions that somebody switched off.
-			s.cmd("docker", "exec", name, "sh", "-c", "sv up /etc/service/enabled/* && { birdcl -s /var/run/calico/bird.ctl enable all || true; }")
+			s.cmd("docker", "start", e.NodeContainer())
+		case j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
+			s.cmd("docker", "restart", e.NodeContainer())
 		}
 		if j.Has(m.Name, "forwarding") {
 			s.cmd("sysctl", "-w", "net.ipv4.ip_forward=1")
+		}
+		return s.run(ctx, h)
+	})
+	if err != nil {
+		return err
+	}
+	return e.revive(ctx, j, "felix", "bird", "bgp")
+}
+
+// revive starts what was stopped in calico-node where a condition of the given kinds isn't met: services (one that runs isn't
+// touched, sv(8)), and what was switched off in BIRD. Where that has been tried, it starts calico-node again.
+func (e *Env) revive(ctx context.Context, j Job, kinds ...string) error {
+	return e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
+		var s script
+		switch name := e.NodeContainer(); {
+		case !j.Has(m.Name, kinds...) || j.Has(m.Name, "calico-node"):
+		case !e.Node(m).Runs(j.Facts.Machines[m.Name].Docker.Value): // it was just started, or is the other stage's
+		case j.Round > 0:
+			s.cmd("docker", "restart", name)
+		default:
+			s.cmd("docker", "exec", name, "sh", "-c", "sv up /etc/service/enabled/*; birdcl -s /var/run/calico/bird.ctl enable all; true")
 		}
 		return s.run(ctx, h)
 	})

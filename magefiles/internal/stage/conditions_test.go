@@ -81,7 +81,7 @@ func TestLayered(t *testing.T) {
 		}
 	}
 	for _, chain := range [][]string{
-		{"machine", "link", "docker", "etcd-container", "etcd", "calico-node", "bird", "bgp", "routes", "workload", "attachment", "address", "endpoint", "reach"},
+		{"machine", "link", "docker", "etcd-container", "etcd", "calico-node", "bird", "bgp", "workload", "attachment", "address", "routes", "endpoint", "reach"},
 		{"calico-node", "node", "felix", "endpoint"}, {"plugins", "attachment"}, {"cnitool", "attachment"}, {"pool", "attachment"},
 	} {
 		for i := 1; i < len(chain); i++ {

@@ -105,6 +105,7 @@ func plumbConditions(e *Env, m lab.Machine) []check.Condition {
 		on("address", m, fact.Blocks, "the workload on "+m.Name+" has an address of pool "+pool.Name+", from a block of its node", "runs cnitool del and add", func(seen fact.Machine, f *fact.Lab) check.Finding {
 			return addressFinding(seen, f, m.Name, e.Lab)
 		}),
+		routeCondition(e, m),
 		on("endpoint", m, fact.Routes, "Felix has a route to the workload on "+m.Name, "runs cnitool del and add", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			return endpointFinding(seen, network)
 		}),
@@ -180,6 +181,9 @@ func addressFinding(seen fact.Machine, f *fact.Lab, node string, l *lab.Lab) che
 		if b.Node != node {
 			return check.Not("%s is from block %s of %s", a, b.CIDR, cmp.Or(b.Node, "no node"))
 		}
+		if !b.Assigned(a) {
+			return check.Not("%s is not assigned in block %s", a, b.CIDR)
+		}
 		if !slices.ContainsFunc(f.Datastore.Value.Endpoints, func(e fact.Endpoint) bool {
 			return e.Node == node && slices.Contains(e.Addresses, netip.PrefixFrom(a, a.BitLen()))
 		}) {
@@ -187,7 +191,7 @@ func addressFinding(seen fact.Machine, f *fact.Lab, node string, l *lab.Lab) che
 		}
 		return check.OK("%s from block %s", a, b.CIDR)
 	}
-	return check.Not("no block has %s: it isn't assigned", a)
+	return check.Not("no block has %s", a)
 }
 
 // endpointFinding: Felix keeps a host route to each local workload.
@@ -280,6 +284,9 @@ const waitForNode = `for _ in {1..600}; do
 done`
 
 func applyPlumb(ctx context.Context, e *Env, j Job) error {
+	if err := e.revive(ctx, j, "routes"); err != nil {
+		return err
+	}
 	nodes := e.toPlumb(j)
 	add := func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]

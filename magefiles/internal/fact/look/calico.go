@@ -43,7 +43,7 @@ func askBIRD(socket, command string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to say
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func felix() fact.Seen[fact.Health] {
 	if err != nil {
 		return fact.Known(fact.Health{Said: "nothing answers at " + url})
 	}
-	res.Body.Close() //nolint:errcheck // only the status counts
+	res.Body.Close() // only the status counts
 	// 200 comes with a report, 204 without one.
 	return fact.Known(fact.Health{OK: res.StatusCode/100 == 2, Said: url + " answers " + res.Status})
 }
@@ -109,7 +109,7 @@ func etcd(url string) fact.Seen[fact.Health] {
 	if err != nil {
 		return fact.Known(fact.Health{Said: "nothing answers at " + url})
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	var h struct{ Health, Reason string }
 	if err := json.NewDecoder(res.Body).Decode(&h); err != nil {
 		return fact.Known(fact.Health{Said: fmt.Sprintf("%s/health: %v", url, err)})

@@ -39,7 +39,7 @@ func getJSON(c *http.Client, url string, into any) error {
 }
 
 func decodeBody(res *http.Response, url string, into any) error {
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
 		return fmt.Errorf("%s: %s: %s", url, res.Status, text)

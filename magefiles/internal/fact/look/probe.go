@@ -51,7 +51,7 @@ func ask(to netip.AddrPort, within time.Duration) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("no connection: %w", unwrapped(err))
 	}
-	defer conn.Close() //nolint:errcheck // it was read
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func ping(r fact.ProbeRequest, all []fact.Probe) error {
 	if err != nil {
 		return fmt.Errorf("a raw socket: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // of a socket
+	defer unix.Close(fd)
 	id := uint16(os.Getpid())
 	sent := make([]time.Time, len(all))
 	open := len(all)

@@ -32,7 +32,7 @@ const UID = 1000
 var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iptables", "ipset", "iputils-ping",
 	"docker.io", "ca-certificates", "curl", "jq", "conntrack", "procps", "kmod", "less", "tcpdump",
-	"python3", "python3-requests", // for Ansible's modules, see ansible/
+	"python3", // for Ansible's modules, see ansible/
 }
 
 // Recipe is what a box is made of.

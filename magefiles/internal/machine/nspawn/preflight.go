@@ -14,8 +14,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
-// needs are the programs that are called on this computer.
-var needs = []computer.Need{
+// Needs are the programs that are called on this computer.
+var Needs = []computer.Need{
 	{Program: "systemd-nspawn", Package: "systemd-container"},
 	{Program: "mmdebstrap", Package: "mmdebstrap"},
 	{Program: artifact.DebianKeyring, Package: "debian-archive-keyring"}, // Ubuntu lacks it
@@ -43,7 +43,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if err := p.becomeRoot(ctx); err != nil {
 		return err
 	}
-	return computer.Installable(needs)
+	return computer.Installable(Needs)
 }
 
 func (p *Provider) socketPathTooLong() string {
@@ -65,7 +65,7 @@ func (p *Provider) install(ctx context.Context) error {
 	if err := box.MakeCacheDir(ctx, p.Run); err != nil {
 		return err
 	}
-	return computer.Install(ctx, p.Run, needs, p.Notice)
+	return computer.Install(ctx, p.Run, Needs, p.Notice)
 }
 
 // checkKernel checks that there are control groups, and a file system that overlay mounts can be made on.
