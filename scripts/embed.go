@@ -6,7 +6,7 @@ import "embed"
 //go:embed *.sh
 var files embed.FS
 
-// Text gives a script by its file name. One that is missing is a mistake in the caller.
+// Text returns a script by its file name. One that is missing is a mistake in the caller.
 func Text(name string) string {
 	b, err := files.ReadFile(name)
 	if err != nil {

@@ -136,7 +136,8 @@ func TestRepack(t *testing.T) {
 		return f.Name()
 	}
 	out := filepath.Join(dir, "go.tar")
-	if err := repack(write(prefix+"VERSION", prefix+"bin/go", prefix+"pkg/tool/linux_amd64/vet", prefix+"src/x.go"), prefix, out); err != nil {
+	files, err := repack(write(prefix+"VERSION", prefix+"bin/go", prefix+"pkg/tool/linux_amd64/vet", prefix+"src/x.go"), prefix, out)
+	if err != nil || files != 4 {
 		t.Fatal(err)
 	}
 	f, err := os.Open(out)
@@ -163,7 +164,7 @@ func TestRepack(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if err := repack(write("elsewhere/x"), prefix, out); err == nil {
+	if _, err := repack(write("elsewhere/x"), prefix, out); err == nil {
 		t.Error("an entry of another module was taken")
 	}
 }

@@ -47,6 +47,8 @@ type Pool struct {
 	NATOutgoing bool         `json:"natOutgoing"`
 	Disabled    bool         `json:"disabled"`
 	NoBGPExport bool         `json:"disableBGPExport"`
+	// NodeSelector says which nodes may have blocks of it: all() is Calico's default.
+	NodeSelector string `json:"nodeSelector"`
 }
 
 // Block is a block of addresses, and who has them.
@@ -147,66 +149,20 @@ func prefixes(all []network) []netip.Prefix {
 	return out
 }
 
+// resource takes in one of Calico's resources; key is its kind, a slash and its name.
 func (d *Datastore) resource(key string, value []byte) error {
 	kind, name, _ := strings.Cut(key, "/")
 	switch kind {
 	case "nodes":
-		return decode(value, func(v struct {
-			Spec struct {
-				BGP struct {
-					IPv4Address             network
-					ASNumber                json.Number
-					RouteReflectorClusterID string
-				}
-			}
-		}) {
-			b := v.Spec.BGP
-			d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID})
-		})
+		return d.node(name, value)
 	case "ippools":
-		return decode(value, func(v struct {
-			Spec struct {
-				CIDR                                    network
-				IPIPMode, VXLANMode                     string
-				BlockSize                               int
-				NATOutgoing, Disabled, DisableBGPExport bool
-			}
-		}) {
-			s := v.Spec
-			d.Pools = append(d.Pools, Pool{name, s.CIDR.Prefix, s.BlockSize, s.IPIPMode, s.VXLANMode, s.NATOutgoing, s.Disabled, s.DisableBGPExport})
-		})
+		return d.pool(name, value)
 	case "workloadendpoints":
-		return decode(value, func(v struct {
-			Spec struct {
-				Node, InterfaceName, ContainerID string
-				IPNetworks                       []network
-				Profiles                         []string
-			}
-		}) {
-			s := v.Spec
-			d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, prefixes(s.IPNetworks), s.Profiles, s.ContainerID})
-		})
+		return d.endpoint(name, value)
 	case "bgpconfigurations":
-		if name != "default" {
-			return nil
-		}
-		return decode(value, func(v struct {
-			Spec struct {
-				NodeToNodeMeshEnabled *bool
-				ASNumber              json.Number
-			}
-		}) {
-			d.BGP = BGP{v.Spec.NodeToNodeMeshEnabled != nil && !*v.Spec.NodeToNodeMeshEnabled, v.Spec.ASNumber.String()}
-		})
+		return d.bgp(name, value)
 	case "clusterinformations":
-		return decode(value, func(v struct {
-			Spec struct {
-				CalicoVersion  string
-				DatastoreReady bool
-			}
-		}) {
-			d.Cluster = ClusterInfo{v.Spec.CalicoVersion, v.Spec.DatastoreReady}
-		})
+		return d.cluster(value)
 	case "globalnetworkpolicies", "networkpolicies", "stagedglobalnetworkpolicies":
 		d.Policies = append(d.Policies, Policy{kind, name})
 	case "profiles":
@@ -215,6 +171,77 @@ func (d *Datastore) resource(key string, value []byte) error {
 		d.Peers = append(d.Peers, name)
 	}
 	return nil
+}
+
+func (d *Datastore) node(name string, value []byte) error {
+	return decode(value, func(v struct {
+		Spec struct {
+			BGP struct {
+				IPv4Address             network
+				ASNumber                json.Number
+				RouteReflectorClusterID string
+			}
+		}
+	}) {
+		b := v.Spec.BGP
+		d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID})
+	})
+}
+
+func (d *Datastore) pool(name string, value []byte) error {
+	return decode(value, func(v struct {
+		Spec struct {
+			CIDR                                    network
+			IPIPMode, VXLANMode, NodeSelector       string
+			BlockSize                               int
+			NATOutgoing, Disabled, DisableBGPExport bool
+		}
+	}) {
+		s := v.Spec
+		d.Pools = append(d.Pools, Pool{
+			Name: name, CIDR: s.CIDR.Prefix, BlockSize: s.BlockSize, IPIPMode: s.IPIPMode, VXLANMode: s.VXLANMode,
+			NATOutgoing: s.NATOutgoing, Disabled: s.Disabled, NoBGPExport: s.DisableBGPExport, NodeSelector: s.NodeSelector,
+		})
+	})
+}
+
+func (d *Datastore) endpoint(name string, value []byte) error {
+	return decode(value, func(v struct {
+		Spec struct {
+			Node, InterfaceName, ContainerID string
+			IPNetworks                       []network
+			Profiles                         []string
+		}
+	}) {
+		s := v.Spec
+		d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, prefixes(s.IPNetworks), s.Profiles, s.ContainerID})
+	})
+}
+
+// bgp takes in a BGPConfiguration; only the one named default is for all nodes.
+func (d *Datastore) bgp(name string, value []byte) error {
+	if name != "default" {
+		return nil
+	}
+	return decode(value, func(v struct {
+		Spec struct {
+			NodeToNodeMeshEnabled *bool
+			ASNumber              json.Number
+		}
+	}) {
+		d.BGP = BGP{v.Spec.NodeToNodeMeshEnabled != nil && !*v.Spec.NodeToNodeMeshEnabled, v.Spec.ASNumber.String()}
+	})
+}
+
+func (d *Datastore) cluster(value []byte) error {
+	return decode(value, func(v struct {
+		Spec struct {
+			CalicoVersion  string
+			DatastoreReady bool
+		}
+	}) {
+		d.Cluster = ClusterInfo{v.Spec.CalicoVersion, v.Spec.DatastoreReady}
+	})
 }
 
 func (d *Datastore) ipam(key string, value []byte) error {

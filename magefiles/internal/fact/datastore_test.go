@@ -38,7 +38,7 @@ func TestParseDatastore(t *testing.T) {
 	}
 	want := Datastore{
 		Nodes: []Node{{Name: "calico1", Address: prefix("192.168.4.5/24")}, {Name: "calico2", Address: prefix("192.168.4.6/24")}},
-		Pools: []Pool{{Name: "my.ippool-1", CIDR: prefix("10.1.0.0/16"), BlockSize: 26, IPIPMode: "Never", VXLANMode: "Never", NATOutgoing: true}},
+		Pools: []Pool{{Name: "my.ippool-1", CIDR: prefix("10.1.0.0/16"), BlockSize: 26, IPIPMode: "Never", VXLANMode: "Never", NATOutgoing: true, NodeSelector: "all()"}},
 		Blocks: []Block{
 			{CIDR: prefix("10.1.127.192/26"), Node: "calico1", Free: 63, Used: []netip.Addr{addr("10.1.127.192")}},
 			{CIDR: prefix("10.1.86.64/26"), Node: "calico2", Free: 63, Used: []netip.Addr{addr("10.1.86.64")}},

@@ -188,9 +188,6 @@ func TestPut(t *testing.T) {
 			}
 		}
 	}
-	if missing, err := h.Missing(t.Context(), files...); err != nil || len(missing) > 0 {
-		t.Errorf("Missing: %v, %v", missing, err)
-	}
 	if left := leftovers(t, root); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}

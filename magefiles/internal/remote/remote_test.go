@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -301,15 +300,5 @@ func TestShared(t *testing.T) {
 		if got, ok := shares.Path(path); got != want || ok != (want != "") {
 			t.Errorf("Path(%s) = %q, %t", path, got, ok)
 		}
-	}
-}
-
-func TestFacts(t *testing.T) {
-	f := File{Path: "/x", Mode: 0o755, Content: []byte("a\n")}
-	if got, want := f.facts(), "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7 755 root:root /x"; got != want {
-		t.Errorf("facts: %s", got)
-	}
-	if got := fmt.Sprint(File{Path: "/y", Link: "/x"}.facts()); got != "-> /x /y" {
-		t.Errorf("facts of a link: %s", got)
 	}
 }

@@ -29,6 +29,7 @@ type Looker interface {
 // Reporter is told what happens.
 type Reporter interface {
 	Already(stage, text string)
+	Yours(stage, why string) // what isn't done is left to the user
 	Started(stage, why string)
 	Done(stage, text string, took time.Duration)
 	Pending(stage, why string, took time.Duration) // applied, and not there yet
@@ -136,7 +137,7 @@ func (e *Engine) first(ctx context.Context, stages []Stage) error {
 	if err := e.refused(ctx, stages); err != nil {
 		return err
 	}
-	if err := e.one(ctx, stages[0], 0, nil, nil); err != nil {
+	if err := e.turn(stages[0], 0).run(ctx); err != nil {
 		return err
 	}
 	if len(stages) == 1 {
@@ -192,7 +193,7 @@ func (e *Engine) evaluate(ctx context.Context, stages []Stage, probe bool) check
 // something to do.
 func (e *Engine) apply(ctx context.Context, stages []Stage, round int) (changed bool, err error) {
 	if round > 0 { // what is up may have gone down again
-		if err := e.one(ctx, stages[0], round, nil, nil); err != nil {
+		if err := e.turn(stages[0], round).run(ctx); err != nil {
 			return true, err
 		}
 	}
@@ -206,11 +207,13 @@ func (e *Engine) apply(ctx context.Context, stages []Stage, round int) (changed 
 	for _, s := range stages[1:] {
 		g.Go(func() error {
 			did := false
-			wait := func() error {
+			t := e.turn(s, round)
+			t.wait = func() error {
 				did = true
 				return after(ctx, s, applied)
 			}
-			err := e.one(ctx, s, round, wait, sync.OnceFunc(func() { close(applied[s.Name]) }))
+			t.next = sync.OnceFunc(func() { close(applied[s.Name]) })
+			err := t.run(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			changed = changed || did
@@ -232,118 +235,9 @@ func after(ctx context.Context, s Stage, applied map[string]chan struct{}) error
 	return nil
 }
 
-// one looks whether a stage has something to do, and does it: prepare, wait for what it needs, apply, look again. done is
-// called when the stages that need this one may go on.
-func (e *Engine) one(ctx context.Context, s Stage, round int, wait func() error, done func()) (err error) {
-	start := time.Now()
-	job := Job{Round: round}
-	f := e.Facts()
-	job.Facts = &f
-	r := e.evaluate(ctx, []Stage{s}, false)
-	job.Unmet = append(unmet(r), e.probed(s, round)...)
-	if done == nil {
-		done = func() {}
-	}
-	if len(job.Unmet) == 0 {
-		done()
-		if round == 0 {
-			e.Report.Already(s.Name, s.Done(e.Env, &f))
-		}
-		return nil
-	}
-	e.Report.Started(s.Name, check.Summary(job.Unmet))
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", s.Name, err)
-			told := err
-			if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
-				told = context.Canceled // another stage failed, and has said why, or the run was ended
-			}
-			e.Report.Failed(s.Name, told, time.Since(start))
-		}
-	}()
-	if s.Prepare != nil {
-		if err := Traced(ctx, s.Name, "prepare", func(ctx context.Context) error { return s.Prepare(ctx, e.Env, job) }); err != nil {
-			return err
-		}
-	}
-	if wait != nil {
-		if err := wait(); err != nil {
-			return err
-		}
-	}
-	// What it needed may have changed something, or have made it possible to look.
-	f = e.Facts()
-	r = e.evaluate(ctx, []Stage{s}, false)
-	if job.Unmet = append(unmet(r), e.probed(s, round)...); len(job.Unmet) == 0 {
-		done()
-		e.Report.Done(s.Name, s.Done(e.Env, &f), time.Since(start))
-		return nil
-	}
-	if err := Traced(ctx, s.Name, "apply", func(ctx context.Context) error { return s.Apply(ctx, e.Env, job) }); err != nil {
-		return err
-	}
-	if !s.Settled {
-		done()
-	}
-	if err := e.again(ctx, s); err != nil {
-		return err
-	}
-	done()
-	f = e.Facts()
-	r = e.evaluate(ctx, []Stage{s}, false)
-	if left := unmet(r); len(left) > 0 {
-		e.Report.Pending(s.Name, check.Summary(left), time.Since(start))
-		return nil
-	}
-	e.Report.Done(s.Name, s.Done(e.Env, &f), time.Since(start))
-	return nil
-}
-
 // unmet are the results that a stage is to do something about.
 func unmet(r check.Report) []check.Result {
 	return slices.DeleteFunc(r.Unmet(), func(res check.Result) bool { return !res.Mendable() })
-}
-
-// probed are the stage's conditions on packets that didn't arrive in the round before.
-func (e *Engine) probed(s Stage, round int) []check.Result {
-	if round == 0 {
-		return nil
-	}
-	f := e.Facts()
-	conditions := slices.DeleteFunc(Conditions(e.Env, []Stage{s}), func(c check.Condition) bool { return !c.Probe })
-	return unmet(check.Run(conditions, &f))
-}
-
-// again looks at a stage's machines after it was applied, and then at the datastore, which the etcd machine shows.
-func (e *Engine) again(ctx context.Context, s Stage) error {
-	etcd := e.Env.Lab.Etcd()
-	var until func(lab.Machine) *fact.Until
-	until = func(m lab.Machine) *fact.Until {
-		if s.Until == nil {
-			return nil
-		}
-		u := s.Until(e.Env, m)
-		u.Within *= time.Duration(e.Slow)
-		return &u
-	}
-	machines := s.machines(e.Env.Lab)
-	last := []lab.Machine{etcd}
-	if s.Name == Up || s.Role == lab.RoleEtcd {
-		last = nil
-	} else {
-		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Name == etcd.Name })
-	}
-	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
-		return e.until(ctx, func() bool {
-			e.learn(e.Look.Look(ctx, machines, until))
-			if len(last) > 0 {
-				e.learn(e.Look.Look(ctx, last, nil))
-			}
-			until = nil // that was waited for
-			return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0
-		})
-	})
 }
 
 // until calls done until it says so, or for as long as a change takes to arrive everywhere.

@@ -73,6 +73,7 @@ func (w *world) tell(format string, args ...any) {
 
 // Already and the following implement Reporter.
 func (w *world) Already(stage, _ string)                         { w.tell("already %s", stage) }
+func (w *world) Yours(stage, why string)                         { w.tell("yours %s: %s", stage, why) }
 func (w *world) Started(stage, why string)                       { w.tell("started %s: %s", stage, why) }
 func (w *world) Done(stage, _ string, _ time.Duration)           { w.tell("done %s", stage) }
 func (w *world) Pending(stage, why string, _ time.Duration)      { w.tell("pending %s: %s", stage, why) }
@@ -95,6 +96,15 @@ func (p provider) Status(context.Context) ([]machine.Status, error) {
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+func (p provider) Preflight(context.Context) error { return nil }
+
+// Up boots the machines.
+func (p provider) Up(context.Context) (machine.Change, error) {
+	p.world.tell("booted")
+	p.world.states = nil
+	return machine.Change{Booted: len(p.lab.Machines)}, nil
 }
 
 // newEngine returns an engine on a world that shows the healthy recording.

@@ -52,6 +52,9 @@ func NewPool(p lab.Pool) *v3.IPPool {
 	}
 }
 
+// everyNode is the selector of a pool that is for all nodes, Calico's default.
+const everyNode = "all()"
+
 // poolFinding compares the pools that exist with lab.yaml's. What Calico can't change in a pool that exists is refused: CIDR
 // and block size are fixed when a pool is made, and two pools must not overlap.
 func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
@@ -86,6 +89,7 @@ func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
 		{"natOutgoing", have.NATOutgoing, want.NATOutgoing, false},
 		{"disabled", have.Disabled, want.Disabled, false},
 		{"disableBGPExport", have.NoBGPExport, false, false},
+		{"nodeSelector", cmp.Or(have.NodeSelector, everyNode), everyNode, false},
 	} {
 		if f.have != f.want {
 			different = append(different, fmt.Sprintf("%s is %v, not %v", f.name, f.have, f.want))

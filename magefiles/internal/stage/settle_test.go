@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -126,7 +127,7 @@ func TestSettle(t *testing.T) {
 			if took > c.most || took < c.most-2*time.Second {
 				t.Errorf("%s: it took %s", c.name, took)
 			}
-			if has := len(r.Of(Plumb).Results) > 10; has != c.probe {
+			if has := slices.ContainsFunc(r.Results, func(res check.Result) bool { return strings.HasPrefix(res.ID, "reach/") }); has != c.probe {
 				t.Errorf("%s: conditions on packets are there: %t", c.name, has)
 			}
 		})
@@ -182,6 +183,32 @@ func TestReachRefused(t *testing.T) {
 	}
 	if r, err := e.Reach(t.Context(), Goal{Stages: []string{Calico}}); err != nil || !r.OK {
 		t.Errorf("calico: %v; %v", err, r.Unmet())
+	}
+}
+
+// TestReachUp: machines that don't run are booted; what is refused may only be seen then, and nothing more is touched.
+func TestReachUp(t *testing.T) {
+	for blockSize, want := range map[int]string{26: "", 28: "ipPool: pool my.ippool-1: blockSize is 28, not 26"} {
+		e, w := newEngine(t)
+		e.Env.Preflight = func() error { return nil }
+		w.states = map[string]machine.State{"etcd-node": machine.Stopped, "calico1": machine.Stopped, "calico2": machine.Stopped}
+		w.seen = func(int) fact.Lab {
+			f := recording(t, healthyFile)
+			f.Datastore.Value.Pools[0].BlockSize = blockSize
+			return *f
+		}
+		r, err := e.Reach(t.Context(), Goal{Stages: []string{IPPool}})
+		if want == "" && (err != nil || !r.OK) || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("blocks of /%d: %v; %v", blockSize, err, r.Unmet())
+		}
+		if diff := cmp.Diff([]string{"started up: etcd-node, calico1, calico2: the machine is stopped", "booted", "done up"}, w.told[:3]); diff != "" || want != "" && len(w.told) > 3 {
+			t.Errorf("blocks of /%d: told %q (-want +got):\n%s", blockSize, w.told, diff)
+		}
+	}
+	e, w := newEngine(t)
+	w.states = map[string]machine.State{"calico1": machine.Absent}
+	if _, err := e.Reach(t.Context(), Goal{Stages: []string{Up}}); err == nil || err.Error() != "up: nothing is to be made here" {
+		t.Errorf("what would stop the artifacts' making: %v", err)
 	}
 }
 

@@ -101,7 +101,9 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 	wg.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(ctx, dialTime, fmt.Errorf("not after %s", dialTime))
 		defer cancel()
-		f := l.Observer().Look(ctx, l.Machines, nil)
+		o := l.Observer()
+		f := o.Look(ctx, l.Machines, nil)
+		f.Probes = o.Probe(ctx, &f)
 		if data, err := f.Write(); err == nil {
 			add(File{"facts.json", data})
 		}

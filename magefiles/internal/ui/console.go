@@ -114,6 +114,13 @@ func (c *Console) Failed(stage string, err error, took time.Duration) {
 	c.line("    %s", strings.ReplaceAll(err.Error(), "\n", "\n    "))
 }
 
+// Yours implements stage.Reporter.
+func (c *Console) Yours(stage, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line("%s %-11s left to you: %s", c.paint(red, "✗"), stage, why)
+}
+
 // Pending implements stage.Reporter.
 func (c *Console) Pending(stage, why string, took time.Duration) {
 	c.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -71,7 +72,7 @@ func (c *Console) unmet(part check.Report) {
 			kind, _, _ := strings.Cut(g.ID, "/")
 			where = kind + " on " + check.Names(g.Machines)
 		}
-		c.line("  %s %s", c.paint(red, where), g.Expected)
+		c.line("  %s: %s", c.paint(red, where), g.Expected)
 		c.line("      found: %s", indent(g.Found))
 		c.line("      try:   %s", g.Try)
 		if g.Left != "" {
@@ -140,7 +141,11 @@ func (c *Console) Plan(stages []string, r check.Report) {
 		c.line("nothing to do: go tool mage verify would find everything done")
 		return
 	}
-	c.line("do it with: go tool mage verify")
+	if slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
+		c.line("do it with: go tool mage verify")
+	} else {
+		c.line("there is nothing that go tool mage verify could do about it")
+	}
 }
 
 // Plumbed shows what the tutorial's reader looks at after plumbing: the CNI result, the pair of interfaces, the address and

@@ -25,7 +25,7 @@ func files(r fact.Request, l fact.Login, sumsFile string) fact.Seen[map[string]f
 	paths := r.Files
 	for _, dir := range r.Dirs {
 		entries, err := os.ReadDir(at(dir, l))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return fact.Unknown[map[string]fact.File](err.Error())
 		}
 		for _, e := range entries {

@@ -76,8 +76,8 @@ func TestFiles(t *testing.T) {
 	if names := userName(4123456789) + ":" + groupName(4123456789); names != "4123456789:4123456789" {
 		t.Errorf("ids without a name: %s", names)
 	}
-	if got := files(fact.Request{Dirs: []string{dir + "/etc/a.conf"}}, l, dir+"/cache/sums"); got.Unknown == "" {
-		t.Errorf("a directory that is a file: %+v", got)
+	if got := files(fact.Request{Dirs: []string{dir + "/etc/a.conf"}}, l, dir+"/cache/sums"); got.Unknown != "" || len(got.Value) > 0 {
+		t.Errorf("a file where a directory belongs: %+v", got)
 	}
 }
 

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -163,9 +165,12 @@ func sandboxes(d fact.Seen[fact.Docker]) fact.Seen[[]fact.Sandbox] {
 		if err != nil {
 			continue // it has just ended
 		}
-		s := fact.Sandbox{Key: key, Container: c.ID, Links: within(&ns, linksOf).Value, Routes: within(&ns, routesOf).Value}
+		links, routes := within(&ns, linksOf), within(&ns, routesOf)
 		ns.Close() //nolint:errcheck // it was read
-		all = append(all, s)
+		if why := cmp.Or(links.Unknown, routes.Unknown); why != "" {
+			return fact.Unknown[[]fact.Sandbox](fmt.Sprintf("in %s: %s", key, why))
+		}
+		all = append(all, fact.Sandbox{Key: key, Container: c.ID, Links: links.Value, Routes: routes.Value})
 	}
 	return fact.Known(all)
 }

@@ -1,0 +1,151 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+)
+
+// turn is a stage's turn in a round.
+type turn struct {
+	*Engine
+	stage Stage
+	round int
+	wait  func() error // returns when what the stage needs has been applied
+	next  func()       // lets the stages go on that need this one; may be called more than once
+}
+
+func (e *Engine) turn(s Stage, round int) turn {
+	return turn{Engine: e, stage: s, round: round, wait: func() error { return nil }, next: func() {}}
+}
+
+// run looks whether the stage has something to do, and does it: prepare, wait for what it needs, apply, look again.
+func (t turn) run(ctx context.Context) (err error) {
+	start := time.Now()
+	job := t.job(ctx)
+	if len(job.Unmet) == 0 {
+		t.next()
+		if t.round == 0 {
+			t.nothing(ctx, job)
+		}
+		return nil
+	}
+	t.Report.Started(t.stage.Name, check.Summary(job.Unmet))
+	defer func() {
+		if err != nil {
+			err = t.failed(ctx, err, start)
+		}
+	}()
+	if err := t.do(ctx, "prepare", t.stage.Prepare, job); err != nil {
+		return err
+	}
+	if err := t.wait(); err != nil {
+		return err
+	}
+	// What it needed may have changed something, or have made it possible to look.
+	if job = t.job(ctx); len(job.Unmet) > 0 {
+		if err := t.do(ctx, "apply", t.stage.Apply, job); err != nil {
+			return err
+		}
+		if !t.stage.Settled {
+			t.next()
+		}
+		if err := t.again(ctx, t.stage); err != nil {
+			return err
+		}
+	}
+	t.next()
+	f := t.Facts()
+	if left := t.unmet(ctx); len(left) > 0 {
+		t.Report.Pending(t.stage.Name, check.Summary(left), time.Since(start))
+		return nil
+	}
+	t.Report.Done(t.stage.Name, t.stage.Done(t.Env, &f), time.Since(start))
+	return nil
+}
+
+// job is what there is to do for the stage, by the newest facts; packets that didn't arrive in the round before are among it.
+func (t turn) job(ctx context.Context) Job {
+	f := t.Facts()
+	return Job{Facts: &f, Unmet: append(t.unmet(ctx), t.probed(t.stage, t.round)...), Round: t.round}
+}
+
+// unmet are the stage's conditions that it is to do something about, but for those on packets.
+func (t turn) unmet(ctx context.Context) []check.Result {
+	return unmet(t.evaluate(ctx, []Stage{t.stage}, false))
+}
+
+// nothing reports that there is nothing to do: all is done, or what isn't is the user's.
+func (t turn) nothing(ctx context.Context, job Job) {
+	r := t.evaluate(ctx, []Stage{t.stage}, false)
+	if left := r.Unmet(); len(left) > 0 {
+		t.Report.Yours(t.stage.Name, check.Summary(left))
+		return
+	}
+	t.Report.Already(t.stage.Name, t.stage.Done(t.Env, job.Facts))
+}
+
+func (t turn) do(ctx context.Context, what string, f func(context.Context, *Env, Job) error, job Job) error {
+	if f == nil {
+		return nil
+	}
+	return Traced(ctx, t.stage.Name, what, func(ctx context.Context) error { return f(ctx, t.Env, job) })
+}
+
+// failed reports an error of the stage's own. When another stage failed, that one has said why; so has an interruption.
+func (t turn) failed(ctx context.Context, err error, start time.Time) error {
+	err = fmt.Errorf("%s: %w", t.stage.Name, err)
+	reported := err
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+		reported = context.Canceled
+	}
+	t.Report.Failed(t.stage.Name, reported, time.Since(start))
+	return err
+}
+
+// probed are the stage's conditions on packets that didn't arrive in the round before.
+func (e *Engine) probed(s Stage, round int) []check.Result {
+	if round == 0 {
+		return nil
+	}
+	f := e.Facts()
+	conditions := slices.DeleteFunc(Conditions(e.Env, []Stage{s}), func(c check.Condition) bool { return !c.Probe })
+	return unmet(check.Run(conditions, &f))
+}
+
+// again looks at a stage's machines after it was applied, and then at the datastore, which the etcd machine shows.
+func (e *Engine) again(ctx context.Context, s Stage) error {
+	etcd := e.Env.Lab.Etcd()
+	var until func(lab.Machine) *fact.Until
+	until = func(m lab.Machine) *fact.Until {
+		if s.Until == nil {
+			return nil
+		}
+		u := s.Until(e.Env, m)
+		u.Within *= time.Duration(e.Slow)
+		return &u
+	}
+	machines := s.machines(e.Env.Lab)
+	last := []lab.Machine{etcd}
+	if s.Name == Up || s.Role == lab.RoleEtcd {
+		last = nil
+	} else {
+		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Name == etcd.Name })
+	}
+	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
+		return e.until(ctx, func() bool {
+			e.learn(e.Look.Look(ctx, machines, until))
+			if len(last) > 0 {
+				e.learn(e.Look.Look(ctx, last, nil))
+			}
+			until = nil // that was waited for
+			return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0
+		})
+	})
+}
