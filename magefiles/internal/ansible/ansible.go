@@ -32,7 +32,7 @@ func Missing() error {
 	return errors.New("ansible-playbook is not installed; on Debian run: sudo apt-get install ansible-core")
 }
 
-// Print prints the inventory of the machines that run, as JSON to standard output; what is told meanwhile goes to standard
+// Print prints the inventory of the machines that run, as JSON to standard output; what is reported meanwhile goes to standard
 // error. Artifacts that the playbooks need and that aren't in the cache are made.
 func Print(ctx context.Context, r *run.Run) error {
 	r.Console.Redirect(os.Stderr)

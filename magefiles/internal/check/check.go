@@ -40,6 +40,7 @@ type Finding struct {
 	State State
 	Found string // what was seen, for people
 	Left  string // Condition.Left, where it depends on what was seen
+	Try   string // Condition.Try, likewise
 }
 
 // OK is the finding of a condition that holds.
@@ -95,7 +96,7 @@ func Run(conditions []Condition, f *fact.Lab) Report {
 		found := c.Test(f)
 		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found}
 		if !res.OK() {
-			res.Try, res.Mend, res.Left = c.Try, c.Mend, cmp.Or(found.Left, c.Left)
+			res.Try, res.Mend, res.Left = cmp.Or(found.Try, c.Try), c.Mend, cmp.Or(found.Left, c.Left)
 			r.OK = false
 		}
 		r.Results = append(r.Results, res)

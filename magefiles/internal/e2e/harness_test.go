@@ -100,7 +100,7 @@ func (l *lab) write(yaml string) {
 	}
 }
 
-// change rewrites a part of lab.yaml and gives a function that puts it back.
+// change rewrites a part of lab.yaml and returns a function that puts it back.
 func (l *lab) change(old, new string) (back func()) {
 	l.t.Helper()
 	before, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
@@ -123,7 +123,7 @@ func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs targets and gives standard output and standard error.
+// run runs targets and returns standard output and standard error.
 func (l *lab) run(args ...string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Minute)
 	defer cancel()
@@ -144,7 +144,7 @@ func (l *lab) ok(args ...string) string {
 	return stdout
 }
 
-// fails runs targets that must fail, and gives what they say about it.
+// fails runs targets that must fail, and returns what they say about it.
 func (l *lab) fails(args ...string) string {
 	l.t.Helper()
 	stdout, stderr, err := l.run(args...)
@@ -233,7 +233,7 @@ func stages() []string {
 	return names
 }
 
-// did wants every stage told as done by a run, or as already done.
+// did wants every stage reported as done by a run, or as already done.
 func (l *lab) did(out string, already bool) {
 	l.t.Helper()
 	for _, s := range stages() {

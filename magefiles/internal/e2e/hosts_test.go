@@ -25,7 +25,7 @@ sudo docker ps -aq
 sudo docker volume ls -q
 sudo docker images -q`
 
-// TestHosts: four embedded machines, three of them Calico nodes, are entered by TCP as another user, as if somebody else
+// TestHosts: four nspawn containers, three of them Calico nodes, are entered by TCP as another user, as if somebody else
 // had made them; what the lab does there is undone at the end.
 func TestHosts(t *testing.T) {
 	if testing.Short() {

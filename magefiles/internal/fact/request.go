@@ -23,7 +23,13 @@ type Until struct {
 	Etcd   bool          `json:"etcd,omitempty"`   // etcd is healthy
 	Felix  bool          `json:"felix,omitempty"`  // Felix is ready
 	Peers  []netip.Addr  `json:"peers,omitempty"`  // BGP is Established with each
-	File   string        `json:"file,omitempty"`   // this file exists
+	Routes []Via         `json:"routes,omitempty"` // BIRD has programmed each
+}
+
+// Via is a route to a block via the node that has it.
+type Via struct {
+	To  netip.Prefix `json:"to"`
+	Via netip.Addr   `json:"via"`
 }
 
 // ProbeRequest is what `look probe` reads at its standard input. It runs in the network namespace that it probes from.

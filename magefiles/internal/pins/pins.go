@@ -91,7 +91,7 @@ func (b Book) Pins() ([]Pin, error) {
 	return all, nil
 }
 
-// Find gives the pin of a name.
+// Find returns the pin of a name.
 func (b Book) Find(name string) (Pin, error) {
 	all, err := b.Pins()
 	if err != nil {
@@ -107,7 +107,7 @@ func (b Book) Find(name string) (Pin, error) {
 	return Pin{}, fmt.Errorf("no pin %q; there are %s", name, strings.Join(names, ", "))
 }
 
-// required gives the release of a module that a go.mod requires.
+// required returns the release of a module that a go.mod requires.
 func (b Book) required(dir, path string) (*version.Version, error) {
 	file := filepath.Join(b.Root, dir, "go.mod")
 	data, err := os.ReadFile(file)
@@ -213,7 +213,7 @@ func (b Book) tags(repository string) func(context.Context) ([]*version.Version,
 	}
 }
 
-// commits gives the commit of each tag of a repository at github.com.
+// commits returns the commit of each tag of a repository at github.com.
 func (b Book) commits(ctx context.Context, repository string) (map[string]string, error) {
 	out, err := b.Run.Run(ctx, command.Cmd{
 		Args: []string{"git", "ls-remote", "--tags", "https://github.com/" + repository}, Env: []string{"GIT_TERMINAL_PROMPT=0"}, Timeout: askTimeout,
@@ -244,7 +244,7 @@ func parseTags(out string) map[string]string {
 	return commits
 }
 
-// commit gives the commit of a release's tag, with its v or without.
+// commit returns the commit of a release's tag, with its v or without.
 func (b Book) commit(ctx context.Context, repository string, v *version.Version) (string, error) {
 	commits, err := b.commits(ctx, repository)
 	if err != nil {

@@ -20,14 +20,14 @@ import (
 // BGP session of the node-to-node mesh is Established.
 func calico() Stage {
 	return Stage{
-		Name: Calico, Needs: []string{Etcd},
+		Name: Calico, Needs: []string{Etcd}, Datastore: true,
 		Conditions: calicoConditions,
 		Done: func(e *Env, _ *fact.Lab) string {
 			return fmt.Sprintf("calico-node v%s runs on %s, BGP Established between all", e.Pins.Calico, plural(len(e.Nodes()), "node"))
 		},
 		Prepare: prepareCalico,
 		Apply:   applyCalico,
-		Until: func(e *Env, m lab.Machine) fact.Until {
+		Until: func(e *Env, m lab.Machine, _ *fact.Lab) fact.Until {
 			if m.Role != lab.RoleCalico {
 				return fact.Until{}
 			}

@@ -26,7 +26,7 @@ type Looker interface {
 	Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[]fact.Probe]
 }
 
-// Reporter is told what happens.
+// Reporter reports what happens.
 type Reporter interface {
 	Already(stage, text string)
 	Yours(stage, why string) // what isn't done is left to the user

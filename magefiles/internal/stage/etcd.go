@@ -32,7 +32,7 @@ func etcd() Stage {
 				return s.run(ctx, h)
 			})
 		},
-		Until:   func(*Env, lab.Machine) fact.Until { return fact.Until{Within: time.Minute, Etcd: true} },
+		Until:   func(*Env, lab.Machine, *fact.Lab) fact.Until { return fact.Until{Within: time.Minute, Etcd: true} },
 		Settled: true,
 	}
 }

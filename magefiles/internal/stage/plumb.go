@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
@@ -21,7 +22,7 @@ import (
 // sandbox. It doesn't wait for BGP: addresses come from the datastore.
 func plumb() Stage {
 	return Stage{
-		Name: Plumb, Needs: []string{Calico, CNIPlugins, Cnitool, IPPool}, Role: lab.RoleCalico,
+		Name: Plumb, Needs: []string{Calico, CNIPlugins, Cnitool, IPPool}, Role: lab.RoleCalico, Datastore: true,
 		Conditions: func(e *Env) []check.Condition {
 			var all []check.Condition
 			for _, m := range e.Nodes() {
@@ -45,6 +46,9 @@ func plumb() Stage {
 		},
 		Prepare: runWorkloads,
 		Apply:   applyPlumb,
+		Until: func(e *Env, m lab.Machine, f *fact.Lab) fact.Until {
+			return fact.Until{Within: 20 * time.Second, Routes: wantedRoutes(e, m, f)}
+		},
 	}
 }
 
@@ -221,32 +225,41 @@ const hops = 62
 func reachCondition(e *Env, m lab.Machine) check.Condition {
 	c := on("reach", m, fact.Sandboxes, fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops), "makes the workloads anew", nil)
 	c.Probe = true
-	c.Test = func(f *fact.Lab) check.Finding {
-		p, ok := f.Probes[m.Name]
-		if !ok || p.Unknown != "" {
-			return check.CantSee("%s", cmp.Or(p.Unknown, "nothing was sent"))
-		}
-		own, _ := f.Machines[m.Name].Workload(e.Lab.Network)
-		var lost []string
-		for _, probe := range p.Value {
-			if fault := probeFault(probe, own.Attachment.Address()); fault != "" {
-				lost = append(lost, fmt.Sprintf("%s: %s", probe.To, fault))
-			}
-		}
-		if len(lost) == 0 {
-			return check.OK("%s answer", plural(len(p.Value), "workload"))
-		}
-		found := check.Not("%s", check.Names(lost))
-		if policies := f.Datastore.Value.Policies; len(policies) > 0 {
-			found.Left = fmt.Sprintf("there are policies of yours, which the lab leaves alone: %s/%s; see them with: go tool mage ssh %s %s",
-				policies[0].Kind, policies[0].Name, e.Lab.Etcd().Name, fact.Policies.Command())
-		}
-		return found
-	}
-	if others := e.Nodes(); len(others) > 1 {
-		c.Try = try(m, fmt.Sprintf("sudo docker exec %s ping -c 3 ADDRESS", spec.WorkloadContainer))
-	}
+	c.Test = func(f *fact.Lab) check.Finding { return reachFinding(e, m, f) }
 	return c
+}
+
+func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
+	p, ok := f.Probes[m.Name]
+	if !ok || p.Unknown != "" {
+		return check.CantSee("%s", cmp.Or(p.Unknown, "nothing was sent"))
+	}
+	own, _ := f.Machines[m.Name].Workload(e.Lab.Network)
+	var lost []string
+	var found check.Finding
+	for _, probe := range p.Value {
+		if fault := probeFault(probe, own.Attachment.Address()); fault != "" {
+			lost = append(lost, fmt.Sprintf("%s: %s", probe.To, fault))
+			found.Try = cmp.Or(found.Try, tryProbe(m, probe))
+		}
+	}
+	if len(lost) == 0 {
+		return check.OK("%s answer", plural(len(p.Value), "workload"))
+	}
+	found.State, found.Found = check.Broken, check.Names(lost)
+	if policies := f.Datastore.Value.Policies; len(policies) > 0 {
+		found.Left = fmt.Sprintf("there are policies of yours, which the lab leaves alone: %s/%s; see them with: go tool mage ssh %s %s",
+			policies[0].Kind, policies[0].Name, e.Lab.Etcd().Name, fact.Policies.Command())
+	}
+	return found
+}
+
+// tryProbe is the command line with which a person sends the same packet.
+func tryProbe(m lab.Machine, p fact.Probe) string {
+	if p.Ping == "" && p.TTL == hops {
+		return try(m, fmt.Sprintf("sudo docker exec %s socat -T2 - TCP:%s:%d,connect-timeout=2", spec.WorkloadContainer, p.To, spec.WorkloadPort))
+	}
+	return try(m, fmt.Sprintf("sudo docker exec %s ping -c 3 %s", spec.WorkloadContainer, p.To))
 }
 
 func probeFault(p fact.Probe, own netip.Addr) string {

@@ -22,25 +22,33 @@ func routeCondition(e *Env, m lab.Machine) check.Condition {
 				have[r.To.String()+" "+r.Via.String()] = true
 			}
 		}
-		n := 0
+		want := wantedRoutes(e, m, f)
 		var missing []string
-		for _, other := range e.Nodes() {
-			if other.Name == m.Name {
-				continue
-			}
-			for _, b := range f.Datastore.Value.BlocksOf(other.Name) {
-				n++
-				if !have[b.String()+" "+other.Address.String()] {
-					missing = append(missing, fmt.Sprintf("%s via %s", b, other.Address))
-				}
+		for _, r := range want {
+			if !have[r.To.String()+" "+r.Via.String()] {
+				missing = append(missing, fmt.Sprintf("%s via %s", r.To, r.Via))
 			}
 		}
 		if len(missing) > 0 {
 			return check.Not("missing: %s", check.Names(missing))
 		}
-		if n == 0 {
+		if len(want) == 0 {
 			return check.OK("no other node has a block yet")
 		}
-		return check.OK("%s", plural(n, "route"))
+		return check.OK("%s", plural(len(want), "route"))
 	})
+}
+
+// wantedRoutes are a node's routes to the blocks of the others.
+func wantedRoutes(e *Env, m lab.Machine, f *fact.Lab) []fact.Via {
+	var all []fact.Via
+	for _, other := range e.Nodes() {
+		if other.Name == m.Name {
+			continue
+		}
+		for _, b := range f.Datastore.Value.BlocksOf(other.Name) {
+			all = append(all, fact.Via{To: b, Via: other.Address})
+		}
+	}
+	return all
 }

@@ -18,17 +18,18 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-// TestAgain: after a stage its machines are looked at, once what takes a moment there is there, and then the datastore.
+// TestAgain: after a stage the datastore is looked at, where the stage's conditions are about it, and then its machines, once
+// what takes a moment there is there.
 func TestAgain(t *testing.T) {
 	for name, want := range map[string][]string{
 		Up:         {"etcd-node 6m0s, calico1 6m0s, calico2 6m0s"},
 		Etcd:       {"etcd-node 2m0s"},
-		Calico:     {"calico1 40s, calico2 40s", "etcd-node"},
-		Golang:     {"calico1, calico2", "etcd-node"},
-		CNIPlugins: {"calico1, calico2", "etcd-node"},
-		Cnitool:    {"calico1, calico2", "etcd-node"},
+		Calico:     {"etcd-node", "calico1 40s, calico2 40s"},
+		Golang:     {"calico1, calico2"},
+		CNIPlugins: {"calico1, calico2"},
+		Cnitool:    {"calico1, calico2"},
 		IPPool:     {"etcd-node"},
-		Plumb:      {"calico1, calico2", "etcd-node"},
+		Plumb:      {"etcd-node", "calico1 40s, calico2 40s"},
 	} {
 		e, w := newEngine(t)
 		e.Slow = 2

@@ -46,8 +46,10 @@ type Stage struct {
 	Prepare func(context.Context, *Env, Job) error
 	// Apply makes the unmet conditions hold. It may find a half-finished state.
 	Apply func(context.Context, *Env, Job) error
-	// Until is what takes a moment after Apply on a machine; nil: nothing does.
-	Until func(*Env, lab.Machine) fact.Until
+	// Until is what takes a moment after Apply on a machine, by what the datastore has then; nil: nothing does.
+	Until func(*Env, lab.Machine, *fact.Lab) fact.Until
+	// Datastore says whether its conditions look at the datastore, which the etcd machine shows.
+	Datastore bool
 	// Settled says whether the stages that need this one wait for Until too.
 	Settled bool
 }

@@ -119,32 +119,29 @@ func (e *Engine) probed(s Stage, round int) []check.Result {
 	return unmet(check.Run(conditions, &f))
 }
 
-// again looks at a stage's machines after it was applied, and then at the datastore, which the etcd machine shows.
+// again looks at the datastore and at a stage's machines after it was applied, until its conditions hold or it has had its
+// time. What a machine can wait for by itself, it does.
 func (e *Engine) again(ctx context.Context, s Stage) error {
-	etcd := e.Env.Lab.Etcd()
-	var until func(lab.Machine) *fact.Until
-	until = func(m lab.Machine) *fact.Until {
-		if s.Until == nil {
-			return nil
-		}
-		u := s.Until(e.Env, m)
-		u.Within *= time.Duration(e.Slow)
-		return &u
-	}
 	machines := s.machines(e.Env.Lab)
-	last := []lab.Machine{etcd}
-	if s.Name == Up || s.Role == lab.RoleEtcd {
-		last = nil
-	} else {
-		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Name == etcd.Name })
+	if s.Datastore { // the etcd machine comes before the others
+		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Role == lab.RoleEtcd })
 	}
+	waited := false
 	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
 		return e.until(ctx, func() bool {
-			e.learn(e.Look.Look(ctx, machines, until))
-			if len(last) > 0 {
-				e.learn(e.Look.Look(ctx, last, nil))
+			if s.Datastore {
+				e.learn(e.Look.Look(ctx, e.Env.Lab.ByRole(lab.RoleEtcd), nil))
 			}
-			until = nil // that was waited for
+			f := e.Facts()
+			e.learn(e.Look.Look(ctx, machines, func(m lab.Machine) *fact.Until {
+				if s.Until == nil || waited {
+					return nil
+				}
+				u := s.Until(e.Env, m, &f)
+				u.Within *= time.Duration(e.Slow)
+				return &u
+			}))
+			waited = true
 			return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0
 		})
 	})

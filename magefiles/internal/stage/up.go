@@ -24,7 +24,7 @@ func up() Stage {
 			return plural(len(e.Lab.Machines), "machine") + " answer SSH and run Docker"
 		},
 		Apply: applyUp,
-		Until: func(*Env, lab.Machine) fact.Until {
+		Until: func(*Env, lab.Machine, *fact.Lab) fact.Until {
 			return fact.Until{Within: 3 * time.Minute, Docker: true}
 		},
 		Settled: true,
@@ -43,7 +43,7 @@ func upConditions(e *Env) []check.Condition {
 				return check.OK("%s answers", m.Name)
 			},
 		}
-		link := on("link", m, fact.Links, fmt.Sprintf("an interface of %s has %s and is up", m.Name, m.Address), "sets up the interface again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+		link := on("link", m, fact.Links, "an interface of "+m.Name+" has its address and is up", "sets up the interface again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			return linkFinding(seen, m.Address)
 		})
 		route := on("default-route", m, fact.Routes, m.Name+" has a default route", "sets up the interface again", defaultRoute)

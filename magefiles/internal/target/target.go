@@ -38,7 +38,7 @@ func Reach(ctx context.Context, r *run.Run, name string) error {
 	return nil
 }
 
-// reach runs the engine, and collects the logs of a failure once its cause is told.
+// reach runs the engine, and collects the logs of a failure once its cause is printed.
 func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Report, error) {
 	l, err := r.Lab(ctx)
 	if err != nil {
@@ -152,6 +152,9 @@ func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
 		return false, err
 	}
 	r.Console.Plan(stageNames(), report)
+	if !report.OK && !slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+		return false, unmet(report)
+	}
 	return !report.OK, nil
 }
 
@@ -202,13 +205,12 @@ func Status(ctx context.Context, r *run.Run) error {
 
 // Plumb brings the stage about and shows the plumbed workloads.
 func Plumb(ctx context.Context, r *run.Run) error {
-	l, report, err := reach(ctx, r, stage.Goal{Stages: []string{stage.Plumb}})
-	if err != nil {
+	if err := Reach(ctx, r, stage.Plumb); err != nil {
 		return err
 	}
-	if !report.OK {
-		r.Console.Report(report, false)
-		return unmet(report)
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
 	}
 	f := l.Observer().Look(ctx, l.Machines, nil)
 	for _, m := range l.ByRole(lab.RoleCalico) {

@@ -113,7 +113,7 @@ func ReadExceptions(file string) ([]Exception, error) {
 	return all, nil
 }
 
-// Faults gives what is wrong: findings that are not excepted or no longer, and exceptions that nothing needs.
+// Faults returns what is wrong: findings that are not excepted or no longer, and exceptions that nothing needs.
 func Faults(findings []Finding, exceptions []Exception, now time.Time) []error {
 	var faults []error
 	used := make([]bool, len(exceptions))

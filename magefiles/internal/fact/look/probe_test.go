@@ -116,30 +116,42 @@ func TestAskSilent(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
 		start := time.Now()
-		got := wait(fact.Until{Within: 3 * time.Second, File: dir + "/nodename"}, "")
-		if want := "not after 3s: stat " + dir + "/nodename: no such file or directory"; got != want {
+		got := waitFor(3*time.Second, func() string { return "no BIRD" })
+		if want := "not after 3s: no BIRD"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		if took := time.Since(start); took < 3*time.Second || took > 3*time.Second+2*pause {
 			t.Errorf("it took %s", took)
 		}
 		start = time.Now()
-		go func() {
-			time.Sleep(time.Second)
-			write(t, dir+"/nodename", "calico1")
-		}()
-		if got := wait(fact.Until{Within: time.Hour, File: dir + "/nodename"}, ""); got != "" {
+		after := func() string {
+			if time.Since(start) < time.Second {
+				return "not yet"
+			}
+			return ""
+		}
+		if got := waitFor(time.Hour, after); got != "" {
 			t.Errorf("it is there: %q", got)
 		}
 		if took := time.Since(start); took < time.Second || took > time.Second+2*pause {
-			t.Errorf("it took %s to see the file", took)
+			t.Errorf("it took %s to see it", took)
 		}
 		if got := wait(fact.Until{}, ""); got != "" {
 			t.Errorf("nothing to wait for: %q", got)
 		}
 	})
+}
+
+func TestNotRouted(t *testing.T) {
+	to, via := netip.MustParsePrefix("10.1.86.64/26"), netip.MustParseAddr("192.168.4.6")
+	have := []fact.Route{
+		{To: to, Via: via, Protocol: "static"}, {To: netip.MustParsePrefix("10.1.1.0/26"), Via: via, Protocol: "bird"},
+	}
+	want := []fact.Via{{To: to, Via: via}, {To: netip.MustParsePrefix("10.1.1.0/26"), Via: via}}
+	if diff := cmp.Diff([]string{"10.1.86.64/26 via 192.168.4.6"}, notRouted(have, want)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestNotEstablished(t *testing.T) {

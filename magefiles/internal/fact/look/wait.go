@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -17,14 +16,19 @@ const pause = 50 * time.Millisecond
 
 // wait returns when everything holds, or says what doesn't when time is over.
 func wait(u fact.Until, etcdURL string) string {
-	deadline := time.Now().Add(u.Within)
+	return waitFor(u.Within, func() string { return lacking(u, etcdURL) })
+}
+
+// waitFor asks what is missing until nothing is, or time is over.
+func waitFor(within time.Duration, ask func() string) string {
+	deadline := time.Now().Add(within)
 	for {
-		missing := lacking(u, etcdURL)
+		missing := ask()
 		if missing == "" {
 			return ""
 		}
 		if time.Now().After(deadline) {
-			return fmt.Sprintf("not after %s: %s", u.Within, missing)
+			return fmt.Sprintf("not after %s: %s", within, missing)
 		}
 		time.Sleep(pause)
 	}
@@ -32,11 +36,6 @@ func wait(u fact.Until, etcdURL string) string {
 
 // lacking says what doesn't hold yet.
 func lacking(u fact.Until, etcdURL string) string {
-	if u.File != "" {
-		if _, err := os.Stat(u.File); err != nil {
-			return err.Error()
-		}
-	}
 	if u.Docker {
 		if err := newEngine().get("/version", &struct{}{}); err != nil {
 			return "Docker Engine doesn't answer"
@@ -54,6 +53,11 @@ func lacking(u fact.Until, etcdURL string) string {
 		}
 		if down := notEstablished(b.Value, u.Peers); len(down) > 0 {
 			return "BGP is not Established with " + strings.Join(down, ", ")
+		}
+	}
+	if len(u.Routes) > 0 {
+		if missing := notRouted(routes().Value, u.Routes); len(missing) > 0 {
+			return "no route to " + strings.Join(missing, ", ")
 		}
 	}
 	if u.Felix {
@@ -78,4 +82,20 @@ func notEstablished(b fact.BIRD, peers []netip.Addr) []string {
 		}
 	}
 	return down
+}
+
+func notRouted(have []fact.Route, want []fact.Via) []string {
+	there := map[fact.Via]bool{}
+	for _, r := range have {
+		if r.Protocol == "bird" {
+			there[fact.Via{To: r.To, Via: r.Via}] = true
+		}
+	}
+	var missing []string
+	for _, w := range want {
+		if !there[w] {
+			missing = append(missing, w.To.String()+" via "+w.Via.String())
+		}
+	}
+	return missing
 }
