@@ -145,23 +145,20 @@ func reach(ctx context.Context, name string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Reach(ctx, r, name) })
 }
 
-// on calls do with the run of this process. Its context ends with whatever ends Mage, too.
+// on calls do with the run of this process, whose context ends with whatever ends Mage, too.
 func on(ctx context.Context, do func(context.Context, *run.Run) error) error {
-	once.Do(func() { runContext, theRun, errRun = run.New(ctx) })
+	once.Do(func() { theContext, theRun, errRun = run.New(ctx) })
 	if errRun != nil {
 		return errRun
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(runContext, func() { cancel(context.Cause(runContext)) })()
-	return do(ctx, theRun)
+	return do(theContext, theRun)
 }
 
-// The run of this process: Mage passes its targets nothing but a context, a new one for each.
+// The run of this process: Mage passes its targets nothing but a context, the same to all.
 var (
 	once       sync.Once
 	theRun     *run.Run
-	runContext context.Context
+	theContext context.Context
 	errRun     error
 )
 

@@ -29,9 +29,12 @@ type Maker struct {
 
 // LookOnly returns a maker of the same artifacts that makes none.
 func (m *Maker) LookOnly() *Maker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &Maker{
-		Store: &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
-		Run:   m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins,
+		compiler: m.compiler,
+		Store:    &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
+		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins,
 	}
 }
 

@@ -9,15 +9,22 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/kind"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
 // Clean empties the cache: artifacts, boxes, trees and Docker stores of this user. It refuses while machines are made of them.
 func Clean(ctx context.Context, r *run.Run) error {
-	users, err := nspawn.CacheUsers()
-	if err != nil {
-		return err
+	var users []string
+	for _, k := range kind.All() {
+		if k.CacheUsers == nil {
+			continue
+		}
+		more, err := k.CacheUsers()
+		if err != nil {
+			return err
+		}
+		users = append(users, more...)
 	}
 	if len(users) > 0 {
 		return fmt.Errorf("what is in the cache is in use by the lab in %s; run `go tool mage destroy` there first", strings.Join(users, " and the one in "))

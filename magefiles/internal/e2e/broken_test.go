@@ -93,6 +93,7 @@ func brokenAndMended(l *lab) {
 	l.sub("a program is missing", missingProgram)
 	l.sub("a policy of the user's own", ownPolicy)
 	l.sub("machine killed", machineKilled)
+	l.sub("nobody can log in", nobodyCanLogIn)
 	l.sub("every condition was broken once", everyCondition)
 }
 
@@ -139,6 +140,7 @@ func (l *lab) record(id string) {
 // missingProgram can't be mended on a machine that reaches no mirror: check says so, with what to do.
 func missingProgram(l *lab) {
 	l.ssh("calico1", "sudo mv /usr/bin/jq /usr/bin/jq.away")
+	l.record("packages/calico1")
 	l.has(l.fails("check"), "packages/calico1", "jq", "yours: this machine can't reach a package mirror")
 	l.has(l.fails("verify"), "packages/calico1")
 	l.ssh("calico1", "sudo mv /usr/bin/jq.away /usr/bin/jq")
@@ -170,8 +172,22 @@ func machineKilled(l *lab) {
 			l.t.Fatalf("calico2 can't be killed: %v", pids)
 		}
 	}
-	l.has(l.fails("check"), "calico2 is stopped", "go tool mage start")
+	l.has(l.fails("check"), "machine/calico2", "found: the machine is stopped", "try:   go tool mage start")
+	l.has(l.ok("ssh", "calico1", "hostname"), "calico1")
 	l.ok("verify")
+	l.holds()
+}
+
+// nobodyCanLogIn: a machine that runs and doesn't answer SSH is named, and a run ends; booting it is the user's decision.
+func nobodyCanLogIn(l *lab) {
+	l.ssh("calico2", "sudo systemctl stop lab-ssh.socket")
+	l.has(l.fails("check"), "machine/calico2", "yours: the machine runs, but nobody can log in", "go tool mage stop start")
+	start := time.Now()
+	l.has(l.fails("verify"), "machine/calico2")
+	if took := time.Since(start); took > 3*time.Minute {
+		l.t.Errorf("verify took %s to give up", took)
+	}
+	l.ok("stop", "start")
 	l.holds()
 }
 

@@ -77,52 +77,48 @@ func interrupted(l *lab) {
 		{"… calico ", syscall.SIGKILL, []string{l.mage}},
 	} {
 		l.sub(fmt.Sprintf("%s after %s", c.sig, c.after), func(l *lab) {
-			cmd := l.start(context.Background(), append(c.args, "verify")...)
-			out := &watched{want: c.after, seen: make(chan struct{})}
-			cmd.Stdout, cmd.Stderr = out, out
-			if err := cmd.Start(); err != nil {
-				l.t.Fatal(err)
-			}
-			select {
-			case <-out.seen:
-			case <-time.After(5 * time.Minute):
-				_ = cmd.Process.Kill()
-				l.t.Fatalf("no %q in:\n%s", c.after, out)
-			}
-			start := time.Now()
-			if err := cmd.Process.Signal(c.sig); err != nil {
-				l.t.Fatal(err)
-			}
-			err := cmd.Wait() // also for the output's end: all three processes have it open
+			out, took, err := l.signalled(c.after, c.sig, c.args...)
 			// The go command's own exit status after SIGTERM is 0 (Go 1.26).
 			if err == nil && c.args[0] == l.mage {
 				l.t.Errorf("it ended as if nothing had been:\n%s", out)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took > 5*time.Second {
 				l.t.Errorf("it took %s to end:\n%s", took, out)
 			}
 			if c.sig != syscall.SIGKILL {
-				l.has(out.String(), "interrupted; run it again to finish")
+				l.has(out, "interrupted; run it again to finish")
 			}
 		})
 	}
 	l.ok("verify")
-
 	l.sub("killed while the machines are made", func(l *lab) {
 		l.ok("destroy")
-		cmd := l.start(context.Background(), l.mage, "verify")
-		out := &watched{want: "machines:", seen: make(chan struct{})}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			l.t.Fatal(err)
-		}
-		<-out.seen
-		if err := cmd.Process.Kill(); err != nil {
-			l.t.Fatal(err)
-		}
-		_ = cmd.Wait()
+		l.signalled("machines:", syscall.SIGKILL, l.mage)
 		l.ok("verify")
 	})
+}
+
+// signalled runs verify, sends a signal when a text has come, and returns what it wrote and how long it took to end.
+func (l *lab) signalled(after string, sig syscall.Signal, args ...string) (output string, took time.Duration, err error) {
+	l.t.Helper()
+	cmd := l.start(context.Background(), append(args, "verify")...)
+	out := &watched{want: after, seen: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	select {
+	case <-out.seen:
+	case <-time.After(5 * time.Minute):
+		_ = cmd.Process.Kill()
+		l.t.Fatalf("no %q in:\n%s", after, out)
+	}
+	start := time.Now()
+	if err := cmd.Process.Signal(sig); err != nil {
+		l.t.Fatal(err)
+	}
+	err = cmd.Wait() // also for the output's end: all three processes have it open
+	return out.String(), time.Since(start), err
 }
 
 // watched collects output and tells when a text has come.

@@ -18,11 +18,12 @@ func TestTenNodes(t *testing.T) {
 	l.name += "-ten"
 	l.write(manyNodes(l, 10))
 	out := l.ok("verify")
-	l.has(out, "up          11 machines answer SSH", "the lab works: all 250 conditions hold")
+	l.has(out, "up          11 machines answer SSH", "the lab works: all ")
 	if n := strings.Count(out, "\n"); n > 40 {
 		t.Errorf("a healthy lab takes %d lines:\n%s", n, out)
 	}
 	l.holds()
+	all := len(l.report().Results)
 	l.did(l.ok("verify"), true)
 
 	for _, m := range []string{"calico3", "calico7"} {
@@ -30,7 +31,7 @@ func TestTenNodes(t *testing.T) {
 	}
 	l.appears("felix/calico7")
 	out = l.fails("check")
-	l.has(out, "felix on calico3, calico7", "2 of 250 conditions don't hold", "go tool mage ssh calico3")
+	l.has(out, "felix on calico3, calico7", fmt.Sprintf("2 of %d conditions don't hold", all), "go tool mage ssh calico3")
 	l.ok("verify")
 	l.ssh("etcd-node", "sudo docker rm -f etcd")
 	out = l.fails("check")

@@ -43,7 +43,7 @@ func TestVagrant(t *testing.T) {
 	l.sub("stop and start", func(l *lab) {
 		l.ok("stop")
 		l.has(l.ok("status"), "stopped", "go tool mage start")
-		l.has(l.fails("check"), "is stopped", "go tool mage start")
+		l.has(l.fails("check"), "the machine is stopped", "go tool mage start")
 		l.ok("start")
 		l.holds()
 	})

@@ -163,7 +163,7 @@ func (d *Datastore) resource(key string, value []byte) error {
 		return d.bgp(name, value)
 	case "clusterinformations":
 		return d.cluster(value)
-	case "globalnetworkpolicies", "networkpolicies", "stagedglobalnetworkpolicies":
+	case "globalnetworkpolicies", "networkpolicies": // staged ones enforce nothing
 		d.Policies = append(d.Policies, Policy{kind, name})
 	case "profiles":
 		d.Profiles = append(d.Profiles, name)

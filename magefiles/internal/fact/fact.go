@@ -33,11 +33,14 @@ func See[T any](v T, err error) Seen[T] {
 
 // Lab is everything that one look at a whole lab found.
 type Lab struct {
-	At        time.Time                `json:"at"`
-	Machines  map[string]Machine       `json:"machines"`            // by name; those that answered
-	Unreached map[string]string        `json:"unreached,omitempty"` // by name: why a machine didn't
-	Datastore Seen[Datastore]          `json:"datastore"`
-	Probes    map[string]Seen[[]Probe] `json:"probes,omitempty"` // by the node that they were sent from
+	At        time.Time          `json:"at"`
+	Machines  map[string]Machine `json:"machines"`            // by name; those that answered
+	Unreached map[string]string  `json:"unreached,omitempty"` // by name: why a machine didn't
+	Off       map[string]bool    `json:"off,omitempty"`       // by name: those of the unreached ones that don't run at all
+	Datastore Seen[Datastore]    `json:"datastore"`
+	// DatastoreAt is when the datastore was read, by the etcd machine's clock.
+	DatastoreAt time.Time                `json:"datastoreAt,omitzero"`
+	Probes      map[string]Seen[[]Probe] `json:"probes,omitempty"` // by the node that they were sent from
 }
 
 // Machine returns what was seen of a machine; ok is false for one that didn't answer.
@@ -46,7 +49,8 @@ func (l *Lab) Machine(name string) (m Machine, ok bool) {
 	return m, ok
 }
 
-// Merge puts a newer look at some of the machines over an older one at all of them.
+// Merge puts a look at some of the machines over what is known of all. Looks at the same machine may end in another order than
+// they began in: the one that was taken later counts.
 func (l *Lab) Merge(newer Lab) {
 	if l.Machines == nil {
 		l.Machines = map[string]Machine{}
@@ -54,24 +58,38 @@ func (l *Lab) Merge(newer Lab) {
 	if l.Unreached == nil {
 		l.Unreached = map[string]string{}
 	}
-	l.At = newer.At
+	if l.Off == nil {
+		l.Off = map[string]bool{}
+	}
+	if newer.At.After(l.At) {
+		l.At = newer.At
+	}
 	for name, m := range newer.Machines {
+		if old, ok := l.Machines[name]; ok && old.At.After(m.At) {
+			continue
+		}
 		l.Machines[name] = m
 		delete(l.Unreached, name)
+		delete(l.Off, name)
 	}
 	for name, why := range newer.Unreached {
 		delete(l.Machines, name)
 		l.Unreached[name] = why
+		if newer.Off[name] {
+			l.Off[name] = true
+		} else {
+			delete(l.Off, name)
+		}
 	}
-	if newer.Datastore.Unknown != NotAsked {
-		l.Datastore = newer.Datastore
+	if newer.Datastore.Unknown != NotAsked && !l.DatastoreAt.After(newer.DatastoreAt) {
+		l.Datastore, l.DatastoreAt = newer.Datastore, newer.DatastoreAt
 	}
 }
 
 // Clone returns a copy whose maps can be changed.
 func (l *Lab) Clone() Lab {
 	c := *l
-	c.Machines, c.Unreached, c.Probes = maps.Clone(l.Machines), maps.Clone(l.Unreached), maps.Clone(l.Probes)
+	c.Machines, c.Unreached, c.Off, c.Probes = maps.Clone(l.Machines), maps.Clone(l.Unreached), maps.Clone(l.Off), maps.Clone(l.Probes)
 	return c
 }
 

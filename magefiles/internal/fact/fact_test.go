@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestSee(t *testing.T) {
@@ -61,7 +62,7 @@ func TestMerge(t *testing.T) {
 		},
 	} {
 		c.old.Merge(c.newer)
-		if diff := cmp.Diff(c.want, c.old, byValue); diff != "" {
+		if diff := cmp.Diff(c.want, c.old, byValue, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}

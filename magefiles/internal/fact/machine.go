@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	cni "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 )
 
 // Machine is everything that one look at a machine found.
@@ -201,29 +204,34 @@ type Attachment struct {
 	Live        bool            `json:"live"` // whether NetNS still is a network namespace
 }
 
-// result is what is read of a CNI result (CNI spec 1.0.0, "ADD Success").
-type result struct {
-	Interfaces []struct{ Name string }
-	IPs        []struct{ Address string }
+// result decodes the CNI result, whatever version of the specification it is in.
+func (a Attachment) result() *cni.Result {
+	r, err := create.CreateFromBytes(a.Result)
+	if err != nil {
+		return &cni.Result{}
+	}
+	newest, err := cni.GetResult(r)
+	if err != nil {
+		return &cni.Result{}
+	}
+	return newest
 }
 
 // Address is the attachment's first address; zero where the result has none.
 func (a Attachment) Address() netip.Addr {
-	var r result
-	if json.Unmarshal(a.Result, &r) != nil || len(r.IPs) == 0 {
-		return netip.Addr{}
+	for _, ip := range a.result().IPs {
+		addr, _ := netip.AddrFromSlice(ip.Address.IP)
+		return addr.Unmap()
 	}
-	p, _ := netip.ParsePrefix(r.IPs[0].Address)
-	return p.Addr()
+	return netip.Addr{}
 }
 
 // HostInterface is the attachment's end on the machine.
 func (a Attachment) HostInterface() string {
-	var r result
-	if json.Unmarshal(a.Result, &r) != nil || len(r.Interfaces) == 0 {
-		return ""
+	for _, i := range a.result().Interfaces {
+		return i.Name
 	}
-	return r.Interfaces[0].Name
+	return ""
 }
 
 // Sandbox is the network namespace of a running container that isn't in the machine's.

@@ -54,10 +54,10 @@ func TestAttachment(t *testing.T) {
 	for _, c := range []struct {
 		name, result, address, host string
 	}{
-		{"Calico's", `{"interfaces":[{"name":"cali1"},{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.1.0.1/32","interface":1}]}`, "10.1.0.1", "cali1"},
-		{"no addresses", `{"interfaces":[{"name":"cali1"}],"ips":[]}`, "", "cali1"},
-		{"no interfaces", `{"ips":[{"address":"10.1.0.1/32"}]}`, "10.1.0.1", ""},
-		{"an address without its prefix", `{"ips":[{"address":"10.1.0.1"}]}`, "", ""},
+		{"Calico's", `{"cniVersion":"1.0.0","interfaces":[{"name":"cali1"},{"name":"eth0","sandbox":"/n"}],"ips":[{"address":"10.1.0.1/32","interface":1}]}`, "10.1.0.1", "cali1"},
+		{"no addresses", `{"cniVersion":"1.0.0","interfaces":[{"name":"cali1"}],"ips":[]}`, "", "cali1"},
+		{"no interfaces", `{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.1/32"}]}`, "10.1.0.1", ""},
+		{"an address without its prefix", `{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.1"}]}`, "", ""},
 		{"half a file", `{"ips":[{"addr`, "", ""},
 		{"null", `null`, "", ""},
 		{"none", ``, "", ""},

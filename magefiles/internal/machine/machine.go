@@ -78,6 +78,8 @@ type Kind struct {
 	New func(o Options) Provider
 	// Chosen reports whether a new lab, o.Lab, is on this kind where nobody asked for one, and why (not). It changes nothing.
 	Chosen func(ctx context.Context, o Options) (reason string, ok bool)
+	// CacheUsers returns the directories of the labs whose machines stand on what is in this user's cache; nil: none can.
+	CacheUsers func() ([]string, error)
 }
 
 // Change is what Up did.

@@ -56,12 +56,12 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 			if err != nil {
 				f.Unreached[m.Name] = err.Error()
 				if m.Role == lab.RoleEtcd {
-					f.Datastore = fact.Unknown[fact.Datastore](m.Name + " doesn't answer")
+					f.Datastore, f.DatastoreAt = fact.Unknown[fact.Datastore](m.Name+" doesn't answer"), f.At
 				}
 				return
 			}
 			if m.Role == lab.RoleEtcd {
-				f.Datastore = datastore(seen.Datastore)
+				f.Datastore, f.DatastoreAt = datastore(seen.Datastore), seen.At
 				seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
 			}
 			f.Machines[m.Name] = seen

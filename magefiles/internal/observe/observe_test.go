@@ -168,7 +168,7 @@ func plumbed(key, address string) (m fact.Machine) {
 	var c fact.Container
 	c.Config.Labels, c.NetworkSettings.SandboxKey = map[string]string{fact.LabelPart: fact.PartWorkload}, key
 	m.Docker = fact.Known(fact.Docker{Containers: []fact.Container{c}})
-	m.Attachments = fact.Known([]fact.Attachment{{Network: "test-calico", NetNS: key, Result: json.RawMessage(`{"ips":[{"address":"` + address + `/32"}]}`)}})
+	m.Attachments = fact.Known([]fact.Attachment{{Network: "test-calico", NetNS: key, Result: json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"` + address + `/32"}]}`)}})
 	m.Sandboxes = fact.Known([]fact.Sandbox{{Key: key}})
 	return m
 }

@@ -16,7 +16,18 @@ type Hosts struct {
 	log       func() *command.Log
 
 	mu    sync.Mutex
+	all   []Endpoint // nil until they are asked for
 	conns map[string]*conn
+}
+
+// known returns the endpoints, which are asked for once.
+func (h *Hosts) known() (all []Endpoint, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil {
+		h.all, err = h.endpoints()
+	}
+	return h.all, err
 }
 
 type conn struct {
@@ -25,8 +36,8 @@ type conn struct {
 	lost chan struct{} // closed when the connection has ended
 }
 
-// NewHosts returns the connections to the machines at endpoints, which is asked for each connection; so is log, as a
-// run's log may begin later.
+// NewHosts returns the connections to the machines at endpoints, which is asked when the first is made, and again after
+// Close; log for each, as a run's log may begin later.
 func NewHosts(endpoints func() ([]Endpoint, error), log func() *command.Log) *Hosts {
 	return &Hosts{endpoints: endpoints, log: log, conns: map[string]*conn{}}
 }
@@ -50,7 +61,7 @@ func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context,
 			return c.host, nil
 		}
 	}
-	all, err := h.endpoints()
+	all, err := h.known()
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +85,7 @@ func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context,
 func (h *Hosts) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.all = nil
 	for _, c := range h.conns {
 		c.mu.Lock()
 		if c.host != nil {

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -51,7 +53,11 @@ type Lab struct {
 	Hosts    *remote.Hosts
 	Slow     int // how much longer than this computer the machines take for the same work
 
-	run *Run
+	run     *Run
+	program struct {
+		sync.Mutex
+		file, sum string
+	}
 }
 
 // New starts a run in the project's directory. Nothing is read or made yet. The context that it returns ends with SIGTERM and
@@ -217,13 +223,29 @@ func newSpec(ctx context.Context, l *lab.Lab, maker *artifact.Maker) (*spec.Spec
 
 // Observer looks at the machines.
 func (l *Lab) Observer() *observe.Observer {
-	return &observe.Observer{Lab: l.Lab, Hosts: l.Hosts, Program: l.Maker.Look, Slow: l.Slow}
+	return &observe.Observer{Lab: l.Lab, Hosts: l.Hosts, Program: l.look, Slow: l.Slow}
 }
+
+// look returns the look program, which is looked for once.
+func (l *Lab) look(ctx context.Context) (file, sum string, err error) {
+	l.program.Lock()
+	defer l.program.Unlock()
+	if l.program.file == "" {
+		l.program.file, l.program.sum, err = l.Maker.Look(ctx)
+	}
+	return l.program.file, l.program.sum, err
+}
+
+// answerTime is how long a machine that runs may take to let a user in.
+const answerTime = 15 * time.Second
 
 // Engine brings the stages about.
 func (l *Lab) Engine() *stage.Engine {
 	host := func(ctx context.Context, name string) (*remote.Host, error) {
-		return l.Hosts.Get(ctx, name, remote.Dial)
+		patience := answerTime * time.Duration(l.Slow)
+		ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
+		defer cancel()
+		return l.Hosts.Get(ctx, name, remote.DialBooted)
 	}
 	return &stage.Engine{
 		Env: &stage.Env{
@@ -234,13 +256,13 @@ func (l *Lab) Engine() *stage.Engine {
 	}
 }
 
-// Viewer is an engine that only looks: it makes no artifact either.
+// Viewer is an engine that only looks. The one artifact that it makes is the look program.
 func (l *Lab) Viewer() *stage.Engine {
 	e := l.Engine()
 	e.Spec = func(ctx context.Context) (*spec.Spec, error) {
 		s, err := newSpec(ctx, l.Lab, l.Maker.LookOnly())
 		if errors.Is(err, artifact.ErrNotMade) {
-			return spec.New(l.Lab, l.Maker.Pins, spec.Artifacts{}) // whatever is compared with it, differs
+			return spec.New(l.Lab, l.Maker.Pins, spec.Artifacts{Missing: err.Error()})
 		}
 		return s, err
 	}
@@ -273,8 +295,8 @@ func (p planned) Up(ctx context.Context) (machine.Change, error) {
 	return change, errors.Join(p.lab.WriteSSHConfig(), wait())
 }
 
-// Running returns an error that says which machines don't run and what to do.
-func (l *Lab) Running(ctx context.Context) error {
+// Running returns an error that says which of some machines, all where none are named, don't run and what to do.
+func (l *Lab) Running(ctx context.Context, names ...string) error {
 	all, err := l.Provider.Status(ctx)
 	if err != nil {
 		return err
@@ -282,7 +304,7 @@ func (l *Lab) Running(ctx context.Context) error {
 	var off []string
 	stopped := false
 	for _, m := range all {
-		if m.State != machine.Running {
+		if m.State != machine.Running && (len(names) == 0 || slices.Contains(names, m.Machine)) {
 			off = append(off, m.Machine+" is "+string(m.State))
 			stopped = stopped || m.State == machine.Stopped
 		}

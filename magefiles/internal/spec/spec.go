@@ -40,7 +40,8 @@ const WorkloadPort = 8080
 type Artifacts struct {
 	Calico, CNI, Toolchain string // directories
 	Sums                   map[string]map[string]string
-	GoFiles                int // in the toolchain
+	GoFiles                int    // in the toolchain
+	Missing                string // why they aren't there; "" where they are
 	Images                 artifact.Images
 }
 
@@ -271,8 +272,9 @@ func ForLogin(files []remote.File, l fact.Login) []remote.File {
 
 // Request is the look at one of the lab's machines.
 func Request(l *lab.Lab, m lab.Machine) fact.Request {
-	r := fact.Request{
-		Files: []string{Calicoctl, calicoctlCfg}, Etcd: EtcdURL(l), Datastore: m.Role == lab.RoleEtcd,
+	r := fact.Request{Files: []string{Calicoctl, calicoctlCfg}}
+	if m.Role == lab.RoleEtcd {
+		r.Etcd, r.Datastore = EtcdURL(l), true
 	}
 	if m.Role == lab.RoleCalico {
 		r.Files = append(r.Files, goProfile)

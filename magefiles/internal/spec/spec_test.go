@@ -163,8 +163,8 @@ func TestRequest(t *testing.T) {
 	for name, want := range map[string]fact.Request{
 		"etcd-node": {Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg"}, Etcd: etcd, Datastore: true},
 		"calico1": {
-			Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg", "/etc/profile.d/golang.sh"}, Etcd: etcd,
-			Dirs: []string{"/opt/cni/bin", "/etc/cni/net.d", "~/go/bin"}, GoTree: true,
+			Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg", "/etc/profile.d/golang.sh"},
+			Dirs:  []string{"/opt/cni/bin", "/etc/cni/net.d", "~/go/bin"}, GoTree: true,
 		},
 	} {
 		m, _ := s.Lab.Machine(name)

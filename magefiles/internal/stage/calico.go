@@ -51,13 +51,13 @@ func calicoConditions(e *Env) []check.Condition {
 	var all []check.Condition
 	for _, m := range e.Lab.Machines {
 		all = append(all, on("calicoctl", m, fact.Files, "calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return filesFinding(seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())
+			return filesFinding(e, seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())
 		}))
 	}
 	for _, m := range e.Nodes() {
 		c := e.Node(m)
 		all = append(all, on("calico-node", m, fact.Containers, "calico-node's container runs as it should on "+m.Name, "starts calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return containerFinding(seen, c.Faults(seen.Docker.Value, true), c.Name)
+			return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
 		}))
 	}
 	all = append(all, stored("mesh", "", e.Lab, fact.BGPConfig, "BGP's node-to-node mesh is on", "switches the mesh on", func(d *fact.Datastore) check.Finding {
@@ -148,7 +148,10 @@ func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
 	return check.OK("Established with %s", plural(len(peers), "node"))
 }
 
-func filesFinding(seen fact.Machine, files []remote.File, ok string) check.Finding {
+func filesFinding(e *Env, seen fact.Machine, files []remote.File, ok string) check.Finding {
+	if e.Artifacts.Missing != "" {
+		return check.CantSee("nothing to compare with: %s", e.Artifacts.Missing)
+	}
 	if seen.Files.Unknown != "" {
 		return check.CantSee("%s", seen.Files.Unknown)
 	}
@@ -162,7 +165,7 @@ func filesFinding(seen fact.Machine, files []remote.File, ok string) check.Findi
 func prepareCalico(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]
-		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") {
+		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") && seen.Docker.Unknown == "" {
 			c := e.Node(m)
 			if err := load(ctx, h, c.Image, seen.Docker.Value); err != nil {
 				return err
@@ -188,6 +191,7 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 	err := e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		var s script
 		switch {
+		case j.Facts.Machines[m.Name].Docker.Unknown != "": // it is looked at again
 		case j.Has(m.Name, "calico-node"):
 			s.cmd("docker", "start", e.NodeContainer())
 		case j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
@@ -210,7 +214,7 @@ func (e *Env) revive(ctx context.Context, j Job, kinds ...string) error {
 	return e.on(ctx, e.Nodes(), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		var s script
 		switch name := e.NodeContainer(); {
-		case !j.Has(m.Name, kinds...) || j.Has(m.Name, "calico-node"):
+		case !j.broken(m.Name, kinds...) || j.Has(m.Name, "calico-node"):
 		case !e.Node(m).Runs(j.Facts.Machines[m.Name].Docker.Value): // it was just started, or is the other stage's
 		case j.Round > 0:
 			s.cmd("docker", "restart", name)
@@ -242,7 +246,19 @@ func register(ctx context.Context, e *Env, j Job) error {
 				}
 			}
 		}
-		if err := resource("Node", m.Name, map[string]any{"bgp": map[string]string{"ipv4Address": address.String()}}); err != nil {
+		fields := map[string]any{"bgp": map[string]string{"ipv4Address": address.String()}}
+		if _, there := j.Facts.Datastore.Value.Node(m.Name); there {
+			// Only this one field: others may be the user's.
+			patch, err := json.Marshal(map[string]any{"spec": fields})
+			if err != nil {
+				return err
+			}
+			if err := e.datastore(ctx, "giving "+m.Name+" its address", []string{"patch", "node", m.Name, "--patch=" + string(patch)}, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := resource("Node", m.Name, fields); err != nil {
 			return err
 		}
 	}

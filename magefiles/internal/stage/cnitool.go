@@ -19,7 +19,7 @@ func cnitool() Stage {
 			var all []check.Condition
 			for _, m := range e.Nodes() {
 				all = append(all, on("cnitool", m, fact.Files, "cnitool "+e.Pins.Cnitool.String()+" is on "+m.Name, "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-					return filesFinding(seen, e.CnitoolFiles(), seen.Login.Cnitool())
+					return filesFinding(e, seen, e.CnitoolFiles(), seen.Login.Cnitool())
 				}))
 			}
 			return all

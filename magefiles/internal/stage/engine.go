@@ -3,12 +3,13 @@ package stage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -46,9 +47,14 @@ type Engine struct {
 	// Slow is how much longer than this computer the machines take for the same work.
 	Slow int
 
+	lost bool // whether packets, and nothing else, were what the last round left
+
 	mu    sync.Mutex
 	facts fact.Lab
 }
+
+// isPacket says whether a condition is one on packets.
+func isPacket(r check.Result) bool { return strings.HasPrefix(r.ID, "reach/") }
 
 const (
 	rounds     = 3               // looks and applies before it is given up
@@ -77,9 +83,11 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 		}
 		report, err = e.settle(ctx, stages, g.Probe, changed)
 		report.Since(start)
-		if err != nil || !slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+		left := unmet(report)
+		if err != nil || len(left) == 0 {
 			return report, err
 		}
+		e.lost = !slices.ContainsFunc(left, func(r check.Result) bool { return !isPacket(r) })
 	}
 	return report, nil
 }
@@ -134,7 +142,7 @@ func (e *Engine) first(ctx context.Context, stages []Stage) error {
 	if err := Traced(ctx, Up, "look", e.look); err != nil {
 		return err
 	}
-	if err := e.refused(ctx, stages); err != nil {
+	if err := refusal(e.evaluate(ctx, stages, false)); err != nil {
 		return err
 	}
 	if err := e.turn(stages[0], 0).run(ctx); err != nil {
@@ -148,30 +156,38 @@ func (e *Engine) first(ctx context.Context, stages []Stage) error {
 		return err
 	}
 	e.Env.Spec = s
-	return e.refused(ctx, stages)
+	return refusal(e.evaluate(ctx, stages, false))
 }
 
 // unreached are the facts of machines that don't all run.
 func unreached(machines []machine.Status) fact.Lab {
-	f := fact.Lab{At: time.Now(), Unreached: map[string]string{}, Machines: map[string]fact.Machine{}, Datastore: fact.Unknown[fact.Datastore]("the etcd machine doesn't run")}
+	f := fact.Lab{At: time.Now(), Unreached: map[string]string{}, Off: map[string]bool{}, Machines: map[string]fact.Machine{}, Datastore: fact.Unknown[fact.Datastore]("the etcd machine doesn't run")}
 	for _, m := range machines {
 		if m.State != machine.Running {
-			f.Unreached[m.Machine] = "the machine is " + string(m.State)
+			f.Unreached[m.Machine], f.Off[m.Machine] = "the machine is "+string(m.State), true
 		}
 	}
 	return f
 }
 
-// refused is the error for what only a person can decide.
-func (e *Engine) refused(ctx context.Context, stages []Stage) error {
-	var all []error
-	r := e.evaluate(ctx, stages, false)
-	for _, res := range r.Results {
-		if res.State == check.Refused {
-			all = append(all, fmt.Errorf("%s: %s", res.Stage, res.Found))
-		}
+// RefusedError is what only a person can decide; nothing was touched.
+type RefusedError struct{ Results []check.Result }
+
+func (e *RefusedError) Error() string {
+	var all []string
+	for _, r := range e.Results {
+		all = append(all, r.Stage+": "+r.Found)
 	}
-	return errors.Join(all...)
+	return strings.Join(all, "\n")
+}
+
+// refusal is the error of a report in which something is refused.
+func refusal(r check.Report) error {
+	all := slices.DeleteFunc(slices.Clone(r.Results), func(res check.Result) bool { return res.State != check.Refused })
+	if len(all) == 0 {
+		return nil
+	}
+	return &RefusedError{all}
 }
 
 // evaluate compares the newest facts with the conditions of stages.
@@ -220,7 +236,8 @@ func (e *Engine) apply(ctx context.Context, stages []Stage, round int) (changed 
 			return err
 		})
 	}
-	return changed, g.Wait()
+	err = g.Wait()
+	return changed, err
 }
 
 // after waits until the stages that s needs have been applied.
@@ -242,21 +259,20 @@ func unmet(r check.Report) []check.Result {
 
 // until calls done until it says so, or for as long as a change takes to arrive everywhere.
 func (e *Engine) until(ctx context.Context, done func() bool) error {
-	deadline := time.Now().Add(settleTime * time.Duration(e.Slow))
-	for pause := 100 * time.Millisecond; !done() && time.Now().Before(deadline); pause = min(2*pause, time.Second) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	within, cancel := context.WithTimeout(ctx, settleTime*time.Duration(e.Slow))
+	defer cancel()
+	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 4, Cap: time.Second}.DelayFunc()
+	err := pause.Until(within, true, false, func(context.Context) (bool, error) { return done(), nil })
+	if err != nil && ctx.Err() == nil {
+		err = nil // time is over; what doesn't hold is in the report
 	}
-	return context.Cause(ctx)
+	return errors.Join(err, context.Cause(ctx))
 }
 
 // settle returns the report of all stages. Where something was changed it looks at everything once more, and goes on looking
 // for a while as long as something doesn't hold that may come by itself.
 func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool) (r check.Report, err error) {
-	sent := !probe
+	sent := 0
 	err = Traced(ctx, "verify", "look", func(ctx context.Context) error {
 		return e.until(ctx, func() bool {
 			if changed {
@@ -264,12 +280,14 @@ func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool
 			}
 			r = e.evaluate(ctx, stages, false)
 			if probe && len(unmet(r)) == 0 { // packets are only worth sending where everything else holds
-				r, sent = e.evaluate(ctx, stages, true), true
+				r = e.evaluate(ctx, stages, true)
+				sent++
 			}
-			return len(unmet(r)) == 0 || !changed
+			// One lost packet may be chance.
+			return len(unmet(r)) == 0 || !changed && sent != 1
 		})
 	})
-	if !sent && err == nil {
+	if probe && sent == 0 && err == nil {
 		r = e.evaluate(ctx, stages, true)
 	}
 	return r, err

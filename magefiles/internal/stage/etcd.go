@@ -20,7 +20,11 @@ func etcd() Stage {
 		},
 		Apply: func(ctx context.Context, e *Env, j Job) error {
 			return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				c, have := e.Etcd(), j.Facts.Machines[m.Name].Docker.Value
+				docker := j.Facts.Machines[m.Name].Docker
+				if docker.Unknown != "" {
+					return nil // it is looked at again
+				}
+				c, have := e.Etcd(), docker.Value
 				if err := load(ctx, h, c.Image, have); err != nil {
 					return err
 				}
@@ -41,7 +45,7 @@ func etcdConditions(e *Env) []check.Condition {
 	m := e.Lab.Etcd()
 	return []check.Condition{
 		on("etcd-container", m, fact.Containers, "etcd's container runs as it should", "starts etcd", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return containerFinding(seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
+			return containerFinding(e, seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
 		}),
 		on("etcd", m, fact.EtcdHealth, "etcd is healthy and of the pinned release", "starts etcd again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			switch h := seen.Etcd; {
@@ -59,7 +63,10 @@ func etcdConditions(e *Env) []check.Condition {
 }
 
 // containerFinding is the finding of a container that runs or has a fault.
-func containerFinding(seen fact.Machine, fault, ok string) check.Finding {
+func containerFinding(e *Env, seen fact.Machine, fault, ok string) check.Finding {
+	if e.Artifacts.Missing != "" {
+		return check.CantSee("nothing to compare with: %s", e.Artifacts.Missing)
+	}
 	if seen.Docker.Unknown != "" {
 		return check.CantSee("%s", seen.Docker.Unknown)
 	}

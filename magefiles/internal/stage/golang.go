@@ -25,7 +25,7 @@ func golang() Stage {
 						return goFinding(e, seen)
 					}),
 					on("go-path", m, fact.Files, "Go is on the PATH of a login shell on "+m.Name, "writes the file", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-						return filesFinding(seen, e.GoFiles(), e.GoFiles()[0].Path)
+						return filesFinding(e, seen, e.GoFiles(), e.GoFiles()[0].Path)
 					}))
 			}
 			return all
@@ -39,6 +39,8 @@ func release(e *Env) string { return "go" + e.Lab.Versions.Go.String() }
 
 func goFinding(e *Env, seen fact.Machine) check.Finding {
 	switch t := seen.Go; {
+	case e.Artifacts.Missing != "":
+		return check.CantSee("nothing to compare with: %s", e.Artifacts.Missing)
 	case t.Unknown != "":
 		return check.CantSee("%s", t.Unknown)
 	case t.Value.Version == "":

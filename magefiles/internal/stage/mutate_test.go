@@ -139,7 +139,7 @@ func TestMutations(t *testing.T) {
 				if res.ID == m.id && res.Found != m.found {
 					t.Errorf("found: %q\nwant:  %q", res.Found, m.found)
 				}
-				if !res.Mendable() {
+				if !res.Mendable() && !strings.HasPrefix(res.ID, "machine/") { // booting it is left to the user
 					t.Errorf("%s can't be mended: %s", res.ID, res.Left)
 				}
 			}

@@ -50,13 +50,13 @@ var calicoMutations = []mutation{
 	{"node/calico1", "no address yet", registered(func(n *fact.Node) { n.Address = netip.Prefix{} }), "calico1 is registered without an address", nil},
 	{"forwarding/calico1", "off", at("calico1", func(m *fact.Machine) { m.Forwarding.Value = false }), "net.ipv4.ip_forward is 0: no workload reaches another node", nil},
 	{"felix/calico1", "stopped", at("calico1", func(m *fact.Machine) { m.Felix.Value = fact.Health{Said: "nothing answers"} }), "nothing answers", nil},
-	{"bird/calico1", "stopped", at("calico1", func(m *fact.Machine) { m.BIRD = fact.Unknown[fact.BIRD]("BIRD doesn't run") }), "BIRD doesn't run", on1("bgp")},
+	{"bird/calico1", "stopped", at("calico1", func(m *fact.Machine) { m.BIRD = fact.Unknown[fact.BIRD]("BIRD doesn't run") }), "BIRD doesn't run", on1("bgp", "routes")},
 	{
 		"bgp/calico1", "no connection", session(func(p *fact.Protocol) { p.State, p.Info = "start", "Active Socket: Connection refused" }),
-		"not Established with 192.168.4.6 (start Active Socket: Connection refused)", nil,
+		"not Established with 192.168.4.6 (start Active Socket: Connection refused)", on1("routes"),
 	},
-	{"bgp/calico1", "switched off", session(func(p *fact.Protocol) { p.State, p.Info = "down", "" }), "not Established with 192.168.4.6 (down)", nil},
-	{"bgp/calico1", "no session", session(func(p *fact.Protocol) { p.Name = "Mesh_192_168_4_66" }), "not Established with 192.168.4.6 (BIRD has no session)", nil},
+	{"bgp/calico1", "switched off", session(func(p *fact.Protocol) { p.State, p.Info = "down", "" }), "not Established with 192.168.4.6 (down)", on1("routes")},
+	{"bgp/calico1", "no session", session(func(p *fact.Protocol) { p.Name = "Mesh_192_168_4_66" }), "not Established with 192.168.4.6 (BIRD has no session)", on1("routes")},
 	{
 		"routes/calico1", "missing", at("calico1", without(func(r fact.Route) bool { return r.To == prefix("10.1.86.64/26") })),
 		"missing: 10.1.86.64/26 via 192.168.4.6", nil,
@@ -184,5 +184,5 @@ var plumbMutations = []mutation{
 
 // result writes a CNI result with one address.
 func result(address string) json.RawMessage {
-	return json.RawMessage(`{"interfaces":[{"name":"calicnitool-5a2"}],"ips":[{"address":"` + address + `"}]}`)
+	return json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"calicnitool-5a2"}],"ips":[{"address":"` + address + `"}]}`)
 }

@@ -56,14 +56,18 @@ func plumb() Stage {
 // sandbox there may be what nobody looks for.
 func runWorkloads(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.toPlumb(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		c, have := e.Workload(m), j.Facts.Machines[m.Name].Docker.Value
+		docker := j.Facts.Machines[m.Name].Docker
+		if docker.Unknown != "" {
+			return nil // it is looked at again
+		}
+		c, have := e.Workload(m), docker.Value
 		if err := load(ctx, h, c.Image, have); err != nil {
 			return err
 		}
 		var s script
 		s.note("/var/lib/cni")
 		if lost(j) {
-			detach(&s, j.Facts.Machines[m.Name])
+			detach(&s, e, j.Facts.Machines[m.Name])
 			s.create(c, have)
 			s.cmd("docker", "start", c.Name)
 		} else {
@@ -73,9 +77,11 @@ func runWorkloads(ctx context.Context, e *Env, j Job) error {
 	})
 }
 
-// lost says whether packets didn't arrive although everything else held.
+// lost says whether packets, and nothing else, are what is unmet: only then is the fault in a sandbox.
 func lost(j Job) bool {
-	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool { return strings.HasPrefix(r.ID, "reach/") })
+	return len(j.Unmet) > 0 && !slices.ContainsFunc(j.Unmet, func(r check.Result) bool {
+		return !isPacket(r) || r.State != check.Broken
+	})
 }
 
 // toPlumb are the nodes whose workload has to be plumbed: at the one end or the other of a lost packet, all of them.
@@ -92,7 +98,7 @@ func plumbConditions(e *Env, m lab.Machine) []check.Condition {
 	c, network, pool := e.Workload(m), e.Lab.Network, e.Lab.Pool
 	return []check.Condition{
 		on("workload", m, fact.Containers, "the workload's container runs as it should on "+m.Name, "starts the workload", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return containerFinding(seen, c.Faults(seen.Docker.Value, true), c.Name)
+			return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
 		}),
 		on("old-network", m, fact.Files, "no other network of the lab's is left on "+m.Name, "takes the old network's interfaces and its conflist away", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			if why := cmp.Or(seen.Owned.Unknown, seen.Files.Unknown); why != "" {
@@ -247,9 +253,13 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		return check.OK("%s answer", plural(len(p.Value), "workload"))
 	}
 	found.State, found.Found = check.Broken, check.Names(lost)
-	if policies := f.Datastore.Value.Policies; len(policies) > 0 {
-		found.Left = fmt.Sprintf("there are policies of yours, which the lab leaves alone: %s/%s; see them with: go tool mage ssh %s %s",
-			policies[0].Kind, policies[0].Name, e.Lab.Etcd().Name, fact.Policies.Command())
+	var policies []string
+	for _, p := range f.Datastore.Value.Policies {
+		policies = append(policies, p.Kind+"/"+p.Name)
+	}
+	if len(policies) > 0 {
+		found.Left = fmt.Sprintf("there are policies of yours, which the lab leaves alone: %s; see them with: %s",
+			check.Names(policies), try(e.Lab.Etcd(), fact.Policies.Command()))
 	}
 	return found
 }
@@ -303,11 +313,14 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 	nodes := e.toPlumb(j)
 	add := func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]
+		if seen.Docker.Unknown != "" {
+			return nil // it is looked at again
+		}
 		tool := cniCommand(seen)
 		var s script
 		// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
 		// cut off would be half there.
-		detach(&s, seen)
+		detach(&s, e, seen)
 		for _, old := range oldConflists(e, seen) {
 			s.cmd("rm", "-f", old)
 		}
@@ -333,14 +346,19 @@ func cniCommand(seen fact.Machine) string {
 	return command.Quote("env", "CNI_PATH="+spec.PluginDir, "NETCONFPATH="+spec.ConfDir, seen.Login.Cnitool())
 }
 
-// detach adds `cnitool del` for the workload's attachments, and for those of sandboxes that are gone.
-func detach(s *script, seen fact.Machine) {
+// detach adds `cnitool del` for the workload's attachments to networks of the lab's, and for those of sandboxes that are gone.
+func detach(s *script, e *Env, seen fact.Machine) {
 	key := ""
 	if w, ok := seen.Workload(""); ok {
 		key = w.Container.NetworkSettings.SandboxKey
 	}
+	networks := []string{e.Lab.Network}
+	for _, file := range oldConflists(e, seen) {
+		networks = append(networks, strings.TrimSuffix(strings.TrimPrefix(path.Base(file), "10-"), ".conflist"))
+	}
 	for _, a := range seen.Attachments.Value {
-		if a.Live && a.NetNS != key {
+		// Other runtimes keep theirs in the same place.
+		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") || a.Live && a.NetNS != key {
 			continue
 		}
 		// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
@@ -357,10 +375,15 @@ func Unplumb(ctx context.Context, e *Env, f *fact.Lab) error {
 		if !ok {
 			return fmt.Errorf("%s: %s", m.Name, f.Unreached[m.Name])
 		}
-		var s script
-		if _, there := seen.Files.Value["~/go/bin/cnitool"]; there {
-			detach(&s, seen)
+		if why := cmp.Or(seen.Docker.Unknown, seen.Attachments.Unknown, seen.Files.Unknown); why != "" {
+			return fmt.Errorf("%s: nothing was taken away: %s", m.Name, why)
 		}
+		_, there := seen.Files.Value["~/go/bin/cnitool"]
+		if len(seen.Attachments.Value) > 0 && !there {
+			return fmt.Errorf("%s: cnitool is missing, without which no address is released; put it back with: go tool mage cnitool", m.Name)
+		}
+		var s script
+		detach(&s, e, seen)
 		for _, c := range seen.Docker.Value.Part(fact.PartWorkload) {
 			s.cmd("docker", "rm", "--force", c.ID)
 		}

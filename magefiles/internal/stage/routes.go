@@ -16,6 +16,9 @@ func routeCondition(e *Env, m lab.Machine) check.Condition {
 		if why := cmp.Or(seen.Routes.Unknown, f.Datastore.Unknown); why != "" {
 			return check.CantSee("%s", why)
 		}
+		if bgp := bgpFinding(seen, peersOf(e, m)); bgp.State != check.Holds {
+			return check.CantSee("BGP comes first: %s", bgp.Found)
+		}
 		have := map[string]bool{}
 		for _, r := range seen.Routes.Value {
 			if r.Protocol == "bird" {

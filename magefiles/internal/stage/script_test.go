@@ -10,6 +10,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 func TestScript(t *testing.T) {
@@ -110,10 +111,17 @@ func TestDetach(t *testing.T) {
 	m := f.Machines["calico1"]
 	own := m.Attachments.Value[0].NetNS
 	m.Attachments.Value = append(m.Attachments.Value,
-		fact.Attachment{Network: "old", NetNS: own, Live: true}, fact.Attachment{Network: "theirs", NetNS: "/netns/other", Live: true},
-		fact.Attachment{Network: "test-calico", NetNS: "/netns/gone"})
+		fact.Attachment{Network: "old", NetNS: own, Live: true, ContainerID: "cnitool-1"},
+		fact.Attachment{Network: "test-calico", NetNS: "/netns/other", Live: true, ContainerID: "cnitool-2"},
+		fact.Attachment{Network: "test-calico", NetNS: "/netns/gone", ContainerID: "cnitool-3"},
+		fact.Attachment{Network: "theirs", NetNS: "/netns/theirs", ContainerID: "cnitool-4"},
+		fact.Attachment{Network: "test-calico", NetNS: "/netns/nerdctl", ContainerID: "5f3a"})
+	old := spec.ConfDir + "/10-old.conflist"
+	m.Owned.Value = append(m.Owned.Value, old)
+	m.Files.Value[old] = fact.File{}
+	e := envOf(t, f, "")
 	var s script
-	detach(&s, m)
+	detach(&s, e, m)
 	const del = "env CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d /home/vagrant/go/bin/cnitool del "
 	var got []string
 	for line := range strings.Lines(s.String()) {
@@ -127,8 +135,8 @@ func TestDetach(t *testing.T) {
 	// No workload runs: its sandbox is gone, too, and with it what was live.
 	at("calico1", container(fact.PartWorkload, func(c *fact.Container) { c.NetworkSettings.SandboxKey = "" }))(f)
 	var none script
-	m.Attachments.Value = []fact.Attachment{{Network: "theirs", NetNS: "/netns/other", Live: true}}
-	if detach(&none, m); none.Len() > 0 {
+	m.Attachments.Value = []fact.Attachment{{Network: "test-calico", NetNS: "/netns/other", Live: true, ContainerID: "cnitool-2"}}
+	if detach(&none, e, m); none.Len() > 0 {
 		t.Errorf("somebody else's: %s", none.String())
 	}
 }

@@ -68,6 +68,13 @@ func (j Job) Has(machine string, kinds ...string) bool {
 	})
 }
 
+// broken is Has without what couldn't be looked at.
+func (j Job) broken(machine string, kinds ...string) bool {
+	known := j
+	known.Unmet = slices.DeleteFunc(slices.Clone(j.Unmet), func(r check.Result) bool { return r.State == check.Unknown })
+	return known.Has(machine, kinds...)
+}
+
 // On says whether anything is unmet on a machine.
 func (j Job) On(machine string) bool {
 	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool { return r.Machine == machine })

@@ -28,7 +28,10 @@ func (e *Engine) turn(s Stage, round int) turn {
 // run looks whether the stage has something to do, and does it: prepare, wait for what it needs, apply, look again.
 func (t turn) run(ctx context.Context) (err error) {
 	start := time.Now()
-	job := t.job(ctx)
+	job, err := t.job(ctx)
+	if err != nil {
+		return t.failed(ctx, err, start)
+	}
 	if len(job.Unmet) == 0 {
 		t.next()
 		if t.round == 0 {
@@ -49,7 +52,10 @@ func (t turn) run(ctx context.Context) (err error) {
 		return err
 	}
 	// What it needed may have changed something, or have made it possible to look.
-	if job = t.job(ctx); len(job.Unmet) > 0 {
+	if job, err = t.job(ctx); err != nil {
+		return err
+	}
+	if len(job.Unmet) > 0 {
 		if err := t.do(ctx, "apply", t.stage.Apply, job); err != nil {
 			return err
 		}
@@ -61,24 +67,32 @@ func (t turn) run(ctx context.Context) (err error) {
 		}
 	}
 	t.next()
+	return t.done(ctx, start)
+}
+
+// done reports what came of the turn.
+func (t turn) done(ctx context.Context, start time.Time) error {
 	f := t.Facts()
-	if left := t.unmet(ctx); len(left) > 0 {
-		t.Report.Pending(t.stage.Name, check.Summary(left), time.Since(start))
-		return nil
+	r := t.evaluate(ctx, []Stage{t.stage}, false)
+	if err := refusal(r); err != nil {
+		return err
 	}
-	t.Report.Done(t.stage.Name, t.stage.Done(t.Env, &f), time.Since(start))
+	if left := unmet(r); len(left) > 0 {
+		t.Report.Pending(t.stage.Name, check.Summary(left), time.Since(start))
+	} else if !r.OK {
+		t.Report.Yours(t.stage.Name, check.Summary(r.Unmet()))
+	} else {
+		t.Report.Done(t.stage.Name, t.stage.Done(t.Env, &f), time.Since(start))
+	}
 	return nil
 }
 
-// job is what there is to do for the stage, by the newest facts; packets that didn't arrive in the round before are among it.
-func (t turn) job(ctx context.Context) Job {
+// job is what there is to do for the stage, by the newest facts; packets that didn't arrive in the round before are among it. The
+// error is what only a person can decide.
+func (t turn) job(ctx context.Context) (Job, error) {
 	f := t.Facts()
-	return Job{Facts: &f, Unmet: append(t.unmet(ctx), t.probed(t.stage, t.round)...), Round: t.round}
-}
-
-// unmet are the stage's conditions that it is to do something about, but for those on packets.
-func (t turn) unmet(ctx context.Context) []check.Result {
-	return unmet(t.evaluate(ctx, []Stage{t.stage}, false))
+	r := t.evaluate(ctx, []Stage{t.stage}, false)
+	return Job{Facts: &f, Unmet: append(unmet(r), t.probed(t.stage)...), Round: t.round}, refusal(r)
 }
 
 // nothing reports that there is nothing to do: all is done, or what isn't is the user's.
@@ -109,9 +123,9 @@ func (t turn) failed(ctx context.Context, err error, start time.Time) error {
 	return err
 }
 
-// probed are the stage's conditions on packets that didn't arrive in the round before.
-func (e *Engine) probed(s Stage, round int) []check.Result {
-	if round == 0 {
+// probed are the stage's conditions on packets that didn't arrive in the round before, where that was all that didn't hold.
+func (e *Engine) probed(s Stage) []check.Result {
+	if !e.lost {
 		return nil
 	}
 	f := e.Facts()
@@ -126,23 +140,26 @@ func (e *Engine) again(ctx context.Context, s Stage) error {
 	if s.Datastore { // the etcd machine comes before the others
 		machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return m.Role == lab.RoleEtcd })
 	}
-	waited := false
+	look := func(ctx context.Context, until func(lab.Machine) *fact.Until) {
+		if s.Datastore {
+			e.learn(e.Look.Look(ctx, e.Env.Lab.ByRole(lab.RoleEtcd), nil))
+		}
+		e.learn(e.Look.Look(ctx, machines, until))
+	}
 	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
-		return e.until(ctx, func() bool {
-			if s.Datastore {
-				e.learn(e.Look.Look(ctx, e.Env.Lab.ByRole(lab.RoleEtcd), nil))
+		look(ctx, func(m lab.Machine) *fact.Until {
+			if s.Until == nil {
+				return nil
 			}
 			f := e.Facts()
-			e.learn(e.Look.Look(ctx, machines, func(m lab.Machine) *fact.Until {
-				if s.Until == nil || waited {
-					return nil
-				}
-				u := s.Until(e.Env, m, &f)
-				u.Within *= time.Duration(e.Slow)
-				return &u
-			}))
-			waited = true
-			return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0
+			u := s.Until(e.Env, m, &f)
+			u.Within *= time.Duration(e.Slow)
+			return &u
 		})
+		met := func() bool { return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0 }
+		if met() {
+			return context.Cause(ctx)
+		}
+		return e.until(ctx, func() bool { look(ctx, nil); return met() })
 	})
 }

@@ -51,7 +51,7 @@ func TestUnknown(t *testing.T) {
 		"Neighbours":  nil, // nothing depends on them
 		"Forwarding":  unknown("forwarding"),
 		"Docker":      append(unknown("etcd-container", "calico-node", "workload", "attachment", "address", "endpoint"), "docker broken"),
-		"BIRD":        append(unknown("bgp"), "bird broken"),
+		"BIRD":        append(unknown("bgp", "routes"), "bird broken"),
 		"Felix":       unknown("felix"),
 		"Etcd":        unknown("etcd"),
 		"Files":       unknown("calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),

@@ -37,8 +37,16 @@ func upConditions(e *Env) []check.Condition {
 		answers := check.Condition{
 			ID: id("machine", m.Name), Machine: m.Name, Expected: m.Name + " runs and answers SSH", Mend: "makes and boots it", Try: "go tool mage status",
 			Test: func(f *fact.Lab) check.Finding {
-				if why, ok := f.Unreached[m.Name]; ok {
-					return check.Not("%s", why)
+				why, ok := f.Unreached[m.Name]
+				switch {
+				case ok && f.Off[m.Name]:
+					found := check.Not("%s", why)
+					found.Try = "go tool mage start"
+					return found
+				case ok: // it runs, and booting it again may be what somebody doesn't want
+					found := check.Not("%s", why)
+					found.Left = "the machine runs, but nobody can log in; see its console, or boot the machines again: go tool mage stop start"
+					return found
 				}
 				return check.OK("%s answers", m.Name)
 			},

@@ -96,10 +96,11 @@ func fromMachine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
 // is never in it.
 func Write(file string, files []File, at time.Time) (err error) {
 	top := strings.TrimSuffix(path.Base(file), ".tar.gz")
-	f, err := os.OpenFile(file+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := os.CreateTemp(path.Dir(file), "logs.") // with mode 0600
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
 	z := gzip.NewWriter(f)
 	t := tar.NewWriter(z)
 	for _, entry := range files {
@@ -112,7 +113,7 @@ func Write(file string, files []File, at time.Time) (err error) {
 	if err = errors.Join(err, t.Close(), z.Close(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file+".part", file)
+	return os.Rename(f.Name(), file)
 }
 
 // WithoutKeys takes private keys in PEM out of a text, cut off ones too.

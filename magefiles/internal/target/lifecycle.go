@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -111,15 +112,15 @@ func undo(ctx context.Context, r *run.Run, provider machine.Provider, plan machi
 	if err := confirm(what, force); err != nil {
 		return err
 	}
-	hosts := map[string]*remote.Host{}
-	for _, e := range endpoints {
-		h, err := remote.DialBooted(ctx, e, r.Exec.Log)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		hosts[e.Machine] = h
+	hosts, err := connect(ctx, r, endpoints)
+	if err != nil {
+		return err
 	}
+	defer func() {
+		for _, h := range hosts {
+			h.Close()
+		}
+	}()
 	stays, err := stage.Undo(ctx, hosts)
 	if err != nil {
 		return err
@@ -144,4 +145,27 @@ func confirm(what string, force bool) error {
 		return errors.New("nothing was changed")
 	}
 	return nil
+}
+
+// undoPatience is how long a machine may take to let a user in who wants to undo what the lab did there.
+const undoPatience = 30 * time.Second
+
+// connect dials all machines at once; the error names every one that doesn't answer.
+func connect(ctx context.Context, r *run.Run, endpoints []remote.Endpoint) (map[string]*remote.Host, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, undoPatience, fmt.Errorf("not after %s", undoPatience))
+	defer cancel()
+	all := make([]*remote.Host, len(endpoints))
+	errs := make([]error, len(endpoints))
+	var wg sync.WaitGroup
+	for i, e := range endpoints {
+		wg.Go(func() { all[i], errs[i] = remote.DialBooted(ctx, e, r.Exec.Log) })
+	}
+	wg.Wait()
+	hosts := map[string]*remote.Host{}
+	for i, e := range endpoints {
+		if all[i] != nil {
+			hosts[e.Machine] = all[i]
+		}
+	}
+	return hosts, errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -29,7 +30,11 @@ func SSH(ctx context.Context, r *run.Run, name string) error {
 	if _, ok := l.Machine(name); !ok && name != allMachines {
 		return fmt.Errorf("there is no machine %q; there are %s, and %s for a command on each", name, strings.Join(l.Names(), ", "), allMachines)
 	}
-	if err := l.Running(ctx); err != nil {
+	asked := []string{name}
+	if name == allMachines {
+		asked = l.Names()
+	}
+	if err := l.Running(ctx, asked...); err != nil {
 		return err
 	}
 	if err := l.WriteSSHConfig(); err != nil {
@@ -41,6 +46,9 @@ func SSH(ctx context.Context, r *run.Run, name string) error {
 	}
 	config := filepath.Join(r.StateDir, machine.SSHConfigFile)
 	words := commandAfter(os.Args, name)
+	if len(words) > 1 { // OpenSSH would join them with spaces, and the machine's shell would split them anew
+		words = []string{command.Quote(words...)}
+	}
 	if name != allMachines {
 		return syscall.Exec(ssh, append([]string{"ssh", "-F", config, name}, words...), os.Environ())
 	}
@@ -111,8 +119,7 @@ func (m *marked) end() {
 	}
 }
 
-// commandAfter returns what stands behind `ssh MACHINE` on the command line. OpenSSH joins the words with spaces, and the
-// machine's shell splits them again, as with plain ssh.
+// commandAfter returns what stands behind `ssh MACHINE` on the command line: a line for the machine's shell, or a command's words.
 func commandAfter(args []string, name string) []string {
 	for i := 1; i+1 < len(args); i++ {
 		if strings.EqualFold(args[i], "ssh") && args[i+1] == name {

@@ -52,8 +52,12 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if ctx.Err() != nil {
 		return l, report, interrupted(ctx)
 	}
-	if err != nil {
+	var refused *stage.RefusedError
+	if err != nil && !errors.As(err, &refused) { // of a refusal there is nothing to find out
+		r.Console.Cause(err)
 		support.CollectFailed(ctx, r, l)
+	}
+	if err != nil {
 		return l, report, err
 	}
 	return l, report, l.WriteSSHConfig()
@@ -85,16 +89,15 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		ctx = stage.WithTrace(ctx, trace)
 	}
 	l, report, err := reach(ctx, r, everything)
-	if err != nil {
-		return err
-	}
-	err = show(r, report, o.JSON, o.Verbose)
-	if o.Timeline {
+	if o.Timeline && l != nil {
 		err = errors.Join(err, writeTimeline(r, trace))
 	}
-	if !report.OK {
+	if err == nil {
+		err = show(r, report, o.JSON, o.Verbose)
+	}
+	if err == nil && !report.OK {
 		support.CollectFailed(ctx, r, l)
-		return unmet(report)
+		err = unmet(report)
 	}
 	if err == nil && !o.JSON {
 		r.Console.Finished(time.Since(start), "go tool mage ssh "+l.ByRole(lab.RoleCalico)[0].Name)
@@ -125,8 +128,8 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	if err := l.Running(ctx); err != nil {
-		return err
+	if _, exists, err := r.Plan(); err != nil || !exists {
+		return errors.Join(err, machine.ErrNotUp)
 	}
 	report, err := l.Viewer().Peek(ctx, everything)
 	if ctx.Err() != nil {
@@ -148,10 +151,16 @@ func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
 		return false, err
 	}
 	report, err := l.Viewer().Peek(ctx, everything)
+	if ctx.Err() != nil {
+		return false, interrupted(ctx)
+	}
 	if err != nil {
 		return false, err
 	}
 	r.Console.Plan(stageNames(), report)
+	if n := report.Count(check.Refused); n > 0 {
+		return false, errors.New("verify would stop before it touches anything; see above what to do")
+	}
 	if !report.OK && !slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
 		return false, unmet(report)
 	}
@@ -189,15 +198,16 @@ func Status(ctx context.Context, r *run.Run) error {
 	}
 	next := "go tool mage verify"
 	var report check.Report
-	if err := l.Running(ctx); err == nil {
+	if present {
 		if report, err = l.Viewer().Peek(ctx, stage.Goal{Stages: everything.Stages}); err != nil {
 			return err
 		}
-		if report.OK {
-			next = "go tool mage check"
-		}
-	} else if stopped {
+	}
+	switch {
+	case stopped:
 		next = "go tool mage start"
+	case present && report.OK:
+		next = "go tool mage check"
 	}
 	r.Console.Status(l.Name, l.Provider.Name(), machines, stageNames(), report, append(more, [2]string{"next", next}))
 	return nil

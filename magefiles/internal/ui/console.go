@@ -25,6 +25,7 @@ type Console struct {
 	width   func() int
 	running []activity
 	drawn   bool
+	failed  bool // whether a stage has printed what it failed with
 	ticking bool
 }
 
@@ -111,6 +112,7 @@ func (c *Console) Failed(stage string, err error, took time.Duration) {
 		return
 	}
 	c.line("%s %-11s failed %s", c.paint(red, "✗"), stage, c.paint(dim, "("+seconds(took)+")"))
+	c.failed = true
 	c.line("    %s", strings.ReplaceAll(err.Error(), "\n", "\n    "))
 }
 
@@ -127,6 +129,15 @@ func (c *Console) Pending(stage, why string, took time.Duration) {
 	defer c.mu.Unlock()
 	c.end(stage)
 	c.line("%s %-11s applied, not there yet: %s %s", c.paint(dim, "…"), stage, why, c.paint(dim, "("+seconds(took)+")"))
+}
+
+// Cause prints what a run failed with, unless the stage that failed has.
+func (c *Console) Cause(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.failed {
+		c.line("%s %s", c.paint(red, "✗"), err)
+	}
 }
 
 // Making tells of an artifact that is being made, until the returned function is called.

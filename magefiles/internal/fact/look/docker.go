@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,14 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
+
+// statusError is an answer that is none.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return e.text }
 
 // engine is Docker Engine's API at its socket.
 type engine struct{ http.Client }
@@ -42,7 +51,7 @@ func decodeBody(res *http.Response, url string, into any) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
-		return fmt.Errorf("%s: %s: %s", url, res.Status, text)
+		return &statusError{res.StatusCode, fmt.Sprintf("%s: %s: %s", url, res.Status, text)}
 	}
 	return json.NewDecoder(res.Body).Decode(into)
 }
@@ -61,8 +70,13 @@ func docker() fact.Seen[fact.Docker] {
 	}
 	for _, c := range list {
 		var is fact.Container
-		if err := e.get("/containers/"+c.ID+"/json", &is); err != nil {
+		err := e.get("/containers/"+c.ID+"/json", &is)
+		var status *statusError
+		if errors.As(err, &status) && status.code == http.StatusNotFound {
 			continue // it has just been removed
+		}
+		if err != nil {
+			return fact.Unknown[fact.Docker](err.Error())
 		}
 		d.Containers = append(d.Containers, is)
 	}

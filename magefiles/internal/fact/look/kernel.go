@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 
@@ -162,8 +163,11 @@ func sandboxes(d fact.Seen[fact.Docker]) fact.Seen[[]fact.Sandbox] {
 			continue
 		}
 		ns, err := netns.GetFromPath(key)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has just ended
+		}
+		if err != nil {
+			return fact.Unknown[[]fact.Sandbox](err.Error())
 		}
 		links, routes := within(&ns, linksOf), within(&ns, routesOf)
 		ns.Close() //nolint:errcheck // it was read

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -102,6 +103,9 @@ func ping(r fact.ProbeRequest, all []fact.Probe) error {
 			}
 			buf := make([]byte, 1500)
 			n, _, err := unix.Recvfrom(fd, buf, 0)
+			if errors.Is(err, unix.EINTR) {
+				continue // by a signal of Go's scheduler
+			}
 			if err != nil {
 				break
 			}

@@ -48,6 +48,7 @@ func Kind() machine.Kind {
 		Chosen: func(context.Context, machine.Options) (string, bool) {
 			return "the default; LAB_HARDWARE asks for another kind", true
 		},
+		CacheUsers: cacheUsers,
 	}
 }
 
@@ -56,8 +57,8 @@ func New(o machine.Options) *Provider { return &Provider{o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
-// CacheUsers returns the directories of the labs whose machines have layers in this user's cache.
-func CacheUsers() ([]string, error) {
+// cacheUsers returns the directories of the labs whose machines have layers in this user's cache.
+func cacheUsers() ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(machine.Home, "labs", "*", "*", "layers"))
 	if err != nil {
 		return nil, err
@@ -148,7 +149,8 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 			return nil
 		})
 	}
-	return change, g.Wait()
+	err = g.Wait()
+	return change, err
 }
 
 // parts are what machines are made from.
@@ -207,7 +209,8 @@ func (p *Provider) prepare(ctx context.Context) (parts, error) {
 			return err
 		})
 	}
-	return made, g.Wait()
+	err := g.Wait()
+	return made, err
 }
 
 // create makes a machine's directory with everything that is different on every machine.

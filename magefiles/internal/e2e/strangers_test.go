@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// listing prints what is on a machine and should be the same after destroy as it was before the lab: files with mode,
+// owner, size and link target, interfaces, routes, firewall rules, sets. Logs, Docker's own store and what changes by
+// itself are left out.
+const listing = `cd /
+sudo find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
+	-o -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/systemd -o -path /var/cache/ldconfig \) -prune -o \
+	! -type d -printf '%p %M %u:%g %s %l\n' -o -type d -printf '%p/ %M %u:%g\n' | sort
+sudo ls -d /var/log/calico /run/calico /run/docker/plugins 2>&1
+ip -o link show | cut -d: -f2 | sort
+ip -4 route show | sort
+sudo bash -c 'iptables-save; ip6tables-save' 2>/dev/null | grep -e '^-A' -e '^:.*cali'
+sudo ipset list -name
+sudo docker ps -aq
+sudo docker volume ls -q
+sudo docker images -q`
+
+// strangers are four nspawn containers, three of them Calico nodes, that are entered by TCP as another user, as if somebody
+// else had made them.
+type strangers struct {
+	*lab              // the lab that made them, on the layer nspawn
+	machines []string // their names
+	before   map[string]string
+	hostKeys map[string]string
+	labYAML  string // of a lab on them
+}
+
+// TestStrangers: what the lab does on machines that exist already is undone at the end.
+func TestStrangers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs real machines")
+	}
+	s := newStrangers(t)
+	l := *s.lab
+	l.hw, l.dir = "auto", t.TempDir()
+	l.prefix = []string{"nsenter", "--net=/run/netns/" + s.name}
+	if os.Geteuid() != 0 {
+		l.prefix = append([]string{"sudo", "-n", "-E"}, append(l.prefix, "setpriv", fmt.Sprintf("--reuid=%d", os.Getuid()),
+			fmt.Sprintf("--regid=%d", os.Getgid()), "--init-groups", "env", "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"))...)
+	}
+	l.write(s.labYAML)
+
+	l.sub("faults of all machines at once", func(l *lab) {
+		s.ssh("calico1", "sudo rm /etc/sudoers.d/netadmin")
+		back := l.change(s.hostKeys["etcd-node"], s.hostKeys["calico1"])
+		out := l.fails("verify")
+		back()
+		l.has(out, "etcd-node shows another SSH host key", "calico1: netadmin may not use sudo without a password", "sudoers.d/netadmin")
+		s.ssh("calico1", "echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin")
+	})
+	l.sub("verify", func(l *lab) {
+		out := l.ok("verify")
+		l.has(out, "machines: ssh (lab.yaml says how to log in to the machines)", "the lab works: ")
+		l.has(l.ssh("calico3", "id -un; ls ~/go/bin; ip route"), "netadmin", "cnitool", "via 192.168.4.5", "via 192.168.4.6", "proto bird")
+		l.did(l.ok("verify"), true)
+	})
+	l.sub("machines stay", func(l *lab) {
+		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
+		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
+		l.holds()
+	})
+	l.sub("destroy undoes it", func(l *lab) {
+		l.write("name: [this is not\n")
+		l.has(l.ok("destroy", "-force"), "is gone")
+		for _, m := range s.machines {
+			after := s.ssh(m, listing)
+			if after != s.before[m] {
+				l.t.Errorf("%s is not as it was (<: before, >: after):\n%s", m, difference(l.t, s.before[m], after))
+			}
+		}
+	})
+	s.ok("destroy")
+}
+
+func newStrangers(t *testing.T) *strangers {
+	t.Helper()
+	s := &strangers{
+		lab: newLab(t, "nspawn"), machines: []string{"etcd-node", "calico1", "calico2", "calico3"}, before: map[string]string{}, hostKeys: map[string]string{},
+	}
+	base, err := os.ReadFile(filepath.Join(s.dir, "lab.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.labYAML = strings.Replace(string(base), "name: "+s.name, "name: "+s.name+"-strangers", 1)
+	s.name += "-strangers"
+	s.labYAML = strings.Replace(s.labYAML, "network: test-calico", "", 1)
+	s.labYAML = strings.Replace(s.labYAML, "\npool: ", "\n  - name: calico3\n    role: calico\n    address: 192.168.4.8\n\nnetwork: test-calico\n\npool: ", 1)
+	s.write(s.labYAML)
+	s.ok("up")
+
+	key := filepath.Join(t.TempDir(), "netadmin key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	public, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range s.machines {
+		s.ssh(m, "sudo useradd --create-home --shell /bin/bash netadmin && sudo install -d -o netadmin -g netadmin -m 700 ~netadmin/.ssh && "+
+			"echo '"+strings.TrimSpace(string(public))+"' | sudo install -o netadmin -g netadmin -m 600 /dev/stdin ~netadmin/.ssh/authorized_keys && "+
+			"echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin && "+
+			"sudo docker images -q | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+
+			// The files of the lab's that nspawn containers have from the start, and what its looks have kept.
+			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go /var/cache/lab && "+
+			"sudo mkdir -p /etc/calico && echo mine | sudo tee /etc/calico/calicoctl.cfg >/dev/null && sudo systemctl start ssh")
+		s.hostKeys[m] = strings.Join(strings.Fields(s.ssh(m, "cat /etc/ssh/ssh_host_ed25519_key.pub"))[:2], " ")
+		ssh := fmt.Sprintf("    ssh: {user: netadmin, key: %q, hostKey: %s}\n", key, s.hostKeys[m])
+		address := fmt.Sprintf("    address: 192.168.4.%d\n", []int{7, 5, 6, 8}[i])
+		s.labYAML = strings.Replace(s.labYAML, address, address+ssh, 1)
+	}
+	// One has no Go, another an old one, which has to come back.
+	s.ssh("calico1", "sudo rm -rf /usr/local/go")
+	s.ssh("calico2", "sudo rm -rf /usr/local/go && sudo mkdir /usr/local/go && echo go1.20 | sudo tee /usr/local/go/VERSION")
+	for _, m := range s.machines {
+		s.before[m] = s.ssh(m, listing)
+	}
+	return s
+}
+
+func difference(t *testing.T, before, after string) string {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"before": before, "after": after} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := exec.Command("diff", filepath.Join(dir, "before"), filepath.Join(dir, "after")).Output()
+	return string(out)
+}
