@@ -72,8 +72,14 @@ type Goal struct {
 func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 	start := time.Now()
 	stages := Closure(g.Stages...)
-	if err := e.first(ctx, stages); err != nil {
+	done, err := e.first(ctx, stages)
+	if err != nil {
 		return check.Report{}, err
+	}
+	if done {
+		report := e.evaluate(ctx, stages, false)
+		report.Since(start)
+		return report, nil
 	}
 	var report check.Report
 	for round := range rounds {
@@ -136,27 +142,27 @@ func (e *Engine) look(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// first does the stage up, which nothing can be looked at without, and refuses what only a person can decide, before
-// anything is touched.
-func (e *Engine) first(ctx context.Context, stages []Stage) error {
+// first looks, and does the stage up, which nothing can be done without. What only a person can decide is refused before anything
+// is touched. done says that there is nothing more to do: a machine runs and nobody can log in.
+func (e *Engine) first(ctx context.Context, stages []Stage) (done bool, err error) {
 	if err := Traced(ctx, Up, "look", e.look); err != nil {
-		return err
+		return false, err
 	}
 	if err := refusal(e.evaluate(ctx, stages, false)); err != nil {
-		return err
+		return false, err
 	}
-	if err := e.turn(stages[0], 0).run(ctx); err != nil {
-		return err
-	}
-	if len(stages) == 1 {
-		return nil
+	f := e.Facts()
+	if done = len(f.Unreached) > 0 && len(f.Off) == 0; !done {
+		if err := e.turn(stages[0], 0).run(ctx); err != nil || len(stages) == 1 {
+			return false, err
+		}
 	}
 	s, err := e.Spec(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	e.Env.Spec = s
-	return refusal(e.evaluate(ctx, stages, false))
+	return done, refusal(e.evaluate(ctx, stages, false))
 }
 
 // unreached are the facts of machines that don't all run.
