@@ -50,4 +50,4 @@ if [ -f "$undo/paths" ]; then
 		if [ -e "$original" ] || [ -L "$original" ]; then mv -fT -- "$original" "$path"; fi
 	done < <(tac "$undo/paths")
 fi
-rm -rf /var/lib/calico-cni-lab /var/cache/lab
+rm -rf /var/lib/calico-cni-lab

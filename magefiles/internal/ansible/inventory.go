@@ -138,7 +138,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdURL: spec.EtcdURL(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage,
-			Pool: stage.NewPool(s.Lab.Pool),
+			Pool: s.Pool(),
 		}},
 	}
 	for _, m := range s.Lab.Machines {

@@ -112,7 +112,7 @@ func newStrangers(t *testing.T) *strangers {
 			"echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin && "+
 			"sudo docker images -q | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+
 			// The files of the lab's that nspawn containers have from the start, and what its looks have kept.
-			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go /var/cache/lab && "+
+			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go /var/lib/calico-cni-lab && "+
 			"sudo mkdir -p /etc/calico && echo mine | sudo tee /etc/calico/calicoctl.cfg >/dev/null && sudo systemctl start ssh")
 		s.hostKeys[m] = strings.Join(strings.Fields(s.ssh(m, "cat /etc/ssh/ssh_host_ed25519_key.pub"))[:2], " ")
 		ssh := fmt.Sprintf("    ssh: {user: netadmin, key: %q, hostKey: %s}\n", key, s.hostKeys[m])

@@ -39,5 +39,8 @@ type ProbeRequest struct {
 	Within time.Duration `json:"within"`
 }
 
+// Home on a machine is where the lab keeps what it needs to look and to undo.
+const Home = "/var/lib/calico-cni-lab"
+
 // SumsFile on a machine keeps the SHA-256 of files by their state, so that each state of a file is read once.
-const SumsFile = "/var/cache/lab/sums"
+const SumsFile = Home + "/sums"

@@ -113,7 +113,7 @@ func (o *Observer) ask(ctx context.Context, h *remote.Host, limit time.Duration,
 	}
 	there, shared := h.Sees(file)
 	if !shared {
-		there = "/var/lib/calico-cni-lab/look-" + sum[:12]
+		there = fact.Home + "/look-" + sum[:12]
 	}
 	line := append(args, there)
 	if len(args) > 0 { // the last of args is the program's own

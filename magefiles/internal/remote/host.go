@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -24,31 +23,6 @@ type Host struct {
 	log      *command.Log
 	shares   Shares
 	sessions chan struct{} // one token for each session that may be open
-
-	mu    sync.Mutex
-	login Login
-}
-
-// Login is the user that a machine is entered as.
-type Login struct{ User, Group, Home string }
-
-// Login returns the user that the machine is entered as. The machine is asked once.
-func (h *Host) Login(ctx context.Context) (Login, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.login.Home != "" {
-		return h.login, nil
-	}
-	out, err := h.Run(ctx, "sh", "-c", `id -gn && printf %s "$HOME"`)
-	if err != nil {
-		return Login{}, err
-	}
-	group, home, _ := strings.Cut(out, "\n")
-	if !strings.HasPrefix(home, "/") {
-		return Login{}, fmt.Errorf("%s: user %s has no home directory: %q", h.Name, h.user, home)
-	}
-	h.login = Login{h.user, group, home}
-	return h.login, nil
 }
 
 // maxSessions stays under OpenSSH's default of ten sessions a connection (MaxSessions in sshd_config).

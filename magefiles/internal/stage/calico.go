@@ -50,57 +50,69 @@ func peersOf(e *Env, m lab.Machine) []netip.Addr {
 func calicoConditions(e *Env) []check.Condition {
 	var all []check.Condition
 	for _, m := range e.Lab.Machines {
-		all = append(all, on("calicoctl", m, fact.Files, "calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return filesFinding(e, seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())
-		}))
+		all = append(all, on("calicoctl", m, fact.Files,
+			"calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				return filesFinding(e, seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())
+			}))
 	}
 	for _, m := range e.Nodes() {
 		c := e.Node(m)
-		all = append(all, on("calico-node", m, fact.Containers, "calico-node's container runs as it should on "+m.Name, "starts calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
-		}))
+		all = append(all, on("calico-node", m, fact.Containers,
+			"calico-node's container runs as it should on "+m.Name, "starts calico-node",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
+			}))
 	}
-	all = append(all, stored("mesh", "", e.Lab, fact.BGPConfig, "BGP's node-to-node mesh is on", "switches the mesh on", func(d *fact.Datastore) check.Finding {
-		if d.BGP.MeshOff {
-			return check.Not("bgpconfiguration default has nodeToNodeMeshEnabled: false")
-		}
-		return check.OK("the mesh is on")
-	}))
+	all = append(all, stored("mesh", "", e.Lab, fact.BGPConfig,
+		"BGP's node-to-node mesh is on", "switches the mesh on",
+		func(d *fact.Datastore) check.Finding {
+			if d.BGP.MeshOff {
+				return check.Not("bgpconfiguration default has nodeToNodeMeshEnabled: false")
+			}
+			return check.OK("the mesh is on")
+		}))
 	for _, m := range e.Nodes() {
 		all = append(all, nodeConditions(e, m)...)
 	}
-	return append(all, stored("calico-release", "", e.Lab, fact.Release, "calico-node is of the pinned release", "starts calico-node again", func(d *fact.Datastore) check.Finding {
-		if want := "v" + e.Pins.Calico.String(); d.Cluster.Version != want {
-			return check.Not("the datastore says that Calico is %q; pinned is %s", d.Cluster.Version, want)
-		}
-		return check.OK("Calico %s", d.Cluster.Version)
-	}))
+	return append(all, stored("calico-release", "", e.Lab, fact.Release,
+		"calico-node is of the pinned release", "starts calico-node again",
+		func(d *fact.Datastore) check.Finding {
+			if want := "v" + e.Pins.Calico.String(); d.Cluster.Version != want {
+				return check.Not("the datastore says that Calico is %q; pinned is %s", d.Cluster.Version, want)
+			}
+			return check.OK("Calico %s", d.Cluster.Version)
+		}))
 }
 
 // nodeConditions are what calico-node does on a machine.
 func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 	return []check.Condition{
-		stored("node", m.Name, e.Lab, fact.Nodes, m.Name+" is registered with its address", "registers the node", func(d *fact.Datastore) check.Finding {
-			n, ok := d.Node(m.Name)
-			switch {
-			case !ok:
-				return check.Not("the datastore doesn't know the node")
-			case !n.Address.IsValid():
-				return check.Not("%s is registered without an address", m.Name)
-			case n.Address.Addr() != m.Address:
-				return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
-			}
-			return check.OK("%s", n.Address)
-		}),
-		on("forwarding", m, fact.Forwarding, m.Name+" forwards IPv4", "switches forwarding on", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			switch {
-			case seen.Forwarding.Unknown != "":
-				return check.CantSee("%s", seen.Forwarding.Unknown)
-			case !seen.Forwarding.Value:
-				return check.Not("net.ipv4.ip_forward is 0: no workload reaches another node")
-			}
-			return check.OK("net.ipv4.ip_forward is 1")
-		}),
+		stored("node", m.Name, e.Lab, fact.Nodes,
+			m.Name+" is registered with its address", "registers the node",
+			func(d *fact.Datastore) check.Finding {
+				n, ok := d.Node(m.Name)
+				switch {
+				case !ok:
+					return check.Not("the datastore doesn't know the node")
+				case !n.Address.IsValid():
+					return check.Not("%s is registered without an address", m.Name)
+				case n.Address.Addr() != m.Address:
+					return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
+				}
+				return check.OK("%s", n.Address)
+			}),
+		on("forwarding", m, fact.Forwarding,
+			m.Name+" forwards IPv4", "switches forwarding on",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				switch {
+				case seen.Forwarding.Unknown != "":
+					return check.CantSee("%s", seen.Forwarding.Unknown)
+				case !seen.Forwarding.Value:
+					return check.Not("net.ipv4.ip_forward is 0: no workload reaches another node")
+				}
+				return check.OK("net.ipv4.ip_forward is 1")
+			}),
 		on("felix", m, fact.Felix, "Felix on "+m.Name+" is ready", "starts Felix", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			if seen.Felix.Unknown != "" {
 				return check.CantSee("%s", seen.Felix.Unknown)
@@ -116,9 +128,11 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 			}
 			return check.OK("BIRD %s", seen.BIRD.Value.Version)
 		}),
-		on("bgp", m, fact.Sessions, "BGP of "+m.Name+" is Established with every other node", "starts what was stopped; if that is not it, calico-node", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return bgpFinding(seen, peersOf(e, m))
-		}),
+		on("bgp", m, fact.Sessions,
+			"BGP of "+m.Name+" is Established with every other node", "starts what was stopped; if that is not it, calico-node",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				return bgpFinding(seen, peersOf(e, m))
+			}),
 	}
 }
 

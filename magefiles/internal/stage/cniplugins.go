@@ -19,12 +19,16 @@ func cniPlugins() Stage {
 			var all []check.Condition
 			for _, m := range e.Nodes() {
 				all = append(all,
-					on("plugins", m, fact.Files, fmt.Sprintf("Calico's plugins v%s and the reference plugins v%s are on %s", e.Pins.Calico, e.Pins.Plugins, m.Name), "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-						return filesFinding(e, seen, e.PluginFiles(), fmt.Sprintf("%s in %s", plural(len(e.PluginFiles()), "plugin"), spec.PluginDir))
-					}),
-					on("conflist", m, fact.Files, "network "+e.Lab.Network+" is described on "+m.Name, "writes the conflist", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-						return filesFinding(e, seen, []remote.File{e.Conflist()}, e.Conflist().Path)
-					}))
+					on("plugins", m, fact.Files,
+						fmt.Sprintf("Calico's plugins v%s and the reference plugins v%s are on %s", e.Pins.Calico, e.Pins.Plugins, m.Name), "writes the files",
+						func(seen fact.Machine, _ *fact.Lab) check.Finding {
+							return filesFinding(e, seen, e.PluginFiles(), fmt.Sprintf("%s in %s", plural(len(e.PluginFiles()), "plugin"), spec.PluginDir))
+						}),
+					on("conflist", m, fact.Files,
+						"network "+e.Lab.Network+" is described on "+m.Name, "writes the conflist",
+						func(seen fact.Machine, _ *fact.Lab) check.Finding {
+							return filesFinding(e, seen, []remote.File{e.Conflist()}, e.Conflist().Path)
+						}))
 			}
 			return all
 		},

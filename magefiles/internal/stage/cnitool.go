@@ -18,9 +18,11 @@ func cnitool() Stage {
 		Conditions: func(e *Env) []check.Condition {
 			var all []check.Condition
 			for _, m := range e.Nodes() {
-				all = append(all, on("cnitool", m, fact.Files, "cnitool "+e.Pins.Cnitool.String()+" is on "+m.Name, "writes the files", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-					return filesFinding(e, seen, e.CnitoolFiles(), seen.Login.Cnitool())
-				}))
+				all = append(all, on("cnitool", m, fact.Files,
+					"cnitool "+e.Pins.Cnitool.String()+" is on "+m.Name, "writes the files",
+					func(seen fact.Machine, _ *fact.Lab) check.Finding {
+						return filesFinding(e, seen, e.CnitoolFiles(), seen.Login.Cnitool())
+					}))
 			}
 			return all
 		},

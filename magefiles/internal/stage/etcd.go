@@ -44,21 +44,25 @@ func etcd() Stage {
 func etcdConditions(e *Env) []check.Condition {
 	m := e.Lab.Etcd()
 	return []check.Condition{
-		on("etcd-container", m, fact.Containers, "etcd's container runs as it should", "starts etcd", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return containerFinding(e, seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
-		}),
-		on("etcd", m, fact.EtcdHealth, "etcd is healthy and of the pinned release", "starts etcd again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			switch h := seen.Etcd; {
-			case h.Unknown != "":
-				return check.CantSee("%s", h.Unknown)
-			case !h.Value.OK:
-				return check.Not("%s", h.Value.Said)
-			case h.Value.Version != e.Pins.Etcd.String():
-				return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
-			default:
-				return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
-			}
-		}),
+		on("etcd-container", m, fact.Containers,
+			"etcd's container runs as it should", "starts etcd",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				return containerFinding(e, seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
+			}),
+		on("etcd", m, fact.EtcdHealth,
+			"etcd is healthy and of the pinned release", "starts etcd again",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				switch h := seen.Etcd; {
+				case h.Unknown != "":
+					return check.CantSee("%s", h.Unknown)
+				case !h.Value.OK:
+					return check.Not("%s", h.Value.Said)
+				case h.Value.Version != e.Pins.Etcd.String():
+					return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
+				default:
+					return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
+				}
+			}),
 	}
 }
 

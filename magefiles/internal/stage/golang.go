@@ -21,12 +21,16 @@ func golang() Stage {
 			var all []check.Condition
 			for _, m := range e.Nodes() {
 				all = append(all,
-					on("go", m, fact.GoTree, "Go "+e.Lab.Versions.Go.String()+" is whole in "+spec.GoRoot+" on "+m.Name, "unpacks Go", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-						return goFinding(e, seen)
-					}),
-					on("go-path", m, fact.Files, "Go is on the PATH of a login shell on "+m.Name, "writes the file", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-						return filesFinding(e, seen, e.GoFiles(), e.GoFiles()[0].Path)
-					}))
+					on("go", m, fact.GoTree,
+						"Go "+e.Lab.Versions.Go.String()+" is whole in "+spec.GoRoot+" on "+m.Name, "unpacks Go",
+						func(seen fact.Machine, _ *fact.Lab) check.Finding {
+							return goFinding(e, seen)
+						}),
+					on("go-path", m, fact.Files,
+						"Go is on the PATH of a login shell on "+m.Name, "writes the file",
+						func(seen fact.Machine, _ *fact.Lab) check.Finding {
+							return filesFinding(e, seen, e.GoFiles(), e.GoFiles()[0].Path)
+						}))
 			}
 			return all
 		},

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -22,32 +19,22 @@ func ipPool() Stage {
 		Conditions: func(e *Env) []check.Condition {
 			want := e.Lab.Pool
 			return []check.Condition{
-				stored("pool", "", e.Lab, fact.Pools, "IP pool "+want.Name+" is as in lab.yaml", "writes the pool", func(d *fact.Datastore) check.Finding {
-					return poolFinding(d, want, e.Lab.Etcd().Name)
-				}),
+				stored("pool", "", e.Lab, fact.Pools,
+					"IP pool "+want.Name+" is as in lab.yaml", "writes the pool",
+					func(d *fact.Datastore) check.Finding {
+						return poolFinding(d, want, e.Lab.Etcd().Name)
+					}),
 			}
 		},
 		Done: func(e *Env, _ *fact.Lab) string {
 			return fmt.Sprintf("%s is %s in blocks of /%d", e.Lab.Pool.Name, e.Lab.Pool.CIDR, e.Lab.Pool.BlockSize)
 		},
 		Apply: func(ctx context.Context, e *Env, _ Job) error {
-			data, err := json.Marshal(NewPool(e.Lab.Pool))
+			data, err := json.Marshal(e.Pool())
 			if err != nil {
 				return err
 			}
 			return e.datastore(ctx, "writing the IP pool", []string{"apply", "--filename=-"}, data)
-		},
-	}
-}
-
-// NewPool is lab.yaml's pool as Calico's type.
-func NewPool(p lab.Pool) *v3.IPPool {
-	return &v3.IPPool{
-		TypeMeta:   metav1.TypeMeta{Kind: v3.KindIPPool, APIVersion: v3.GroupVersionCurrent},
-		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
-		Spec: v3.IPPoolSpec{
-			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode),
-			NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
 		},
 	}
 }

@@ -80,10 +80,10 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// TestNewPool: what is written is what is looked for.
-func TestNewPool(t *testing.T) {
+// TestPoolWritten: what is written is what is looked for.
+func TestPoolWritten(t *testing.T) {
 	e := envOf(t, recording(t, healthyFile), "")
-	data, err := json.Marshal(NewPool(e.Lab.Pool))
+	data, err := json.Marshal(e.Pool())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,9 +51,11 @@ func upConditions(e *Env) []check.Condition {
 				return check.OK("%s answers", m.Name)
 			},
 		}
-		link := on("link", m, fact.Links, "an interface of "+m.Name+" has its address and is up", "sets up the interface again", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			return linkFinding(seen, m.Address)
-		})
+		link := on("link", m, fact.Links,
+			"an interface of "+m.Name+" has its address and is up", "sets up the interface again",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				return linkFinding(seen, m.Address)
+			})
 		route := on("default-route", m, fact.Routes, m.Name+" has a default route", "sets up the interface again", defaultRoute)
 		if !e.Caps.RepairsNetwork {
 			link.Left = fmt.Sprintf("the lab doesn't set up the interfaces of machines that exist already; give one of them %s, and bring it up", m.Address)
@@ -63,12 +65,14 @@ func upConditions(e *Env) []check.Condition {
 		if m.Role == lab.RoleCalico {
 			all = append(all, route)
 		}
-		packages := on("packages", m, fact.Engine, m.Name+" has the programs that the lab needs", "installs the packages", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			if len(seen.Lacks) > 0 {
-				return check.Not("programs of these packages are missing: %s", strings.Join(seen.Lacks, " "))
-			}
-			return check.OK("nothing is missing")
-		})
+		packages := on("packages", m, fact.Engine,
+			m.Name+" has the programs that the lab needs", "installs the packages",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				if len(seen.Lacks) > 0 {
+					return check.Not("programs of these packages are missing: %s", strings.Join(seen.Lacks, " "))
+				}
+				return check.OK("nothing is missing")
+			})
 		if !e.Caps.Packages {
 			packages.Left = "this machine can't reach a package mirror; put the program back, or make the machines anew: go tool mage destroy verify"
 		}

@@ -174,7 +174,7 @@ func attachments() fact.Seen[[]fact.Attachment] {
 
 // owned are the paths that the lab noted before it made them.
 func owned() fact.Seen[[]string] {
-	data, err := os.ReadFile("/var/lib/calico-cni-lab/undo/paths")
+	data, err := os.ReadFile(fact.Home + "/undo/paths")
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -1,0 +1,19 @@
+package spec
+
+import (
+	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Pool is lab.yaml's IP pool as Calico's type.
+func (s *Spec) Pool() *v3.IPPool {
+	p := s.Lab.Pool
+	return &v3.IPPool{
+		TypeMeta:   metav1.TypeMeta{Kind: v3.KindIPPool, APIVersion: v3.GroupVersionCurrent},
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
+		Spec: v3.IPPoolSpec{
+			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode),
+			NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
+		},
+	}
+}
