@@ -96,7 +96,10 @@ func Run(conditions []Condition, f *fact.Lab) Report {
 		found := c.Test(f)
 		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found}
 		if !res.OK() {
-			res.Try, res.Mend, res.Left = cmp.Or(found.Try, c.Try), c.Mend, cmp.Or(found.Left, c.Left)
+			res.Try, res.Mend = cmp.Or(found.Try, c.Try), c.Mend
+			if res.State != Unknown { // a stage may be able to do something about what it is unknown for
+				res.Left = cmp.Or(found.Left, c.Left)
+			}
 			r.OK = false
 		}
 		r.Results = append(r.Results, res)

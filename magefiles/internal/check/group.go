@@ -7,6 +7,14 @@ import (
 	"strings"
 )
 
+// About is what is expected, of each of several machines where there are several.
+func (g Group) About() string {
+	if len(g.Machines) < 2 {
+		return g.Expected
+	}
+	return strings.ReplaceAll(g.Expected, g.Machine, "each")
+}
+
 // Group is results that say the same of several machines.
 type Group struct {
 	Result            // the first
@@ -84,7 +92,7 @@ func Summary(results []Result) string {
 	var parts []string
 	groups := Grouped(results)
 	for i, g := range groups {
-		if i == 3 && len(groups) > 4 {
+		if i == 2 && len(groups) > 3 {
 			parts = append(parts, fmt.Sprintf("and %d more", len(groups)-i))
 			break
 		}
@@ -92,7 +100,9 @@ func Summary(results []Result) string {
 		if len(g.Machines) > 0 {
 			text = Names(g.Machines) + ": " + text
 		}
-		parts = append(parts, text)
+		if !slices.Contains(parts, text) {
+			parts = append(parts, text)
+		}
 	}
 	return strings.Join(parts, "; ")
 }

@@ -83,8 +83,8 @@ func TestSummary(t *testing.T) {
 		{"the same on several", []Result{on("calico1", Broken, "x"), on("calico2", Broken, "x")}, "calico1, calico2: x"},
 		{"of the whole lab", []Result{{ID: "mesh", State: Broken, Found: "it is off"}}, "it is off"},
 		{"the first line of several", []Result{{ID: "pool", State: Refused, Found: "overlaps\nwhat to do: ..."}}, "overlaps"},
-		{"four fit", many[:4], "calico1: fault a; calico2: fault b; calico3: fault c; calico4: fault d"},
-		{"more don't", many, "calico1: fault a; calico2: fault b; calico3: fault c; and 3 more"},
+		{"three fit", many[:3], "calico1: fault a; calico2: fault b; calico3: fault c"},
+		{"more don't", many, "calico1: fault a; calico2: fault b; and 4 more"},
 		{"what is unknown is a consequence", []Result{hidden, many[0]}, "calico1: fault a"},
 		{"but where nothing is broken", []Result{hidden}, "calico9: Docker doesn't answer"},
 	} {

@@ -172,7 +172,7 @@ func machineKilled(l *lab) {
 			l.t.Fatalf("calico2 can't be killed: %v", pids)
 		}
 	}
-	l.has(l.fails("check"), "machine/calico2", "found: the machine is stopped", "try:   go tool mage start")
+	l.has(l.fails("check"), "machine/calico2", "found: the machine is stopped", "try:   ", "go tool mage start")
 	l.has(l.ok("ssh", "calico1", "hostname"), "calico1")
 	l.ok("verify")
 	l.holds()

@@ -26,7 +26,7 @@ func namesInUse(l *lab) {
 	}
 	back := l.change("address: 192.168.4.6", "address: 192.168.4.8")
 	defer back()
-	l.has(l.fails("verify"), "describes other machines than the ones that exist", "go tool mage destroy")
+	l.has(l.fails("verify"), "describes another lab than the one that exists: calico2 has another role, address or way in", "go tool mage destroy verify")
 }
 
 // severalTargets: what stands on one command line happens in its order, each time anew.

@@ -123,6 +123,7 @@ const (
 	Felix       Kind = "felix"
 	EtcdHealth  Kind = "etcd"
 	Files       Kind = "files"
+	Calicoctl   Kind = "calicoctl"
 	GoTree      Kind = "go"
 	Attachments Kind = "attachments"
 	Sandboxes   Kind = "sandboxes"
@@ -146,7 +147,8 @@ var commands = map[Kind]string{
 	Sessions:    "sudo calicoctl node status",
 	Felix:       "curl -s -i http://localhost:9099/readiness",
 	EtcdHealth:  "sudo docker exec etcd etcdctl endpoint health",
-	Files:       "sudo ls -l /opt/cni/bin /etc/cni/net.d /usr/local/bin/calicoctl go/bin",
+	Calicoctl:   "sudo ls -l /usr/local/bin/calicoctl /etc/calico",
+	Files:       "sudo ls -l /opt/cni/bin /etc/cni/net.d /etc/profile.d go/bin",
 	GoTree:      "/usr/local/go/bin/go version",
 	Attachments: "sudo ls -l /var/lib/cni/results",
 	Sandboxes:   "sudo docker exec workload ip address show",

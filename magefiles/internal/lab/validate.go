@@ -113,7 +113,7 @@ func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int, n
 	}
 	switch {
 	case !form.MatchString(s.Value):
-		v.fault(s.Line, "%s %q: only lower-case letters, digits and hyphens, and no hyphen at an end", key, s.Value)
+		v.fault(s.Line, "%s %q: only lower-case letters, digits%s and hyphens, and none of those at an end", key, s.Value, map[bool]string{true: ", dots"}[form == objectName])
 	case len(s.Value) > limit:
 		v.fault(s.Line, "%s %q is %d characters long; at most %d fit", key, s.Value, len(s.Value), limit)
 	}

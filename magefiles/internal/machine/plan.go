@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
@@ -96,4 +97,40 @@ func (p Plan) Write(stateDir string) error {
 		return err
 	}
 	return WriteFile(filepath.Join(stateDir, PlanFile), append(data, '\n'), 0o644)
+}
+
+// Differences says in which way another plan differs, for people.
+func (p Plan) Differences(other Plan) string {
+	var all []string
+	differ := func(what, have, want string) {
+		if have != want {
+			all = append(all, fmt.Sprintf("%s is %s, not %s", what, want, have))
+		}
+	}
+	differ("the hardware layer", p.Hardware, other.Hardware)
+	differ("its name", p.Name, other.Name)
+	differ("the underlay", p.Subnet.String(), other.Subnet.String())
+	have, want := map[string]Planned{}, map[string]Planned{}
+	for _, m := range p.Machines {
+		have[m.Name] = m
+	}
+	for _, m := range other.Machines {
+		want[m.Name] = m
+		old, there := have[m.Name]
+		switch {
+		case !there:
+			all = append(all, m.Name+" is new")
+		case old != m:
+			all = append(all, m.Name+" has another role, address or way in")
+		}
+	}
+	for _, m := range p.Machines {
+		if _, still := want[m.Name]; !still {
+			all = append(all, m.Name+" is gone")
+		}
+	}
+	if len(all) == 0 {
+		return "the machines are in another order"
+	}
+	return strings.Join(all, ", ")
 }

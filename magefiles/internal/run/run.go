@@ -70,6 +70,7 @@ func New(ctx context.Context) (context.Context, *Run, error) {
 	r := &Run{Console: ui.New(os.Stdout), Root: root, Exec: &command.Runner{}, LabFile: "lab.yaml"}
 	if file := os.Getenv("LAB_FILE"); file != "" {
 		r.LabFile = file
+		r.Console.Prefix("LAB_FILE=" + command.Quote(file))
 	}
 	abs, err := filepath.Abs(r.LabFile)
 	if err != nil {
@@ -101,8 +102,7 @@ func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 		return nil, err
 	}
 	if now := machine.NewPlan(l.Provider.Name(), l.Lab); exists && !reflect.DeepEqual(plan, now) {
-		return nil, fmt.Errorf("%s describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); "+
-			"destroy those first: go tool mage destroy", r.LabFile)
+		return nil, fmt.Errorf("%s describes another lab than the one that exists: %s; put that back, or: go tool mage destroy verify", r.LabFile, plan.Differences(now))
 	}
 	r.lab = l
 	return l, nil
@@ -278,7 +278,7 @@ type planned struct {
 
 func (p planned) Up(ctx context.Context) (machine.Change, error) {
 	p.lab.run.Console.Notice("machines: %s (%s)", p.Name(), p.lab.Why)
-	if err := machine.NewPlan(p.Name(), p.lab.Lab).Write(p.lab.run.StateDir); err != nil {
+	if err := p.lab.KeepPlan(); err != nil {
 		return machine.Change{}, err
 	}
 	making, cancel := context.WithCancel(ctx)
@@ -317,6 +317,17 @@ func (l *Lab) Running(ctx context.Context, names ...string) error {
 	default:
 		return machine.ErrNotUp
 	}
+}
+
+// Made says whether any of the machines is there.
+func (l *Lab) Made(ctx context.Context) (bool, error) {
+	all, err := l.Provider.Status(ctx)
+	return slices.ContainsFunc(all, func(m machine.Status) bool { return m.State != machine.Absent }), err
+}
+
+// KeepPlan writes what the machines are made by.
+func (l *Lab) KeepPlan() error {
+	return machine.NewPlan(l.Provider.Name(), l.Lab).Write(l.run.StateDir)
 }
 
 // WriteSSHConfig writes ssh_config for the machines as they are now.

@@ -106,7 +106,7 @@ func TestLabErrors(t *testing.T) {
 			}
 			keepPlan(t, r, l)
 			define(t, r, "one", "192.168.4.15")
-		}, "describes other machines than the ones that exist (name, subnet, machines or hardware layer differ); destroy those first: go tool mage destroy"},
+		}, "describes another lab than the one that exists: "},
 		{"a damaged plan", func(t *testing.T, r *Run) {
 			if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
 				t.Fatal(err)

@@ -50,7 +50,7 @@ func peersOf(e *Env, m lab.Machine) []netip.Addr {
 func calicoConditions(e *Env) []check.Condition {
 	var all []check.Condition
 	for _, m := range e.Lab.Machines {
-		all = append(all, on("calicoctl", m, fact.Files,
+		all = append(all, on("calicoctl", m, fact.Calicoctl,
 			"calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files",
 			func(seen fact.Machine, _ *fact.Lab) check.Finding {
 				return filesFinding(e, seen, e.CalicoctlFiles(), spec.Calicoctl+" is v"+e.Pins.Calico.String())

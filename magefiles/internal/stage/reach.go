@@ -37,7 +37,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		}
 	}
 	if len(lost) == 0 {
-		return check.OK("%s answer", plural(len(p.Value), "workload"))
+		return check.OK("answers from %s", plural(len(p.Value), "workload"))
 	}
 	found.State, found.Found = check.Broken, check.Names(lost)
 	var policies []string

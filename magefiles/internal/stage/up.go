@@ -35,7 +35,7 @@ func upConditions(e *Env) []check.Condition {
 	var all []check.Condition
 	for _, m := range e.Lab.Machines {
 		answers := check.Condition{
-			ID: id("machine", m.Name), Machine: m.Name, Expected: m.Name + " runs and answers SSH", Mend: "makes and boots it", Try: "go tool mage status",
+			ID: id("machine", m.Name), Machine: m.Name, Expected: m.Name + " runs and answers SSH", Mend: "boots it, and makes it first where it is absent", Try: "go tool mage status",
 			Test: func(f *fact.Lab) check.Finding {
 				why, ok := f.Unreached[m.Name]
 				switch {
@@ -45,7 +45,7 @@ func upConditions(e *Env) []check.Condition {
 					return found
 				case ok: // it runs, and booting it again may be what somebody doesn't want
 					found := check.Not("%s", why)
-					found.Left = "the machine runs, but nobody can log in; see its console, or boot the machines again: go tool mage stop start"
+					found.Left = "the machine runs, but nobody can log in; if it hangs, boot the machines again: go tool mage stop start"
 					return found
 				}
 				return check.OK("%s answers", m.Name)

@@ -2,6 +2,7 @@ package target
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,8 +51,8 @@ func existing(ctx context.Context, r *run.Run) (*run.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, exists, err := r.Plan(); err != nil || !exists {
-		return nil, errors.Join(err, machine.ErrNotUp)
+	if made, err := l.Made(ctx); err != nil || !made {
+		return nil, cmp.Or(err, machine.ErrNotUp)
 	}
 	return l, nil
 }

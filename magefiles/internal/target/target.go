@@ -2,6 +2,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -47,6 +49,16 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if err := r.Begin(ctx); err != nil {
 		return nil, check.Report{}, err
 	}
+	// A lab whose plan was lost: it is there all the same.
+	if _, exists, err := r.Plan(); err == nil && !exists {
+		made, err := l.Made(ctx)
+		if err == nil && made {
+			err = l.KeepPlan()
+		}
+		if err != nil {
+			return nil, check.Report{}, err
+		}
+	}
 	engine := l.Engine()
 	report, err := engine.Reach(ctx, g)
 	if ctx.Err() != nil {
@@ -56,12 +68,23 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if err != nil && !errors.As(err, &refused) { // of a refusal there is nothing to find out
 		r.Console.Cause(err)
 		support.CollectFailed(ctx, r, l)
+		return l, report, &printedError{err}
 	}
 	if err != nil {
 		return l, report, err
 	}
 	return l, report, l.WriteSSHConfig()
 }
+
+// printedError is an error whose text is on the screen already: its first line is enough for the last one.
+type printedError struct{ error }
+
+func (e *printedError) Error() string {
+	line, _, _ := strings.Cut(e.error.Error(), "\n")
+	return line
+}
+
+func (e *printedError) Unwrap() error { return e.error }
 
 // interrupted is why a context ended: Mage's own, on Ctrl-C, has no cause to show.
 func interrupted(ctx context.Context) error {
@@ -92,7 +115,10 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 	if o.Timeline && l != nil {
 		err = errors.Join(err, writeTimeline(r, trace))
 	}
-	if err == nil {
+	if err == nil && report.OK && !o.JSON && !o.Verbose {
+		r.Console.Works(report) // each stage has had its line
+		err = summarize(report)
+	} else if err == nil {
 		err = show(r, report, o.JSON, o.Verbose)
 	}
 	if err == nil && !report.OK {
@@ -107,7 +133,7 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 
 // show prints a report, and adds it to the summary of a job of GitHub Actions.
 func show(r *run.Run, report check.Report, asJSON, verbose bool) error {
-	if err := ui.Summarize(func(w io.Writer) { ui.Markdown(w, report) }); err != nil {
+	if err := summarize(report); err != nil {
 		return err
 	}
 	if !asJSON {
@@ -119,6 +145,10 @@ func show(r *run.Run, report check.Report, asJSON, verbose bool) error {
 	return enc.Encode(report)
 }
 
+func summarize(report check.Report) error {
+	return ui.Summarize(func(w io.Writer) { ui.Markdown(w, report) })
+}
+
 // Check looks at the lab and changes nothing.
 func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	if asJSON {
@@ -128,8 +158,8 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	if _, exists, err := r.Plan(); err != nil || !exists {
-		return errors.Join(err, machine.ErrNotUp)
+	if made, err := l.Made(ctx); err != nil || !made {
+		return cmp.Or(err, machine.ErrNotUp)
 	}
 	report, err := l.Viewer().Peek(ctx, everything)
 	if ctx.Err() != nil {
@@ -138,10 +168,13 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	if err == nil {
 		err = show(r, report, asJSON, verbose)
 	}
-	if err == nil && !report.OK {
-		err = unmet(report)
+	if err != nil || report.OK {
+		return err
 	}
-	return err
+	if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+		r.Console.Notice("mend it with: go tool mage verify (what that does: go tool mage plan)")
+	}
+	return unmet(report)
 }
 
 // Plan shows what verify would do, and why, and changes nothing. todo says whether there is anything.
@@ -159,7 +192,7 @@ func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
 	}
 	r.Console.Plan(stageNames(), report)
 	if n := report.Count(check.Refused); n > 0 {
-		return false, errors.New("verify would stop before it touches anything; see above what to do")
+		return false, errors.New("verify would stop before it touches anything")
 	}
 	if !report.OK && !slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
 		return false, unmet(report)

@@ -25,6 +25,7 @@ type Console struct {
 	width   func() int
 	running []activity
 	drawn   bool
+	prefix  string
 	failed  bool // whether a stage has printed what it failed with
 	ticking bool
 }
@@ -68,8 +69,19 @@ func (c *Console) paint(code, s string) string {
 // line writes one line above the live line. The caller holds mu.
 func (c *Console) line(format string, args ...any) {
 	c.erase()
-	fmt.Fprintf(c.out, format+"\n", args...)
+	text := fmt.Sprintf(format, args...)
+	if c.prefix != "" {
+		text = strings.ReplaceAll(text, "go tool mage ", c.prefix+" go tool mage ")
+	}
+	fmt.Fprintln(c.out, text)
 	c.draw()
+}
+
+// Prefix is put before every command line that is shown to be typed: the variables that this run was started with.
+func (c *Console) Prefix(variables string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.prefix = variables
 }
 
 // Notice is something to know.

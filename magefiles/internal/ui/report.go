@@ -38,7 +38,7 @@ func (c *Console) Report(r check.Report, verbose bool) {
 		c.unmet(part)
 	}
 	if r.OK {
-		c.line("%s", c.paint(bold, fmt.Sprintf("the lab works: all %d conditions hold (%s)", len(r.Results), seconds(r.Took))))
+		c.works(r)
 		return
 	}
 	text := r.Tally()
@@ -72,7 +72,7 @@ func (c *Console) unmet(part check.Report) {
 			kind, _, _ := strings.Cut(g.ID, "/")
 			where = kind + " on " + check.Names(g.Machines)
 		}
-		c.line("  %s: %s", c.paint(red, where), g.Expected)
+		c.line("  %s: %s", c.paint(red, where), g.About())
 		c.line("      found: %s", indent(g.Found))
 		c.line("      try:   %s", g.Try)
 		if g.Left != "" {
@@ -110,42 +110,64 @@ func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n           
 func (c *Console) Plan(stages []string, r check.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
-	for _, name := range stages {
-		part := r.Of(name)
-		if part.OK {
-			c.line("  %-11s nothing", name)
-			continue
-		}
-		n++
-		c.line("%s %s", c.paint(bold, "»"), c.paint(bold, name))
-		for _, g := range check.Grouped(part.Unmet()) {
-			what := g.Mend
-			switch {
-			case g.Left != "":
-				what = "nothing, that is yours: " + firstLine(g.Left)
-			case g.State == check.Refused:
-				what = "nothing; it stops there"
-			case g.State == check.Unknown:
-				what = "looks again, then if need be " + g.Mend
+	if r.Count(check.Refused) > 0 {
+		for _, res := range r.Unmet() {
+			if res.State == check.Refused {
+				c.line("%s: %s", c.paint(bold, res.Stage), res.Found)
 			}
-			where := ""
-			if len(g.Machines) > 0 {
-				where = check.Names(g.Machines) + ": "
-			}
-			c.line("    %s%s", where, what)
-			c.line("      %s", c.paint(dim, "because "+indent(firstLine(g.Found))))
 		}
+		return
 	}
-	if n == 0 {
+	if r.OK {
 		c.line("nothing to do: go tool mage verify would find everything done")
 		return
+	}
+	for _, name := range stages {
+		if part := r.Of(name); part.OK {
+			c.line("  %-11s nothing", name)
+		} else {
+			c.line("%s %s", c.paint(bold, "»"), c.paint(bold, name))
+			c.steps(part)
+		}
 	}
 	if slices.ContainsFunc(r.Unmet(), check.Result.Mendable) {
 		c.line("do it with: go tool mage verify")
 	} else {
 		c.line("there is nothing that go tool mage verify could do about it")
 	}
+}
+
+// steps shows what a stage would do, and why. What can't be looked at yet is a line.
+func (c *Console) steps(part check.Report) {
+	for _, g := range check.Grouped(part.Unmet()) {
+		if g.State == check.Unknown {
+			continue
+		}
+		what := g.Mend
+		if g.Left != "" {
+			what = "nothing, that is yours: " + firstLine(g.Left)
+		}
+		where := ""
+		if len(g.Machines) > 0 {
+			where = check.Names(g.Machines) + ": "
+		}
+		c.line("    %s%s", where, what)
+		c.line("      %s", c.paint(dim, "because "+firstLine(g.Found)))
+	}
+	if n := part.Count(check.Unknown); n > 0 {
+		c.line("    %s", c.paint(dim, fmt.Sprintf("looks again at what can't be seen yet (%d of %d conditions)", n, len(part.Results))))
+	}
+}
+
+// Works is the last line of a report on a lab of which everything holds.
+func (c *Console) Works(r check.Report) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.works(r)
+}
+
+func (c *Console) works(r check.Report) {
+	c.line("%s", c.paint(bold, fmt.Sprintf("the lab works: all %d conditions hold (%s)", len(r.Results), seconds(r.Took))))
 }
 
 // Plumbed shows what the tutorial's reader looks at after plumbing: the CNI result, the pair of interfaces, the address and

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,7 +79,10 @@ func TestReport(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	stages := []string{"up", "etcd", "calico", "ipPool", "plumb"}
-	for name, r := range map[string]check.Report{"plan-nothing": healthy(), "plan-broken": broken()} {
+	refused := broken()
+	mendable := refused
+	mendable.Results = slices.DeleteFunc(slices.Clone(refused.Results), func(r check.Result) bool { return r.State == check.Refused })
+	for name, r := range map[string]check.Report{"plan-nothing": healthy(), "plan-broken": mendable, "plan-refused": refused} {
 		golden(t, name, func(c *Console) { c.Plan(stages, r) })
 	}
 }
