@@ -13,6 +13,7 @@ type Request struct {
 	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
 	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
 	Until     *Until   `json:"until,omitempty"`     // what to wait for first
+	Slow      int      `json:"slow,omitempty"`      // how much longer than usual an answer may take; 0 is 1
 }
 
 // Until is what has to be true before the look is taken. The program asks on the machine itself, a few times a second, so

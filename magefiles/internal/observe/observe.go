@@ -91,7 +91,7 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 		return seen, err
 	}
 	r := spec.Request(o.Lab, m)
-	r.Until = until
+	r.Until, r.Slow = until, o.Slow
 	limit := lookTime * time.Duration(o.Slow)
 	if until != nil {
 		limit += until.Within

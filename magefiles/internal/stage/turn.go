@@ -52,6 +52,7 @@ func (t turn) run(ctx context.Context) (err error) {
 		return err
 	}
 	// What it needed may have changed something, or have made it possible to look.
+	t.lookIfBlind(ctx)
 	if job, err = t.job(ctx); err != nil {
 		return err
 	}
@@ -68,6 +69,18 @@ func (t turn) run(ctx context.Context) (err error) {
 	}
 	t.next()
 	return t.done(ctx, start)
+}
+
+// lookIfBlind looks again at machines whose Docker didn't answer the last look: nothing can be applied there otherwise.
+func (t turn) lookIfBlind(ctx context.Context) {
+	f := t.Facts()
+	blind := slices.DeleteFunc(slices.Clone(t.stage.machines(t.Env.Lab)), func(m lab.Machine) bool {
+		seen, ok := f.Machine(m.Name)
+		return !ok || seen.Docker.Unknown == ""
+	})
+	if len(blind) > 0 {
+		t.learn(t.Look.Look(ctx, blind, nil))
+	}
 }
 
 // done reports what came of the turn.

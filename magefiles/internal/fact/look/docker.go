@@ -26,9 +26,9 @@ func (e *statusError) Error() string { return e.text }
 // engine is Docker Engine's API at its socket.
 type engine struct{ http.Client }
 
-func newEngine() *engine {
+func newEngine(slow int) *engine {
 	return &engine{http.Client{
-		Timeout: 5 * time.Second,
+		Timeout: 5 * time.Second * time.Duration(max(slow, 1)),
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", "/var/run/docker.sock")
 		}},
@@ -56,8 +56,8 @@ func decodeBody(res *http.Response, url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func docker() fact.Seen[fact.Docker] {
-	e := newEngine()
+func docker(slow int) fact.Seen[fact.Docker] {
+	e := newEngine(slow)
 	d := fact.Docker{Images: map[string]string{}}
 	var version struct{ Version string }
 	if err := e.get("/version", &version); err != nil {

@@ -64,7 +64,7 @@ func look(r fact.Request) fact.Machine {
 		m.Forwarding = forwarding()
 	})
 	all.Go(func() {
-		m.Docker = docker()
+		m.Docker = docker(r.Slow)
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
 	})
