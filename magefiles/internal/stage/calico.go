@@ -181,7 +181,7 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 		seen := j.Facts.Machines[m.Name]
 		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") && seen.Docker.Unknown == "" {
 			c := e.Node(m)
-			if err := load(ctx, h, c.Image, seen.Docker.Value); err != nil {
+			if err := e.load(ctx, h, c.Image, seen.Docker.Value); err != nil {
 				return err
 			}
 			if c.Faults(seen.Docker.Value, false) != "" {

@@ -25,7 +25,7 @@ func etcd() Stage {
 					return nil // it is looked at again
 				}
 				c, have := e.Etcd(), docker.Value
-				if err := load(ctx, h, c.Image, have); err != nil {
+				if err := e.load(ctx, h, c.Image, have); err != nil {
 					return err
 				}
 				var s script

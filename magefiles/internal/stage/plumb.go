@@ -60,7 +60,7 @@ func runWorkloads(ctx context.Context, e *Env, j Job) error {
 			return nil // it is looked at again
 		}
 		c, have := e.Workload(m), docker.Value
-		if err := load(ctx, h, c.Image, have); err != nil {
+		if err := e.load(ctx, h, c.Image, have); err != nil {
 			return err
 		}
 		var s script

@@ -61,11 +61,17 @@ func (s *script) ensure(c spec.Container, have fact.Docker) {
 	}
 }
 
-// load sees that a machine has an image.
-func load(ctx context.Context, h *remote.Host, img artifact.Image, have fact.Docker) error {
+// load sees that a machine has an image. Images that share an archive come to a machine together: two stages that want one each
+// at the same time load it once.
+func (e *Env) load(ctx context.Context, h *remote.Host, img artifact.Image, have fact.Docker) error {
 	if have.Images[img.Ref] == img.ID {
 		return nil
 	}
+	_, err, _ := e.loading.Do(h.Name+" "+img.Archive, func() (any, error) { return nil, loadArchive(ctx, h, img) })
+	return err
+}
+
+func loadArchive(ctx context.Context, h *remote.Host, img artifact.Image) error {
 	if _, err := h.Stream(ctx, img.Archive, "docker load --quiet"); err != nil {
 		return fmt.Errorf("loading %s: %w", img.Ref, err)
 	}

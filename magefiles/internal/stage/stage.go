@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -145,7 +146,8 @@ type Env struct {
 	Caps     machine.Capabilities
 	Provider machine.Provider
 	// Host returns the connection to a machine.
-	Host func(ctx context.Context, name string) (*remote.Host, error)
+	Host    func(ctx context.Context, name string) (*remote.Host, error)
+	loading singleflight.Group // archives of images, by machine
 	// Preflight returns what would stop the artifacts' making.
 	Preflight func() error
 }
