@@ -93,7 +93,9 @@ func interrupted(l *lab) {
 	l.ok("verify")
 	l.sub("killed while the machines are made", func(l *lab) {
 		l.ok("destroy")
-		l.signalled("machines:", syscall.SIGKILL, l.mage)
+		if out, _, err := l.signalled("machines:", syscall.SIGKILL, l.mage); err == nil {
+			l.t.Errorf("it ended as if nothing had been:\n%s", out)
+		}
 		l.ok("verify")
 	})
 }

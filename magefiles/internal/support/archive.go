@@ -100,7 +100,7 @@ func Write(file string, files []File, at time.Time) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it is gone when all went well
+	defer os.Remove(f.Name()) // gone already when all went well
 	z := gzip.NewWriter(f)
 	t := tar.NewWriter(z)
 	for _, entry := range files {
