@@ -20,8 +20,8 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
-	testTime      = "12 minutes"
-	testTimeAll   = "27 minutes" // with virtual machines
+	testTime      = "8 minutes"
+	testTimeAll   = "20 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
 	e2eLimit      = 50 * time.Minute
 )
@@ -135,7 +135,7 @@ func (p testPlan) announce() []string {
 	if p.virtual {
 		took = testTimeAll
 	}
-	lines := []string{"this takes about " + took + " once everything is in the caches; the first time, half an hour more"}
+	lines := []string{"this takes about " + took + " once everything is in the caches; the first time everything is compiled and installed before"}
 	if missing := computer.Missing(p.needs); len(missing) > 0 {
 		lines = append(lines, "first it installs these Debian packages: "+strings.Join(missing, " ")+" (LAB_APT=never forbids it)")
 	} else {

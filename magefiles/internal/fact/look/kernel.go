@@ -79,7 +79,17 @@ var types = map[int]string{
 // protocols are the names in iproute2's rt_protos; netlink's own are others.
 var protocols = map[int]string{
 	unix.RTPROT_KERNEL: "kernel", unix.RTPROT_BOOT: "boot", unix.RTPROT_STATIC: "static", unix.RTPROT_RA: "ra",
-	unix.RTPROT_BIRD: "bird", unix.RTPROT_DHCP: "dhcp", unix.RTPROT_ZEBRA: "zebra", unix.RTPROT_BGP: "bgp", 80: "80",
+	unix.RTPROT_BIRD: "bird", unix.RTPROT_DHCP: "dhcp", unix.RTPROT_ZEBRA: "zebra", unix.RTPROT_BGP: "bgp",
+}
+
+// linkNames are the interfaces' names by their index, which is what the kernel calls them in routes and neighbours.
+func linkNames(h *netlink.Handle) (map[int]string, error) {
+	list, err := retry(h.LinkList)
+	names := map[int]string{}
+	for _, l := range list {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	return names, err
 }
 
 func routesOf(h *netlink.Handle) ([]fact.Route, error) {
@@ -87,13 +97,9 @@ func routesOf(h *netlink.Handle) ([]fact.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := retry(h.LinkList)
+	names, err := linkNames(h)
 	if err != nil {
 		return nil, err
-	}
-	names := map[int]string{}
-	for _, l := range list {
-		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	var out []fact.Route
 	for _, r := range all {
@@ -125,13 +131,9 @@ func neighboursOf(h *netlink.Handle) ([]fact.Neighbour, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := retry(h.LinkList)
+	names, err := linkNames(h)
 	if err != nil {
 		return nil, err
-	}
-	names := map[int]string{}
-	for _, l := range list {
-		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	var out []fact.Neighbour
 	for _, n := range all {
