@@ -82,25 +82,6 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	seeds, _ := filepath.Glob("testdata/*.yaml")
-	for _, s := range append(seeds, "../../../lab.yaml") {
-		data, err := os.ReadFile(s)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Add([]byte("a: &a [*a]"))
-	f.Add([]byte("machines: {}\npool: []"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		l, err := Parse("lab.yaml", data)
-		if (l == nil) == (err == nil) {
-			t.Errorf("Parse: %v, %v", l, err)
-		}
-	})
-}
-
 // TestBlocks: a pool with just enough blocks is accepted.
 func TestBlocks(t *testing.T) {
 	data, err := os.ReadFile("testdata/pool-three.yaml")

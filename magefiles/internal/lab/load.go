@@ -47,11 +47,11 @@ func Load(file string) (*Lab, error) {
 
 // Parse is Load for contents that are read already; file is its name in errors.
 func Parse(file string, data []byte) (*Lab, error) {
-	v := &validator{}
+	v := &validator{last: max(1, bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))+1)}
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, &Errors{file, []Fault{syntaxFault(err)}}
+		return nil, &Errors{file, []Fault{v.syntax(err)}}
 	}
 	if doc.Kind == 0 {
 		return nil, &Errors{file, []Fault{{1, "the file is empty; the project's lab.yaml shows what it needs"}}}
@@ -61,12 +61,13 @@ func Parse(file string, data []byte) (*Lab, error) {
 		v.fault(root.Line, "there is more than one YAML document in the file")
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, &Errors{file, []Fault{{root.Line, "expected keys and values; the project's lab.yaml shows which"}}}
+		v.fault(root.Line, "expected keys and values; the project's lab.yaml shows which")
+		return nil, &Errors{file, v.sorted()}
 	}
 	v.keys(root, reflect.TypeFor[rawLab](), "")
 	var raw rawLab
 	if err := root.Decode(&raw); err != nil {
-		return nil, &Errors{file, []Fault{syntaxFault(err)}}
+		return nil, &Errors{file, []Fault{v.syntax(err)}}
 	}
 	l := v.lab(&raw)
 	if len(v.faults) > 0 {
@@ -75,13 +76,14 @@ func Parse(file string, data []byte) (*Lab, error) {
 	return l, nil
 }
 
-// syntaxFault takes the line out of one of yaml.v3's messages ("yaml: line 3: ...").
-func syntaxFault(err error) Fault {
+// syntax takes the line out of one of yaml.v3's messages ("yaml: line 3: ...").
+func (v *validator) syntax(err error) Fault {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	f := Fault{Line: 1, Text: text}
 	if n, _ := fmt.Sscanf(text, "line %d:", &f.Line); n == 1 {
 		_, f.Text, _ = strings.Cut(text, ": ")
 	}
+	f.Line = min(max(f.Line, 1), v.last)
 	return f
 }
 
@@ -149,6 +151,7 @@ type scalar struct {
 	Value string
 	Line  int
 	bad   bool // something else than a single value is there, which is reported already
+	plain bool // without quotes
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
@@ -156,7 +159,7 @@ func (s *scalar) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	s.Value, s.Line, s.bad = n.Value, n.Line, n.Kind != yaml.ScalarNode
+	*s = scalar{Value: n.Value, Line: n.Line, bad: n.Kind != yaml.ScalarNode, plain: n.Style == 0}
 	return nil
 }
 
@@ -170,6 +173,8 @@ func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
 	switch {
 	case n.Kind == yaml.AliasNode:
 		wrong("aliases are not supported; write it out")
+	case n.Style&yaml.TaggedStyle != 0:
+		wrong("tags are not supported; leave out " + n.Tag)
 	case t == reflect.TypeFor[scalar]():
 		if n.Kind != yaml.ScalarNode {
 			v.fault(n.Line, "%s: expected a single value", strings.TrimSuffix(path, "."))

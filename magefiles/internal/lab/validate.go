@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-version"
 	"golang.org/x/crypto/ssh"
@@ -20,6 +22,14 @@ var (
 	// Kubernetes' form of an object name, which Calico asks of a pool.
 	objectName  = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	releaseName = regexp.MustCompile(`^[a-z]+$`)
+	goRelease   = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
+	boxName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
+	// What becomes a word of ssh_config and of command lines that are shown to be typed.
+	sshAddress = regexp.MustCompile(`^[A-Za-z0-9:][A-Za-z0-9_.:%-]*$`)
+	sshUser    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\\+$-]*$`)
+	// What YAML 1.1 takes for something else than text where it isn't in quotes: the Vagrantfile's Ruby reads lab.yaml by that,
+	// where a machine named no is false, and 010 is eight (https://yaml.org/type/).
+	notText = regexp.MustCompile(`(?i)^(yes|no|on|off|true|false|null|[-+]?[0-9][0-9_,]*(\.[0-9_,]*)?(e[-+]?[0-9]+)?|0[xob][0-9a-f_]+|[0-9]+(:[0-9]+)+(\.[0-9]*)?|[0-9]{4}-[0-9]+-[0-9]+)$`)
 )
 
 const (
@@ -37,10 +47,14 @@ const (
 var dockerBridge = netip.MustParsePrefix("172.17.0.0/16")
 
 // validator collects everything that is wrong.
-type validator struct{ faults []Fault }
+type validator struct {
+	faults []Fault
+	last   int // line of the file
+}
 
 func (v *validator) fault(line int, format string, args ...any) {
-	v.faults = append(v.faults, Fault{max(line, 1), fmt.Sprintf(format, args...)})
+	// What isn't there has no line, and to YAML what is missing at the end of a file is behind it.
+	v.faults = append(v.faults, Fault{min(max(line, 1), v.last), fmt.Sprintf(format, args...)})
 }
 
 func (v *validator) sorted() []Fault {
@@ -88,8 +102,8 @@ func (v *validator) versions(raw *rawVersions, l *Lab) {
 		}
 	}
 	if v.have(raw.Go, "versions.go", raw.Debian) {
-		gv, err := version.NewSemver(raw.Go.Value)
-		if err != nil || strings.Count(raw.Go.Value, ".") != 2 {
+		gv, err := version.NewVersion(raw.Go.Value)
+		if err != nil || !goRelease.MatchString(raw.Go.Value) {
 			v.fault(raw.Go.Line, "versions.go %q is not a Go release; write for example: 1.26.8", raw.Go.Value)
 		}
 		l.Versions.Go = gv
@@ -117,7 +131,15 @@ func (v *validator) name(s scalar, key string, form *regexp.Regexp, limit int, n
 	case len(s.Value) > limit:
 		v.fault(s.Line, "%s %q is %d characters long; at most %d fit", key, s.Value, len(s.Value), limit)
 	}
+	v.text(s, key)
 	return s.Value
+}
+
+// text reports what only this program takes for text.
+func (v *validator) text(s scalar, key string) {
+	if s.plain && notText.MatchString(s.Value) {
+		v.fault(s.Line, "%s: YAML may take %s for something else than text; write \"%s\"", key, s.Value, s.Value)
+	}
 }
 
 func (v *validator) prefix(s scalar, key string, near ...scalar) netip.Prefix {
@@ -233,7 +255,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 // single addresses from other nodes' blocks, and then routes are no longer one for each node.
 func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes int) int {
 	n, err := strconv.Atoi(s.Value)
-	if err != nil || n < minBlockSize || n > maxBlockSize {
+	if err != nil || strconv.Itoa(n) != s.Value || n < minBlockSize || n > maxBlockSize {
 		v.fault(s.Line, "pool.blockSize %q: expected a prefix length from %d to %d", s.Value, minBlockSize, maxBlockSize)
 		return n
 	}
@@ -275,7 +297,7 @@ func (v *validator) number(s scalar, key string, without, low, high int, unit st
 		return without
 	}
 	n, err := strconv.Atoi(s.Value)
-	if err != nil || n < low || n > high {
+	if err != nil || strconv.Itoa(n) != s.Value || n < low || n > high {
 		v.fault(s.Line, "%s %q: expected %s from %d to %d", key, s.Value, unit, low, high)
 		return without
 	}
@@ -287,8 +309,17 @@ func (v *validator) ssh(raw *rawSSH, key string) SSH {
 		Address: raw.Address.Value, User: raw.User.Value, Key: raw.Key.Value, HostKey: raw.HostKey.Value,
 		Port: v.number(raw.Port, key+"port", 0, 1, 65535, "a TCP port"),
 	}
+	if s.Address != "" && !sshAddress.MatchString(s.Address) {
+		v.fault(raw.Address.Line, "%saddress %q is neither a host name nor an address", key, s.Address)
+	}
+	if s.User != "" && !sshUser.MatchString(s.User) {
+		v.fault(raw.User.Line, "%suser %q can't be a user's name", key, s.User)
+	}
+	if strings.ContainsFunc(s.Key, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) || strings.Contains(s.Key, "${") {
+		v.fault(raw.Key.Line, "%skey %q: OpenSSH takes no such file name", key, s.Key)
+	}
 	if s.HostKey != "" {
-		if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(s.HostKey)); err != nil {
+		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(s.HostKey)); err != nil || len(rest) > 0 {
 			v.fault(raw.HostKey.Line, "%shostKey is not a public key; write it as ssh-keyscan prints it, without the name: ssh-ed25519 AAAA...", key)
 		}
 	}
@@ -302,6 +333,11 @@ func (v *validator) vagrant(raw *rawVagrant, l *Lab) {
 		Libvirt:    v.constraint(raw.Libvirt, "vagrant.libvirt"),
 		VirtualBox: v.constraint(raw.VirtualBox, "vagrant.virtualbox"),
 	}
+	if b := raw.Box; b.Value != "" && !boxName.MatchString(b.Value) {
+		v.fault(b.Line, "vagrant.box %q: only letters, digits, dots, slashes, hyphens and underscores", b.Value)
+	}
+	v.text(raw.Box, "vagrant.box")
+	v.text(raw.BoxVersion, "vagrant.boxVersion")
 	v.constraint(raw.BoxVersion, "vagrant.boxVersion")
 	if l.Vagrant.Box == OwnBox && l.Vagrant.BoxVersion != "" {
 		v.fault(raw.BoxVersion.Line, "vagrant.boxVersion is for public boxes; the newest of the lab's own is always taken")
