@@ -151,7 +151,7 @@ func on(ctx context.Context, do func(context.Context, *run.Run) error) error {
 	if errRun != nil {
 		return errRun
 	}
-	return do(theContext, theRun)
+	return run.Shown(do(theContext, theRun))
 }
 
 // The run of this process: Mage passes its targets nothing but a context, the same to all.

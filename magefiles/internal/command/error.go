@@ -35,7 +35,7 @@ func (e *Error) Error() string {
 	if e.Log != "" {
 		fmt.Fprintf(&b, "\n  full log: %s", e.Log)
 	}
-	return b.String()
+	return Printable(b.String())
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -40,7 +40,7 @@ func (l *Log) Printf(format string, args ...any) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), Printable(fmt.Sprintf(format, args...)))
 }
 
 // Command adds a command that has ended, and what it wrote.

@@ -82,6 +82,9 @@ func New(ctx context.Context) (context.Context, *Run, error) {
 	return ctx, r, nil
 }
 
+// Shown is the error of a target as Mage may print it: what it quotes may be a machine's.
+func Shown(err error) error { return ui.Error(err) }
+
 // emulated is how much longer a machine takes whose CPU is emulated, beside other work on this computer. Five times were
 // measured without.
 const emulated = 12

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
@@ -47,7 +48,7 @@ const everyNode = "all()"
 func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
 	remedy := func(old string) string {
 		return fmt.Sprintf("what to do: put lab.yaml back, or take the workloads and that pool away first:\n"+
-			"  go tool mage unplumb\n  go tool mage ssh %s sudo calicoctl delete ippool %s\n  go tool mage verify", etcd, old)
+			"  go tool mage unplumb\n  go tool mage ssh %s sudo calicoctl delete ippool %s\n  go tool mage verify", etcd, command.Quote(old))
 	}
 	var have *fact.Pool
 	for i, p := range d.Pools {

@@ -4,7 +4,6 @@ package target
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -140,9 +139,7 @@ func show(r *run.Run, report check.Report, asJSON, verbose bool) error {
 		r.Console.Report(report, verbose)
 		return nil
 	}
-	enc := json.NewEncoder(os.Stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(report)
+	return ui.JSON(os.Stdout, report)
 }
 
 func summarize(report check.Report) error {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
 
 // Console writes progress, one line for each thing that happens. On a terminal its last line tells what is
@@ -59,22 +61,40 @@ const (
 	bold  = "1"
 )
 
-func (c *Console) paint(code, s string) string {
+// painted is text that may have colour in it, and nothing else that a terminal obeys.
+type painted string
+
+func (c *Console) paint(code, s string) painted {
+	s = command.Printable(s)
 	if !c.color {
-		return s
+		return painted(s)
 	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
+	return painted("\x1b[" + code + "m" + s + "\x1b[0m")
 }
 
-// line writes one line above the live line. The caller holds mu.
+// line writes one line above the live line. The caller holds mu. What is not painted may come from a machine: of that a terminal
+// obeys nothing.
 func (c *Console) line(format string, args ...any) {
 	c.erase()
+	for i, a := range args {
+		if _, ok := a.(painted); !ok {
+			args[i] = printable{a}
+		}
+	}
 	text := fmt.Sprintf(format, args...)
 	if c.prefix != "" {
 		text = strings.ReplaceAll(text, "go tool mage ", c.prefix+" go tool mage ")
 	}
 	fmt.Fprintln(c.out, text)
 	c.draw()
+}
+
+// printable is an argument of line as it would be written, without what a terminal obeys.
+type printable struct{ any }
+
+// Format implements fmt.Formatter.
+func (p printable) Format(f fmt.State, verb rune) {
+	fmt.Fprint(f, command.Printable(fmt.Sprintf(fmt.FormatString(f, verb), p.any)))
 }
 
 // Prefix is put before every command line that is shown to be typed: the variables that this run was started with.
@@ -213,7 +233,7 @@ func (c *Console) draw() {
 	for _, a := range c.running {
 		parts = append(parts, fmt.Sprintf("%s %.0fs", a.what, time.Since(a.since).Seconds()))
 	}
-	text := []rune("  " + strings.Join(parts, ", "))
+	text := []rune("  " + command.Printable(strings.Join(parts, ", ")))
 	if w := c.width() - 1; len(text) > w {
 		text = text[:w]
 	}

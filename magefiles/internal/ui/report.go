@@ -11,8 +11,11 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
@@ -31,7 +34,7 @@ func (c *Console) Report(r check.Report, verbose bool) {
 		if verbose {
 			for _, res := range part.Results {
 				if res.OK() {
-					c.line("    %s %s: %s", c.paint(green, "✓"), res.ID, c.paint(dim, res.Found))
+					c.line("    %s %s: %s", c.paint(green, "✓"), res.ID, c.paint(dim, indent(res.Found)))
 				}
 			}
 		}
@@ -240,7 +243,7 @@ func (c *Console) Table(header []string, rows [][]string) {
 func Table(out io.Writer, header []string, rows [][]string) {
 	write := func(cells []string) {
 		for _, cell := range cells {
-			fmt.Fprintf(out, "| %s ", strings.ReplaceAll(cell, "|", "\\|"))
+			fmt.Fprintf(out, "| %s ", strings.ReplaceAll(command.Printable(cell), "|", "\\|"))
 		}
 		fmt.Fprintln(out, "|")
 	}
@@ -268,6 +271,41 @@ func Markdown(out io.Writer, r check.Report) {
 	fmt.Fprintf(out, "%d of %d conditions hold\n\n", r.Count(check.Holds), len(r.Results))
 	Table(out, []string{"", "condition", "expected", "found"}, rows)
 }
+
+// JSON writes a value for programs, and for a terminal: JSON itself lets through what begins an escape sequence beyond ASCII.
+func JSON(out io.Writer, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	for _, r := range string(data) {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	fmt.Fprintln(&b)
+	_, err = b.WriteTo(out)
+	return err
+}
+
+// Error is an error as it may be printed, whoever wrote what it quotes.
+func Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	return shown{err}
+}
+
+type shown struct{ error }
+
+func (e shown) Error() string { return command.Printable(e.error.Error()) }
+
+func (e shown) Unwrap() error { return e.error }
 
 // Summarize adds to the summary of a job of GitHub Actions, where there is one
 // (https://docs.github.com/actions/reference/workflow-commands-for-github-actions#adding-a-job-summary).
