@@ -244,29 +244,37 @@ func (d *Datastore) cluster(value []byte) error {
 	})
 }
 
+// block takes in a block of addresses.
+func (d *Datastore) block(value []byte) error {
+	var v struct {
+		CIDR        netip.Prefix
+		Affinity    string
+		Allocations []*int
+		Unallocated []int
+		Deleted     bool
+	}
+	if err := json.Unmarshal(value, &v); err != nil || v.Deleted {
+		return err
+	}
+	b := Block{CIDR: v.CIDR, Node: strings.TrimPrefix(v.Affinity, "host:"), Free: len(v.Unallocated)}
+	address := v.CIDR.Masked().Addr()
+	for _, handle := range v.Allocations { // one for each address of the block, in order
+		if !v.CIDR.Contains(address) {
+			return fmt.Errorf("block %s is too small for its %d addresses", v.CIDR, len(v.Allocations))
+		}
+		if handle != nil {
+			b.Used = append(b.Used, address)
+		}
+		address = address.Next()
+	}
+	d.Blocks = append(d.Blocks, b)
+	return nil
+}
+
 func (d *Datastore) ipam(key string, value []byte) error {
 	switch parts := strings.Split(key, "/"); {
 	case parts[0] == "assignment":
-		return decode(value, func(v struct {
-			CIDR        netip.Prefix
-			Affinity    string
-			Allocations []*int
-			Unallocated []int
-			Deleted     bool
-		}) {
-			if v.Deleted {
-				return
-			}
-			b := Block{CIDR: v.CIDR, Node: strings.TrimPrefix(v.Affinity, "host:"), Free: len(v.Unallocated)}
-			address := v.CIDR.Addr()
-			for _, handle := range v.Allocations { // one for each address of the block, in order
-				if handle != nil {
-					b.Used = append(b.Used, address)
-				}
-				address = address.Next()
-			}
-			d.Blocks = append(d.Blocks, b)
-		})
+		return d.block(value)
 	case parts[0] == "host" && len(parts) == 5 && parts[3] == "block":
 		block, err := netip.ParsePrefix(strings.ReplaceAll(parts[4], "-", "/"))
 		if err != nil {

@@ -16,7 +16,7 @@ func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 // recorded are the entries of a lab's etcd.
-func recorded(t *testing.T) []KeyValue {
+func recorded(t testing.TB) []KeyValue {
 	t.Helper()
 	data, err := os.ReadFile("testdata/datastore.txt")
 	if err != nil {

@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	cni "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/types/create"
 )
 
 // Machine is everything that one look at a machine found.
@@ -204,26 +201,30 @@ type Attachment struct {
 	Live        bool            `json:"live"` // whether NetNS still is a network namespace
 }
 
-// result decodes the CNI result, whatever version of the specification it is in.
-func (a Attachment) result() *cni.Result {
-	r, err := create.CreateFromBytes(a.Result)
-	if err != nil {
-		return &cni.Result{}
+// result is what the lab reads of a CNI result, in every version of the specification. libcni's own types take an entry that is
+// null for one that is there.
+type result struct {
+	Interfaces []struct{ Name string }
+	IPs        []struct{ Address string }
+	IP4        struct{ IP string } // until 0.2.0
+}
+
+func (a Attachment) result() (r result) {
+	if json.Unmarshal(a.Result, &r) != nil {
+		return result{}
 	}
-	newest, err := cni.GetResult(r)
-	if err != nil {
-		return &cni.Result{}
-	}
-	return newest
+	return r
 }
 
 // Address is the attachment's first address; zero where the result has none.
 func (a Attachment) Address() netip.Addr {
-	for _, ip := range a.result().IPs {
-		addr, _ := netip.AddrFromSlice(ip.Address.IP)
-		return addr.Unmap()
+	r := a.result()
+	first := r.IP4.IP
+	if len(r.IPs) > 0 {
+		first = r.IPs[0].Address
 	}
-	return netip.Addr{}
+	p, _ := netip.ParsePrefix(first)
+	return p.Addr().Unmap()
 }
 
 // HostInterface is the attachment's end on the machine.
