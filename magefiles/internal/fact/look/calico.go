@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -50,8 +51,12 @@ func askBIRD(socket, command string) ([]string, error) {
 	if _, err := fmt.Fprintf(conn, "%s\n", command); err != nil {
 		return nil, err
 	}
-	var lines []string
-	for sc := bufio.NewScanner(conn); sc.Scan(); {
+	return readBIRD(conn)
+}
+
+// readBIRD reads a reply.
+func readBIRD(reply io.Reader) (lines []string, err error) {
+	for sc := bufio.NewScanner(reply); sc.Scan(); {
 		code, text, ok := birdLine(sc.Text())
 		switch {
 		case code == "0001":

@@ -56,8 +56,9 @@ func decodeBody(res *http.Response, url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func docker(slow int) fact.Seen[fact.Docker] {
-	e := newEngine(slow)
+func docker(slow int) fact.Seen[fact.Docker] { return newEngine(slow).look() }
+
+func (e *engine) look() fact.Seen[fact.Docker] {
 	d := fact.Docker{Images: map[string]string{}}
 	var version struct{ Version string }
 	if err := e.get("/version", &version); err != nil {

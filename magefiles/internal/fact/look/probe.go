@@ -145,7 +145,7 @@ func reply(p []byte, id uint16) (seq uint16, ttl int, from netip.Addr, ok bool) 
 		return 0, 0, from, false
 	}
 	head := int(p[0]&0xf) * 4
-	if len(p) < head+8 || p[head] != 0 || binary.BigEndian.Uint16(p[head+4:]) != id {
+	if p[0]>>4 != 4 || head < 20 || len(p) < head+8 || p[head] != 0 || binary.BigEndian.Uint16(p[head+4:]) != id {
 		return 0, 0, from, false
 	}
 	return binary.BigEndian.Uint16(p[head+6:]), int(p[8]), netip.AddrFrom4([4]byte(p[12:16])), true
