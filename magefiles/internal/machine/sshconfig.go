@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"golang.org/x/crypto/ssh/knownhosts"
 
@@ -15,22 +17,36 @@ import (
 // SSHConfigFile is the file for `ssh -F`, in the lab's state directory.
 const SSHConfigFile = "ssh_config"
 
+// unwritable says whether OpenSSH takes no file of that name from its configuration: a line ends there, and a variable can't be
+// written otherwise (ssh_config(5), TOKENS and ENVIRONMENT VARIABLES).
+func unwritable(file string) bool {
+	return strings.Contains(file, "${") || strings.ContainsFunc(file, func(r rune) bool { return unicode.IsControl(r) })
+}
+
+// quoted is a file's name as a word of ssh_config.
+func quoted(file string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(file) + `"`
+}
+
 // WriteSSHConfig writes ssh_config and known_hosts for OpenSSH and everything that is built on it.
 func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
+	if unwritable(stateDir) {
+		return fmt.Errorf("OpenSSH can't read from a directory of this name: %q; move the project to another", stateDir)
+	}
 	var known, config bytes.Buffer
 	fmt.Fprintf(&config, "# Made by `go tool mage up`. Use: ssh -F %s MACHINE\n", filepath.Join(stateDir, SSHConfigFile))
 	for _, e := range endpoints {
 		fmt.Fprintln(&known, knownhosts.Line([]string{e.Machine}, e.HostKey))
-		fmt.Fprintf(&config, "\nHost %s\n  User %s\n  HostKeyAlias %s\n", e.Machine, e.User, e.Machine)
+		fmt.Fprintf(&config, "\nHost %s\n  User %s\n  HostKeyAlias %s\n", e.Machine, strings.ReplaceAll(e.User, `\`, `\\`), e.Machine)
 		for _, k := range e.Keys {
 			if k.File == "" { // one of ssh-agent's
 				fmt.Fprint(&config, "  IdentitiesOnly no\n")
 				break
 			}
-			fmt.Fprintf(&config, "  IdentityFile %q\n", k.File)
+			fmt.Fprintf(&config, "  IdentityFile %s\n", quoted(k.File))
 		}
 		if e.Network == "unix" {
-			fmt.Fprintf(&config, "  HostName localhost\n  ProxyCommand socat - UNIX-CONNECT:%s\n", command.Quote(e.Address))
+			fmt.Fprintf(&config, "  HostName localhost\n  ProxyCommand socat - UNIX-CONNECT:%s\n", strings.ReplaceAll(command.Quote(e.Address), "%", "%%"))
 			continue
 		}
 		host, port, err := net.SplitHostPort(e.Address)
@@ -39,9 +55,9 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 		}
 		fmt.Fprintf(&config, "  HostName %s\n  Port %s\n", host, port)
 	}
-	fmt.Fprintf(&config, "\nHost *\n  IdentitiesOnly yes\n  UserKnownHostsFile %q\n"+
+	fmt.Fprintf(&config, "\nHost *\n  IdentitiesOnly yes\n  UserKnownHostsFile %s\n"+
 		"  StrictHostKeyChecking yes\n  PasswordAuthentication no\n  LogLevel ERROR\n",
-		filepath.Join(stateDir, "known_hosts"))
+		quoted(filepath.Join(stateDir, "known_hosts")))
 	if err := WriteFile(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
 		return err
 	}

@@ -50,6 +50,9 @@ func newUpload(files []File, shares Shares) (*upload, error) {
 			u.compress = u.compress || f.Source != ""
 		}
 		for _, field := range fields {
+			if strings.ContainsRune(field, 0) { // it would be the next field's beginning
+				return nil, fmt.Errorf("%q: %q has a zero byte", f.Path, field)
+			}
 			manifest.WriteString(field + "\x00")
 		}
 	}

@@ -148,6 +148,9 @@ func parseSSHConfig(out string) ([]way, error) {
 	}
 	var ways []way
 	for _, h := range config.Hosts[1:] { // the first is what stands before any Host line
+		if len(h.Patterns) == 0 {
+			return nil, errors.New("vagrant ssh-config has a machine without a name")
+		}
 		w := way{Machine: h.Patterns[0].String()}
 		var host, port string
 		for _, node := range h.Nodes {
