@@ -2,6 +2,7 @@
 package ansible
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
@@ -37,14 +38,27 @@ type group struct {
 	Vars     any      `json:"vars,omitempty"`
 }
 
+// said is a machine's text, or has some in it: its users' names and homes. Ansible takes variables for templates, and a template
+// runs what it likes on this computer, so one that looks like a template is marked as none
+// (https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_advanced_syntax.html#unsafe-or-raw-strings).
+type said string
+
+// MarshalJSON implements json.Marshaler.
+func (s said) MarshalJSON() ([]byte, error) {
+	if strings.Contains(string(s), "{") {
+		return json.Marshal(map[string]string{"__ansible_unsafe": string(s)})
+	}
+	return json.Marshal(string(s))
+}
+
 // hostVars differ from machine to machine.
 type hostVars struct {
 	ArtifactsThere bool             `json:"lab_artifacts_there"` // whether the machine itself sees this computer's artifacts
-	Lacks          []string         `json:"lab_lacks"`           // Debian packages whose programs are missing
+	Lacks          []said           `json:"lab_lacks"`           // Debian packages whose programs are missing
 	Containers     []container      `json:"lab_containers"`
 	Files          map[string]files `json:"lab_files"`             // by stage
 	Go             *toolchain       `json:"lab_go,omitempty"`      // on the Calico nodes
-	Cnitool        string           `json:"lab_cnitool,omitempty"` // there, too: the program
+	Cnitool        said             `json:"lab_cnitool,omitempty"` // there, too: the program
 }
 
 // container is a spec.Container.
@@ -81,22 +95,22 @@ type files struct {
 
 // directory is made where it is missing, for an owner; one that is there stays as it is.
 type directory struct {
-	Path  string `json:"path"`
-	Owner string `json:"owner"`
-	Group string `json:"group"`
+	Path  said `json:"path"`
+	Owner said `json:"owner"`
+	Group said `json:"group"`
 }
 
 type file struct {
-	Path    string `json:"path"`
+	Path    said   `json:"path"`
 	Mode    string `json:"mode"`
-	Owner   string `json:"owner"`
-	Group   string `json:"group"`
+	Owner   said   `json:"owner"`
+	Group   said   `json:"group"`
 	Src     string `json:"src,omitempty"` // like image.Archive
 	Content string `json:"content,omitempty"`
 }
 
 type link struct {
-	Path   string `json:"path"`
+	Path   said   `json:"path"`
 	Target string `json:"target"`
 }
 
@@ -160,8 +174,11 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)
 	v := hostVars{
-		ArtifactsThere: shared, Lacks: list(is.Lacks),
+		ArtifactsThere: shared, Lacks: []said{},
 		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is)},
+	}
+	for _, name := range is.Lacks {
+		v.Lacks = append(v.Lacks, said(name))
 	}
 	for _, c := range s.Containers(m) {
 		v.Containers = append(v.Containers, newContainer(c, is))
@@ -174,7 +191,7 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 			Release: "go" + s.Lab.Versions.Go.String(), Root: spec.GoRoot, Files: s.Artifacts.GoFiles,
 			Tar: is.sees(path.Join(s.Artifacts.Toolchain, artifact.ToolchainTar)),
 		}
-		v.Cnitool = is.Login.Cnitool()
+		v.Cnitool = said(is.Login.Cnitool())
 	}
 	return v
 }
@@ -211,14 +228,14 @@ func newFiles(all []remote.File, on Machine) files {
 			seen[dir] = true
 			f.Dirs = append(f.Dirs, newDirectory(dir, on.Login))
 		}
-		owner, grp := "root", "root"
+		owner, grp := said("root"), said("root")
 		if user, rest, ok := strings.Cut(one.Owner, ":"); ok {
-			owner, grp = user, rest
+			owner, grp = said(user), said(rest)
 		}
-		to := file{Path: one.Path, Mode: mode(one.Mode), Owner: owner, Group: grp}
+		to := file{Path: said(one.Path), Mode: mode(one.Mode), Owner: owner, Group: grp}
 		switch {
 		case one.Link != "":
-			f.Links = append(f.Links, link{Path: one.Path, Target: one.Link})
+			f.Links = append(f.Links, link{Path: said(one.Path), Target: one.Link})
 		case one.Source != "":
 			to.Src = on.sees(one.Source)
 			f.Programs = append(f.Programs, to)
@@ -233,9 +250,9 @@ func newFiles(all []remote.File, on Machine) files {
 // newDirectory: what is in a user's home is the user's.
 func newDirectory(dir string, l fact.Login) directory {
 	if l.Home != "" && strings.HasPrefix(dir, l.Home+"/") {
-		return directory{Path: dir, Owner: l.User, Group: l.Group}
+		return directory{Path: said(dir), Owner: said(l.User), Group: said(l.Group)}
 	}
-	return directory{Path: dir, Owner: "root", Group: "root"}
+	return directory{Path: said(dir), Owner: "root", Group: "root"}
 }
 
 // mode is how Ansible takes permission bits: without the 0 YAML's octal could be meant.

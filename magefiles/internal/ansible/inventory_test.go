@@ -18,6 +18,11 @@ import (
 // testInventory is that of the project's lab.yaml: calico1 sees this computer's cache, calico2 doesn't.
 func testInventory(t *testing.T) (*spec.Spec, Inventory) {
 	t.Helper()
+	return inventoryOf(t, Machine{Login: fact.Login{User: "admin", Group: "staff", Home: "/srv/admin"}, Lacks: []string{"jq"}})
+}
+
+func inventoryOf(t *testing.T, calico2 Machine) (*spec.Spec, Inventory) {
+	t.Helper()
 	l, err := lab.Load("../../../lab.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +40,7 @@ func testInventory(t *testing.T) (*spec.Spec, Inventory) {
 	inv, err := New(s, map[string]Machine{
 		"etcd-node": {Login: vagrant},
 		"calico1":   {Login: vagrant, Endpoint: remote.Endpoint{Shares: remote.Shares{{Here: "/cache", There: "/run/lab"}}}},
-		"calico2":   {Login: fact.Login{User: "admin", Group: "staff", Home: "/srv/admin"}, Lacks: []string{"jq"}},
+		"calico2":   calico2,
 	}, "/my lab/.lab/ssh_config")
 	if err != nil {
 		t.Fatal(err)
@@ -57,18 +62,18 @@ func TestInventory(t *testing.T) {
 	}
 	for name, want := range map[string]struct {
 		there         bool
-		lacks         []string
+		lacks         []said
 		archive, tool string
 		cnitool       file
 		dirs          []directory
 	}{
 		"calico1": {
-			there: true, lacks: []string{}, archive: "/run/lab/images-1/node.tar", tool: "/run/lab/go-1/go.tar",
+			there: true, lacks: []said{}, archive: "/run/lab/images-1/node.tar", tool: "/run/lab/go-1/go.tar",
 			cnitool: file{Path: "/home/vagrant/go/bin/cnitool", Mode: "0755", Owner: "vagrant", Group: "vagrant", Src: "/run/lab/cni-1/cnitool"},
 			dirs:    []directory{{Path: "/home/vagrant/go/bin", Owner: "vagrant", Group: "vagrant"}},
 		},
 		"calico2": {
-			lacks: []string{"jq"}, archive: "/cache/images-1/node.tar", tool: "/cache/go-1/go.tar",
+			lacks: []said{"jq"}, archive: "/cache/images-1/node.tar", tool: "/cache/go-1/go.tar",
 			cnitool: file{Path: "/srv/admin/go/bin/cnitool", Mode: "0755", Owner: "admin", Group: "staff", Src: "/cache/cni-1/cnitool"},
 			dirs:    []directory{{Path: "/srv/admin/go/bin", Owner: "admin", Group: "staff"}},
 		},

@@ -20,10 +20,7 @@ func FuzzFacts(f *testing.F) {
 		f.Fatal(files, err)
 	}
 	for i := range files {
-		f.Add(uint8(i), uint16(i*97), `null`)
-		f.Add(uint8(i), uint16(i*89), `"\u001b[2J\u009b"`)
-		f.Add(uint8(i), uint16(i*83), `[null]`)
-		f.Add(uint8(i), uint16(i*79), `{}`)
+		f.Add(uint8(i), uint16(i*97), []string{`null`, `"\u001b[2J\u009b"`, `[null]`, `{}`}[i%4])
 	}
 	envs, trees := map[string]*Env{}, map[string]any{}
 	f.Fuzz(func(t *testing.T, which uint8, at uint16, value string) {
