@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/magefile/mage/mg"
 
@@ -111,6 +112,13 @@ func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
 // Test runs all tests, the real lab's among them.
 func Test(ctx context.Context) error { return on(ctx, develop.Test) }
 
+// Fuzz looks for inputs that break what reads lab.yaml and what machines say (-time: for how long in all, 10m).
+func Fuzz(ctx context.Context, time *time.Duration) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return develop.Fuzz(ctx, r, value(time, develop.FuzzTime))
+	})
+}
+
 // TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
 func TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
 
@@ -164,7 +172,7 @@ var (
 
 func given(flag *bool) bool { return flag != nil && *flag }
 
-func value(flag *int, without int) int {
+func value[T any](flag *T, without T) T {
 	if flag == nil {
 		return without
 	}

@@ -20,8 +20,8 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
-	testTime      = "8 minutes"
-	testTimeAll   = "20 minutes" // with virtual machines
+	testTime      = "9 minutes"
+	testTimeAll   = "21 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
 	e2eLimit      = 50 * time.Minute
 )
@@ -40,8 +40,8 @@ type testPlan struct {
 	without []string        // what is left out, and why
 }
 
-// Test runs the project's tests and shows what the test runner says: units with the race detector, then those that make
-// labs, then the one on virtual machines, which a user's computer is spared unless it is asked for. What it will install and
+// Test runs the project's tests and shows what the test runner says: units with the race detector, then some fuzzing, then
+// those that make labs, then the one on virtual machines, which a user's computer is spared unless it is asked for. What it will install and
 // how long it takes it says before it does anything.
 //
 // They run one after the other. On two cores each fills them: compiling for the race detector, machines that boot, a CPU that
@@ -66,6 +66,9 @@ func Test(ctx context.Context, r *run.Run) error {
 		unit = append(unit, "-race")
 	}
 	if err := show(ctx, r, shown{args: append(unit, units...), limit: unitTestLimit}); err != nil {
+		return err
+	}
+	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
 	}
 	// TestVagrant has to be run by the target: it gives it a libvirt of its own.
