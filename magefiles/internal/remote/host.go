@@ -83,9 +83,12 @@ const briefLog = 200
 func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.limit, fmt.Errorf("not done after %s", c.limit))
 	defer cancel()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr output
 	start := time.Now()
 	err := h.session(ctx, c.line(ctx), c.stdin, &stdout, &stderr)
+	if err == nil {
+		err = stdout.whole()
+	}
 	args := c.args
 	if c.root {
 		args = append([]string{"sudo", "-n"}, args...)
@@ -96,7 +99,7 @@ func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	}
 	h.log.Command(h.Name, args, time.Since(start), logged, stderr.String(), err)
 	if err == nil {
-		return stdout.Bytes(), nil
+		return stdout.all.Bytes(), nil
 	}
 	ce := &command.Error{Where: h.Name, Line: command.Line(args...), Status: -1, Stderr: stderr.String(), Log: h.log.Path(), Err: err}
 	var exit *ssh.ExitError
@@ -105,7 +108,35 @@ func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	} else if errors.As(err, &exit) && exit.Signal() == "" {
 		ce.Status = exit.ExitStatus()
 	}
-	return stdout.Bytes(), ce
+	return stdout.all.Bytes(), ce
+}
+
+// output is what a command writes. A machine that writes without end doesn't fill this computer's memory: what is too much is
+// thrown away.
+type output struct {
+	all  bytes.Buffer
+	lost bool
+}
+
+// mostOutput is more than anything that is asked of a machine: a look at one in a lab of 50 has less than a MB.
+const mostOutput = 64 << 20
+
+func (o *output) Write(p []byte) (int, error) {
+	o.lost = o.lost || o.all.Len()+len(p) > mostOutput
+	if o.lost {
+		return len(p), nil
+	}
+	return o.all.Write(p)
+}
+
+func (o *output) String() string { return o.all.String() }
+
+// whole returns an error where something was thrown away.
+func (o *output) whole() error {
+	if o.lost {
+		return fmt.Errorf("it wrote more than %d MB", mostOutput>>20)
+	}
+	return nil
 }
 
 func text(out []byte, err error) (string, error) { return strings.TrimSpace(string(out)), err }

@@ -269,6 +269,18 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestFlood: a machine that writes without end is an error, and what it writes is not kept.
+func TestFlood(t *testing.T) {
+	h, _ := dialled(t)
+	out, err := h.Exec(t.Context(), time.Minute, nil, "head", "-c", "70000000", "/dev/zero")
+	if err == nil || !strings.Contains(err.Error(), "more than 64 MB") || len(out) > mostOutput {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+	if out, err := h.Run(t.Context(), "echo", "there"); out != "there" || err != nil {
+		t.Errorf("afterwards: %q, %v", out, err)
+	}
+}
+
 func TestConnectionLost(t *testing.T) {
 	h, m := dialled(t)
 	var err error
