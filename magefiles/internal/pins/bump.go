@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,12 +94,11 @@ func (b Book) changeAction(name string) func(context.Context, *version.Version) 
 
 func pinAction(workflow []byte, name, commit, release string) []byte {
 	return action.ReplaceAllFunc(workflow, func(use []byte) []byte {
-		m := action.FindSubmatch(use)
-		if string(m[1]) != name {
+		m := action.FindSubmatchIndex(use) // of the whole, then of name, commit and release
+		if string(use[m[2]:m[3]]) != name {
 			return use
 		}
-		use = bytes.Replace(use, m[2], []byte(commit), 1)
-		return append(use[:len(use)-len(m[3])], release...)
+		return slices.Concat(use[:m[4]], []byte(commit), use[m[5]:m[6]], []byte(release))
 	})
 }
 
