@@ -38,13 +38,10 @@ func (m *Maker) LookOnly() *Maker {
 	}
 }
 
-// Compile makes what needs nothing but the go command, and returns when all of it is there, or has failed, or ctx has
-// ended and no compiler that it started runs any more.
-func (m *Maker) Compile(ctx context.Context) error { return m.Start(ctx)() }
-
-// Start is Compile in the background: that is the longest part of the first run, so it is worth starting early.
-// wait returns Compile's result and may be called more than once. Whoever started it waits before the process ends,
-// cancelling ctx first if the result is not wanted: compilers are in process groups of their own and would run on.
+// Start makes what needs nothing but the go command, in the background: that is the longest part of the first run, so it is
+// worth starting early. wait returns when all of it is there, or has failed, or ctx has ended and no compiler runs any more; it
+// may be called more than once. Whoever started it waits before the process ends, cancelling ctx first if the result is not
+// wanted: compilers are in process groups of their own and would run on.
 func (m *Maker) Start(ctx context.Context) (wait func() error) {
 	gets := []func(context.Context) (string, error){m.Calico, m.Etcd, m.CNI, m.Toolchain}
 	errs := make([]error, len(gets))

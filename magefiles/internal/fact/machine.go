@@ -27,9 +27,8 @@ type Machine struct {
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them
 	Attachments Seen[[]Attachment]    `json:"attachments"`
 	Sandboxes   Seen[[]Sandbox]       `json:"sandboxes"`
-	Lacks       []string              `json:"lacks,omitempty"`    // packages of Debian's whose programs are missing
-	TimedOut    string                `json:"timedOut,omitempty"` // what Request.Until waited for in vain
-	Datastore   Seen[[]KeyValue]      `json:"datastore"`          // what etcd has below /calico/
+	Lacks       []string              `json:"lacks,omitempty"` // packages of Debian's whose programs are missing
+	Datastore   Seen[[]KeyValue]      `json:"datastore"`       // what etcd has below /calico/
 }
 
 // Login is the user that the machine was entered as.

@@ -17,7 +17,7 @@ type Request struct {
 }
 
 // Until is what has to be true before the look is taken. The program asks on the machine itself, a few times a second, so
-// that waiting costs neither sessions nor connections. It looks all the same when time is over, and says so (TimedOut).
+// that waiting costs neither sessions nor connections. It looks all the same when time is over.
 type Until struct {
 	Within time.Duration `json:"within"`
 	Docker bool          `json:"docker,omitempty"` // Docker Engine answers

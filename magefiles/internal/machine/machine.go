@@ -27,8 +27,8 @@ type Provider interface {
 	// Preflight returns an error that lists everything that would stop Up. It changes nothing.
 	Preflight(ctx context.Context) error
 	// Up installs what this computer lacks, makes the machines that don't exist, boots those that don't run, and returns
-	// how many it made and booted, once all of them take connections.
-	Up(ctx context.Context) (Change, error)
+	// once all of them take connections.
+	Up(ctx context.Context) error
 	// Endpoints returns the machines' SSH endpoints, in the plan's order; ErrNotUp where there are none yet.
 	Endpoints() ([]remote.Endpoint, error)
 	// Status returns what exists, in the plan's order.
@@ -44,8 +44,6 @@ type Provider interface {
 type Capabilities struct {
 	SlowCPU        bool // commands may take many times longer than on this computer: an emulated CPU, or one nobody knows
 	Undo           bool // the machines outlive the lab: destroying it has to take back what the stages did on them
-	Shared         bool // the machines see the artifacts' directory, so files of it need not be sent
-	NeedsRoot      bool // making and booting machines needs root on this computer
 	Packages       bool // the machines may reach a mirror of their distribution's packages
 	RepairsNetwork bool // the lab configured the machines' interface on the underlay, so a stage may set it up again
 }
@@ -73,7 +71,6 @@ var ErrNoLab = errors.New("lab.yaml can't be read, and machines can't be made wi
 // Kind is one kind of hardware layer.
 type Kind struct {
 	Name string // what LAB_HARDWARE calls it
-	What string // its machines, for people: "systemd-nspawn containers on this computer"
 	// New makes a provider for o.Plan. It looks at nothing and changes nothing.
 	New func(o Options) Provider
 	// Chosen reports whether a new lab, o.Lab, is on this kind where nobody asked for one, and why (not). It changes nothing.
@@ -81,9 +78,6 @@ type Kind struct {
 	// CacheUsers returns the directories of the labs whose machines stand on what is in this user's cache; nil: none can.
 	CacheUsers func() ([]string, error)
 }
-
-// Change is what Up did.
-type Change struct{ Made, Booted int }
 
 // State is what a machine is.
 type State string

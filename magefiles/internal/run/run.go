@@ -279,23 +279,23 @@ type planned struct {
 	lab *Lab
 }
 
-func (p planned) Up(ctx context.Context) (machine.Change, error) {
+func (p planned) Up(ctx context.Context) error {
 	p.lab.run.Console.Notice("machines: %s (%s)", p.Name(), p.lab.Why)
 	if err := p.lab.KeepPlan(); err != nil {
-		return machine.Change{}, err
+		return err
 	}
 	making, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wait := p.lab.Maker.Start(making)
-	change, err := p.Provider.Up(ctx)
+	err := p.Provider.Up(ctx)
 	p.lab.Hosts.Close() // what was connected before may be another boot's
 	if err != nil {
 		cancel() // nobody wants the artifacts now, but no compiler may outlive this process
 		_ = wait()
-		return change, err
+		return err
 	}
 	// Also for a person who wants to look at what fails after this.
-	return change, errors.Join(p.lab.WriteSSHConfig(), wait())
+	return errors.Join(p.lab.WriteSSHConfig(), wait())
 }
 
 // Running returns an error that says which of some machines, all where none are named, don't run and what to do.

@@ -138,8 +138,7 @@ func bringUp(ctx context.Context, e *Env) error {
 	if err := e.Provider.Preflight(ctx); err != nil {
 		return err
 	}
-	_, err := e.Provider.Up(ctx)
-	return err
+	return e.Provider.Up(ctx)
 }
 
 // repair mends what is wrong with a machine that runs.

@@ -55,7 +55,9 @@ func serve[Q, A any](answer func(Q) A) error {
 func look(r fact.Request) fact.Machine {
 	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked)}
 	if r.Until != nil {
-		m.TimedOut = wait(*r.Until, r.Etcd)
+		if late := wait(*r.Until, r.Etcd); late != "" {
+			fmt.Fprintln(os.Stderr, late) // for the run's log; what it comes to is in the facts
+		}
 	}
 	m.At = time.Now()
 	var all sync.WaitGroup

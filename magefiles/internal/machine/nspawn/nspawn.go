@@ -43,8 +43,8 @@ type Provider struct{ machine.Options }
 // Kind returns this kind of hardware layer.
 func Kind() machine.Kind {
 	return machine.Kind{
-		Name: Name, What: "systemd-nspawn containers on this computer",
-		New: func(o machine.Options) machine.Provider { return New(o) },
+		Name: Name,
+		New:  func(o machine.Options) machine.Provider { return New(o) },
 		Chosen: func(context.Context, machine.Options) (string, bool) {
 			return "the default; LAB_HARDWARE asks for another kind", true
 		},
@@ -86,7 +86,7 @@ func (p *Provider) Name() string { return Name }
 
 // Capabilities implements machine.Provider.
 func (p *Provider) Capabilities() machine.Capabilities {
-	return machine.Capabilities{Shared: true, NeedsRoot: true, RepairsNetwork: true}
+	return machine.Capabilities{RepairsNetwork: true}
 }
 
 func (p *Provider) labDir() string             { return filepath.Join(machine.Home, "labs", p.Plan.Name) }
@@ -97,42 +97,39 @@ func (p *Provider) netns() string              { return p.Plan.Name }
 func (p *Provider) ownerFile() string          { return filepath.Join(p.labDir(), "owner") }
 
 // Up implements machine.Provider.
-func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
-	var change machine.Change
+func (p *Provider) Up(ctx context.Context) error {
 	if p.Lab == nil || p.Maker == nil {
-		return change, machine.ErrNoLab
+		return machine.ErrNoLab
 	}
 	// Endpoints need nothing that is made here but the machines' keys.
 	key, err := machine.UserKey(p.StateDir)
 	if err != nil {
-		return change, err
+		return err
 	}
 	running, err := p.running()
 	if err != nil {
-		return change, err
+		return err
 	}
 	if len(running) == len(p.Plan.Machines) {
-		return change, nil
+		return nil
 	}
 	if err := p.install(ctx); err != nil {
-		return change, err
+		return err
 	}
 	from, err := p.prepare(ctx)
 	if err != nil {
-		return change, err
+		return err
 	}
 	if err := p.underlay(ctx); err != nil {
-		return change, err
+		return err
 	}
-	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range p.Plan.Machines {
 		if running[m.Name] {
 			continue
 		}
 		g.Go(func() error {
-			made := !exists(p.dir(m.Name))
-			if made {
+			if !exists(p.dir(m.Name)) {
 				if err := p.create(ctx, m, key.PublicKey(), from); err != nil {
 					return fmt.Errorf("making %s: %w", m.Name, err)
 				}
@@ -140,17 +137,10 @@ func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
 			if err := p.boot(ctx, m.Name); err != nil {
 				return fmt.Errorf("booting %s: %w", m.Name, err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			change.Booted++
-			if made {
-				change.Made++
-			}
 			return nil
 		})
 	}
-	err = g.Wait()
-	return change, err
+	return g.Wait()
 }
 
 // parts are what machines are made from.

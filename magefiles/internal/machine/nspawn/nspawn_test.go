@@ -133,7 +133,7 @@ func TestEndpointsBeforeUp(t *testing.T) {
 func TestWithoutLab(t *testing.T) {
 	p := provider("no-such-lab")
 	p.StateDir = t.TempDir()
-	if _, err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
+	if err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
 		t.Errorf("Up: %v", err)
 	}
 	_, public, err := machine.NewKey("x")

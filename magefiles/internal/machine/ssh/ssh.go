@@ -41,7 +41,7 @@ type Provider struct{ machine.Options }
 // Kind returns this kind of hardware layer.
 func Kind() machine.Kind {
 	return machine.Kind{
-		Name: Name, What: "machines that exist already, entered by SSH",
+		Name:   Name,
 		New:    func(o machine.Options) machine.Provider { return New(o) },
 		Chosen: chosen,
 	}
@@ -202,22 +202,20 @@ func (p *Provider) each(f func(machine.Planned) error) error {
 }
 
 // Up implements machine.Provider: it pins the host keys. From now on the machines are the lab's.
-func (p *Provider) Up(context.Context) (machine.Change, error) {
-	var change machine.Change
+func (p *Provider) Up(context.Context) error {
 	for _, m := range p.Plan.Machines {
 		e, err := p.endpoint(m)
 		if err != nil {
-			return change, err
+			return err
 		}
 		if known, err := machine.HostKey(p.StateDir, m.Name); err == nil && bytes.Equal(known.Marshal(), e.HostKey.Marshal()) {
 			continue
 		}
 		if err := machine.SaveHostKey(p.StateDir, m.Name, e.HostKey); err != nil {
-			return change, err
+			return err
 		}
-		change.Made++
 	}
-	return change, nil
+	return nil
 }
 
 // Endpoints implements machine.Provider.

@@ -50,7 +50,7 @@ func TestWithoutLab(t *testing.T) {
 	if err := p.Preflight(t.Context()); !errors.Is(err, machine.ErrNoLab) {
 		t.Errorf("Preflight: %v", err)
 	}
-	if _, err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
+	if err := p.Up(t.Context()); !errors.Is(err, machine.ErrNoLab) {
 		t.Errorf("Up: %v", err)
 	}
 }

@@ -50,7 +50,7 @@ type Provider struct {
 // Kind returns this kind of hardware layer.
 func Kind() machine.Kind {
 	return machine.Kind{
-		Name: Name, What: "virtual machines, by Vagrant with libvirt or VirtualBox",
+		Name:   Name,
 		New:    func(o machine.Options) machine.Provider { return New(o) },
 		Chosen: chosen,
 	}
@@ -123,50 +123,47 @@ func (p *Provider) ask(ctx context.Context, args ...string) (string, error) {
 }
 
 // Up implements machine.Provider.
-func (p *Provider) Up(ctx context.Context) (machine.Change, error) {
-	var change machine.Change
+func (p *Provider) Up(ctx context.Context) error {
 	if p.Lab == nil {
-		return change, machine.ErrNoLab
+		return machine.ErrNoLab
 	}
 	before, err := p.states(ctx)
 	if err != nil {
-		return change, err
+		return err
 	}
 	provider, err := p.provider(ctx)
 	if err != nil {
-		return change, err
+		return err
 	}
+	absent := false
 	for _, m := range p.Plan.Machines {
-		if before[m.Name] != machine.Running {
-			change.Booted++
-		}
 		if before[m.Name] == machine.Absent {
-			change.Made++
+			absent = true
 			// One of that name may have been destroyed by hand.
 			if err := machine.ForgetHostKey(p.StateDir, m.Name); err != nil {
-				return change, err
+				return err
 			}
 		}
 	}
-	if change.Made > 0 {
+	if absent {
 		if err := p.addBox(ctx, provider); err != nil {
-			return change, err
+			return err
 		}
 	}
 	data, err := os.ReadFile(p.LabFile)
 	if err != nil {
-		return change, err
+		return err
 	}
 	if err := machine.WriteFile(p.keptLab(), data, 0o644); err != nil {
-		return change, err
+		return err
 	}
 	if _, err := p.vagrant(ctx, p.LabFile, bootTimeout, "up", "--provider="+provider); err != nil {
 		if ctx.Err() == nil {
 			err = fmt.Errorf("%w%s", err, p.consoleTails())
 		}
-		return change, err
+		return err
 	}
-	return change, p.learn(ctx)
+	return p.learn(ctx)
 }
 
 // learn keeps how the machines are reached, and pins the host keys of new ones.
