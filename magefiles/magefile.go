@@ -155,11 +155,15 @@ func reach(ctx context.Context, name string) error {
 
 // on calls do with the run of this process, whose context ends with whatever ends Mage, too.
 func on(ctx context.Context, do func(context.Context, *run.Run) error) error {
-	once.Do(func() { theContext, theRun, errRun = run.New(ctx) })
+	once.Do(func() {
+		if errRun = target.CheckWords("magefiles", os.Args[1:]); errRun == nil {
+			theContext, theRun, errRun = run.New(ctx)
+		}
+	})
 	if errRun != nil {
 		return errRun
 	}
-	return run.Shown(do(theContext, theRun))
+	return run.Shown(theRun.Console.Advise(do(theContext, theRun)))
 }
 
 // The run of this process: Mage passes its targets nothing but a context, the same to all.

@@ -47,7 +47,8 @@ func TestLab(t *testing.T) {
 
 func nothingThere(l *lab) {
 	l.has(l.ok("status"), "etcd-node", "absent", "next", "go tool mage verify")
-	l.has(l.fails("check"), "the lab is not up", "go tool mage verify")
+	l.has(l.fails("check"), "the lab is not up", "LAB_FILE="+filepath.Join(l.dir, "lab.yaml")+" go tool mage verify")
+	l.has(l.fails("up", "verfy"), `no target "verfy"`, "nothing was done")
 	l.has(l.fails("start"), "the lab is not up")
 	l.has(l.fails("ssh", "calico1", "true"), "the lab is not up")
 	l.has(l.plans(), "boots it, and makes it first", "the machine is absent", "» plumb", "go tool mage verify")

@@ -81,11 +81,7 @@ func (c *Console) line(format string, args ...any) {
 			args[i] = printable{a}
 		}
 	}
-	text := fmt.Sprintf(format, args...)
-	if c.prefix != "" {
-		text = strings.ReplaceAll(text, "go tool mage ", c.prefix+" go tool mage ")
-	}
-	fmt.Fprintln(c.out, text)
+	fmt.Fprintln(c.out, c.prefixed(fmt.Sprintf(format, args...)))
 	c.draw()
 }
 
@@ -96,6 +92,31 @@ type printable struct{ any }
 func (p printable) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, command.Printable(fmt.Sprintf(fmt.FormatString(f, verb), p.any)))
 }
+
+func (c *Console) prefixed(text string) string {
+	if c.prefix == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, "go tool mage ", c.prefix+" go tool mage ")
+}
+
+// Advise returns an error for Mage to print: the command lines in its text are prefixed too. It wraps err.
+func (c *Console) Advise(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil || c.prefix == "" {
+		return err
+	}
+	return &advice{err, c.prefixed(err.Error())}
+}
+
+type advice struct {
+	error
+	text string
+}
+
+func (a *advice) Error() string { return a.text }
+func (a *advice) Unwrap() error { return a.error }
 
 // Prefix is put before every command line that is shown to be typed: the variables that this run was started with.
 func (c *Console) Prefix(variables string) {

@@ -177,3 +177,21 @@ func TestSummarize(t *testing.T) {
 		t.Error("nothing was written, no error")
 	}
 }
+
+// TestAdvise: what Mage prints names the lab's file too, and stays the error that it was.
+func TestAdvise(t *testing.T) {
+	c := &Console{}
+	cause := fmt.Errorf("gone; start over: go tool mage destroy, then go tool mage verify: %w", os.ErrNotExist)
+	if got := c.Advise(cause); got != cause { //nolint:errorlint // the very same
+		t.Errorf("without variables: %v", got)
+	}
+	c.Prefix("LAB_FILE=x/lab.yaml")
+	got := c.Advise(cause)
+	want := "gone; start over: LAB_FILE=x/lab.yaml go tool mage destroy, then LAB_FILE=x/lab.yaml go tool mage verify: file does not exist"
+	if got.Error() != want || !errors.Is(got, os.ErrNotExist) {
+		t.Errorf("with variables: %v", got)
+	}
+	if got := c.Advise(nil); got != nil {
+		t.Errorf("no error: %v", got)
+	}
+}
