@@ -162,3 +162,29 @@ func poll(t *testing.T, done func() bool) {
 		}
 	}
 }
+
+// TestLogMasks: what a run writes down is for its user alone, and no secret is in it, though lines of it are left out.
+func TestLogMasks(t *testing.T) {
+	r, path := runner(t)
+	const begin, end = "-----BEGIN PRIVATE " + "KEY-----", "-----END PRIVATE " + "KEY-----"
+	key := begin + strings.Repeat("\n"+strings.Repeat("c2VjcmV0", 8), 250) + "\n" + end + "\nafter\n"
+	_, err := r.Run(t.Context(), Cmd{Args: []string{"sh", "-c", "cat; echo $0 >&2", "A_PASSWORD=hunter2"}, Stdin: strings.NewReader(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"c2VjcmV0", "hunter2"} {
+		if strings.Contains(string(data), gone) {
+			t.Errorf("%s is in the log", gone)
+		}
+	}
+	if !strings.Contains(string(data), "out| after") {
+		t.Errorf("what is harmless is gone:\n%s", data)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}

@@ -6,10 +6,12 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/secret"
 )
 
-// Log is a run's full log: every command, here and on the machines, with what it wrote. Standard input
-// is never in it. A nil Log discards everything.
+// Log is a run's full log: every command, here and on the machines, with what it wrote. Standard input is never in it, and what
+// looks like a secret is masked. A nil Log discards everything.
 type Log struct {
 	mu   sync.Mutex
 	w    io.WriteCloser
@@ -40,7 +42,7 @@ func (l *Log) Printf(format string, args ...any) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), Printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), Printable(secret.Mask(fmt.Sprintf(format, args...))))
 }
 
 // Command adds a command that has ended, and what it wrote.
@@ -54,7 +56,7 @@ func (l *Log) Command(where string, args []string, took time.Duration, stdout, s
 	}
 	text := fmt.Sprintf("%s$ %s\n    %s in %s", where, Line(args...), result, took.Round(time.Millisecond))
 	for _, out := range []struct{ mark, text string }{{"out", stdout}, {"err", stderr}} {
-		for _, line := range tail(out.text, 200) {
+		for _, line := range tail(secret.Mask(out.text), 200) {
 			text += "\n    " + out.mark + "| " + line
 		}
 	}

@@ -3,7 +3,6 @@ package support
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -14,8 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/secret"
 )
 
 // File is one file of the archive.
@@ -26,6 +27,9 @@ type File struct {
 
 // patience is how long a machine may take for all of its files.
 const patience = time.Minute
+
+// ours keeps other people's containers out.
+const ours = " --filter label=" + fact.LabelPart
 
 // everywhere are the files of every machine and the commands that print them, by bash as root.
 var everywhere = []struct{ name, command string }{
@@ -41,10 +45,10 @@ var everywhere = []struct{ name, command string }{
 	{"iptables", "iptables-save"},
 	{"ip6tables", "ip6tables-save"},
 	{"ipset", "ipset list"},
-	{"docker-ps", "docker ps --all --no-trunc"},
-	{"docker-inspect", "docker ps --all --quiet | xargs --no-run-if-empty docker inspect"},
-	{"docker-images", "docker images --no-trunc"},
-	{"docker-logs", `for c in $(docker ps --all --format '{{.Names}}'); do echo "== $c"; docker logs --timestamps --tail 2000 "$c" 2>&1; done`},
+	{"docker-ps", "docker ps --all --no-trunc" + ours},
+	{"docker-inspect", "docker ps --all --quiet" + ours + " | xargs --no-run-if-empty docker inspect"},
+	{"docker-images", "docker images --no-trunc --filter reference='calico-cni-lab/*'"},
+	{"docker-logs", `for c in $(docker ps --all --format '{{.Names}}'` + ours + `); do echo "== $c"; docker logs --timestamps --tail 2000 "$c" 2>&1; done`},
 }
 
 // onNodes are those of the Calico nodes.
@@ -52,8 +56,8 @@ var onNodes = []struct{ name, command string }{
 	{"calico-logs", `for f in /var/log/calico/*/current /var/log/calico/*/*.log; do if [ -f "$f" ]; then echo "== $f"; tail -n 2000 "$f"; fi; done`},
 	{"cni-results", `for f in /var/lib/cni/results/*; do if [ -f "$f" ]; then echo "== $f"; cat "$f"; fi; done`},
 	{"cni-config", `tail -n +1 /etc/cni/net.d/*; ls -l /opt/cni/bin`},
-	{"bird", `docker exec "$(docker ps --quiet --filter label=calico-cni-lab.part=calico-node)" birdcl -s /var/run/calico/bird.ctl show protocols all`},
-	{"bird-routes", `docker exec "$(docker ps --quiet --filter label=calico-cni-lab.part=calico-node)" birdcl -s /var/run/calico/bird.ctl show route all`},
+	{"bird", `docker exec "$(docker ps --quiet` + ours + `=calico-node)" birdcl -s /var/run/calico/bird.ctl show protocols all`},
+	{"bird-routes", `docker exec "$(docker ps --quiet` + ours + `=calico-node)" birdcl -s /var/run/calico/bird.ctl show route all`},
 	{"go-version", "/usr/local/go/bin/go version"},
 }
 
@@ -92,8 +96,8 @@ func fromMachine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
 	return files
 }
 
-// Write writes a .tar.gz of files, in a directory of the archive's own name. It appears when it is whole. A private key
-// is never in it.
+// Write writes a .tar.gz of files, in a directory of the archive's own name. It appears when it is whole. What looks like a
+// secret is masked.
 func Write(file string, files []File, at time.Time) (err error) {
 	top := strings.TrimSuffix(path.Base(file), ".tar.gz")
 	f, err := os.CreateTemp(path.Dir(file), "logs.") // with mode 0600
@@ -104,7 +108,7 @@ func Write(file string, files []File, at time.Time) (err error) {
 	z := gzip.NewWriter(f)
 	t := tar.NewWriter(z)
 	for _, entry := range files {
-		content := WithoutKeys(entry.Content)
+		content := []byte(secret.Mask(string(entry.Content)))
 		hdr := &tar.Header{Name: path.Join(top, entry.Name), Mode: 0o644, Size: int64(len(content)), ModTime: at}
 		if err = errors.Join(err, t.WriteHeader(hdr)); err == nil {
 			_, err = t.Write(content)
@@ -114,22 +118,4 @@ func Write(file string, files []File, at time.Time) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), file)
-}
-
-// WithoutKeys takes private keys in PEM out of a text, cut off ones too.
-func WithoutKeys(text []byte) []byte {
-	var out bytes.Buffer
-	inside := false
-	for line := range bytes.Lines(text) {
-		switch {
-		case bytes.Contains(line, []byte("PRIVATE KEY-----")) && bytes.Contains(line, []byte("-----BEGIN")):
-			inside = !bytes.Contains(line, []byte("-----END"))
-			out.WriteString("(a private key was left out)\n")
-		case inside:
-			inside = !bytes.Contains(line, []byte("-----END"))
-		default:
-			out.Write(line)
-		}
-	}
-	return out.Bytes()
 }

@@ -18,7 +18,7 @@ func TestWrite(t *testing.T) {
 	err := Write(file, []File{
 		{"lab.yaml", []byte("name: lab\n")},
 		{"calico1/journal.txt", []byte("before\n" + begin + "\nc2VjcmV0\n" + end + "\nafter\n")},
-		{"calico1/cut.txt", []byte(begin + "\nc2VjcmV0\n")},
+		{"calico1/cut.txt", []byte(begin + "\nc2VjcmV0c2VjcmV0c2VjcmV0\n")},
 		{"calico1/line.txt", []byte(`{"key": "` + begin + `\nc2VjcmV0\n` + end + "\"}\nafter\n")},
 	}, time.Unix(0, 0))
 	if err != nil {
@@ -28,7 +28,7 @@ func TestWrite(t *testing.T) {
 		"lab-logs/lab.yaml":            "name: lab\n",
 		"lab-logs/calico1/journal.txt": "before\n(a private key was left out)\nafter\n",
 		"lab-logs/calico1/cut.txt":     "(a private key was left out)\n",
-		"lab-logs/calico1/line.txt":    "(a private key was left out)\nafter\n",
+		"lab-logs/calico1/line.txt":    "{\"key\": \"(a private key was left out)\"}\nafter\n",
 	}
 	if diff := cmp.Diff(want, unpack(t, file)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"text/tabwriter"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -26,7 +28,7 @@ func Logs(ctx context.Context, r *run.Run) error {
 	if err != nil {
 		return err
 	}
-	r.Console.Notice("%s (no private key is in it)", file)
+	r.Console.Notice("%s (what looks like a secret is masked; look through it before you publish it)", file)
 	return nil
 }
 
@@ -104,12 +106,25 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 		o := l.Observer()
 		f := o.Look(ctx, l.Machines, nil)
 		f.Probes = o.Probe(ctx, &f)
-		if data, err := f.Write(); err == nil {
+		if data, err := withoutStrangers(f).Write(); err == nil {
 			add(File{"facts.json", data})
 		}
 	})
 	wg.Wait()
 	return files
+}
+
+// withoutStrangers leaves out containers that aren't the lab's.
+func withoutStrangers(f fact.Lab) *fact.Lab {
+	f = f.Clone()
+	for name, m := range f.Machines {
+		m.Docker.Value.Containers = slices.DeleteFunc(slices.Clone(m.Docker.Value.Containers), func(c fact.Container) bool {
+			_, ours := c.Config.Labels[fact.LabelPart]
+			return !ours
+		})
+		f.Machines[name] = m
+	}
+	return &f
 }
 
 func oneMachine(ctx context.Context, r *run.Run, m lab.Machine, e remote.Endpoint) []File {
