@@ -26,6 +26,10 @@ umask 022 # the user reads the console, whose own umask sudo may pass on
 launcher=$1 console=$2
 shift 2
 install -m 0755 /dev/stdin "$launcher"
+# What this process inherited, such as a lock of flock(1), would be held as long as the machine runs.
+for fd in /proc/self/fd/*; do
+	if ((${fd##*/} > 2)); then eval "exec ${fd##*/}>&-"; fi
+done
 setsid "$launcher" "$@" </dev/null >>"$console" 2>&1 &`
 
 // boot starts a machine and returns as soon as its SSH socket takes connections.
