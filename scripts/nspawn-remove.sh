@@ -1,8 +1,8 @@
 #!/bin/bash
 # Removes what is left of a lab whose machines have no process any more.
-# Usage: nspawn-remove.sh LABDIR NETNS CGROUP
+# Usage: nspawn-remove.sh LABDIR NETNS BRIDGE CGROUP
 set -euo pipefail
-labdir=$1 netns=$2 cgroup=$3
+labdir=$1 netns=$2 bridge=$3 cgroup=$4
 
 # What a run that was killed has left at work comes to its end first.
 shopt -s nullglob
@@ -10,8 +10,13 @@ for lock in "$labdir"/*.lock; do
 	flock --timeout 30 "$lock" true
 done
 
+# Only the lab's own, see nspawn-underlay.sh. One of an older version of this project has no mark; its bridge tells.
 if [ -e "/run/netns/$netns" ]; then
-	ip netns del "$netns"
+	if [ -e "$labdir/netns" ]; then
+		if [ "$(<"$labdir/netns")" = "$(</proc/sys/kernel/random/boot_id)" ]; then ip netns del "$netns"; fi
+	elif ip -n "$netns" link show "$bridge" >/dev/null 2>&1; then
+		ip netns del "$netns"
+	fi
 fi
 
 # A group can be busy for a moment after its last process is gone.

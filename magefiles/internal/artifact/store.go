@@ -32,6 +32,9 @@ type Store struct {
 	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
 	LookOnly bool
 
+	holding sync.Mutex
+	held    *flock.Flock // see use and Seize
+
 	mu       sync.Mutex
 	attempts map[string]*attempt // by key, while they run
 }
@@ -66,6 +69,11 @@ func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 	dir := filepath.Join(s.Dir, r.Key())
 	if s.LookOnly && !exists(dir) {
 		return "", fmt.Errorf("%s: %w", r.What, ErrNotMade)
+	}
+	if !s.LookOnly {
+		if err := s.use(ctx); err != nil {
+			return "", fmt.Errorf("%s: %w", r.What, err)
+		}
 	}
 	for !exists(dir) {
 		a, joined := s.join(ctx, r)

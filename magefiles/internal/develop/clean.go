@@ -2,47 +2,82 @@ package develop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/kind"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// Clean empties the cache: artifacts, boxes, trees and Docker stores of this user. It refuses while machines are made of them.
-func Clean(ctx context.Context, r *run.Run) error {
+// Clean empties the cache: artifacts, boxes, trees and Docker stores of this user, and what the kinds of machines keep of them. It
+// refuses while machines are made of them, or another run, of any lab, uses them.
+func Clean(ctx context.Context, r *run.Run) (err error) {
+	if err := r.Reset(); err != nil { // what targets before this one use
+		return err
+	}
+	cache, err := r.Cache()
+	if err != nil {
+		return err
+	}
+	trees := r.Trees()
+	defer func() { err = errors.Join(err, r.Reset()) }()
+	for _, s := range []*artifact.Store{cache, trees} {
+		if err := s.Seize(ctx); err != nil {
+			return err
+		}
+	}
+	_, err = os.Stat(machine.Home)
+	root := err == nil
+	if root {
+		if err := computer.BecomeRoot(ctx, r.Exec, "the trees that machines are made of", r.Console.Notice); err != nil {
+			return err
+		}
+	}
+	o := machine.Options{Run: r.Exec, Store: trees, Notice: r.Console.Notice, ProjectDir: r.Root}
+	if err := unused(ctx, o); err != nil {
+		return err
+	}
+	for _, k := range kind.All() {
+		if k.Clean != nil {
+			if err := k.Clean(ctx, o); err != nil {
+				return err
+			}
+		}
+	}
+	if err := errors.Join(cache.Empty(ctx, false), trees.Empty(ctx, true)); err != nil {
+		return err
+	}
+	if root {
+		// Empty now, unless another user has a cache too.
+		dirs := []string{box.CacheDir(), filepath.Join(machine.Home, "labs"), filepath.Join(machine.Home, "cache"), machine.Home}
+		_, _ = r.Exec.Root(ctx, append([]string{"rmdir", "--ignore-fail-on-non-empty"}, dirs...)...)
+	}
+	r.Console.Notice("the cache is empty; the next go tool mage verify makes everything anew")
+	return nil
+}
+
+// unused refuses to empty a cache that machines stand on.
+func unused(ctx context.Context, o machine.Options) error {
 	var users []string
 	for _, k := range kind.All() {
 		if k.CacheUsers == nil {
 			continue
 		}
-		more, err := k.CacheUsers()
+		more, err := k.CacheUsers(ctx, o)
 		if err != nil {
 			return err
 		}
 		users = append(users, more...)
 	}
-	if len(users) > 0 {
-		return fmt.Errorf("what is in the cache is in use by the lab in %s; run `go tool mage destroy` there first", strings.Join(users, " and the one in "))
+	if len(users) == 0 {
+		return nil
 	}
-	cache, err := run.CacheDir()
-	if err != nil {
-		return err
-	}
-	if err := os.RemoveAll(cache); err != nil {
-		return err
-	}
-	if _, err := os.Stat(machine.Home); err == nil {
-		if _, err := r.Exec.Root(ctx, "rm", "-rf", "--one-file-system", "--", box.CacheDir()); err != nil {
-			return err
-		}
-		// Empty now, unless another user has a cache too.
-		_, _ = r.Exec.Root(ctx, "rmdir", "--ignore-fail-on-non-empty", filepath.Join(machine.Home, "labs"), filepath.Join(machine.Home, "cache"), machine.Home)
-	}
-	r.Console.Notice("the cache is empty; the next `go tool mage verify` makes everything anew")
-	return nil
+	return fmt.Errorf("what is in the cache is in use by the lab in %s; destroy it there first", strings.Join(users, " and the one in "))
 }

@@ -47,6 +47,11 @@ func TestVagrant(t *testing.T) {
 		l.ok("start")
 		l.holds()
 	})
+	mine := l.othersBox()
+	l.sub("clean while machines are there", func(l *lab) {
+		l.has(l.clean().fails("clean"), "in use by the lab in "+l.dir)
+		l.holds()
+	})
 	l.sub("destroy without lab.yaml", func(l *lab) {
 		l.write("name: [this is not\n")
 		l.has(l.ok("destroy"), "lab "+l.name+" is gone")
@@ -66,6 +71,52 @@ func TestVagrant(t *testing.T) {
 			}
 		}
 	})
+	l.sub("clean", func(l *lab) {
+		if volumes := l.libvirt("vol-list", "default"); !strings.Contains(volumes, "calico-cni-lab_vagrant_box_image_") {
+			l.t.Errorf("there is no base volume that could be removed:\n%s", volumes)
+		}
+		l.has(l.clean().ok("clean"), "the box calico-cni-lab (libvirt, ", "is removed from libvirt", "the cache is empty")
+		boxes, volumes := l.vagrant("box", "list"), l.libvirt("vol-list", "default")
+		if strings.Contains(boxes+volumes, "calico-cni-lab") {
+			l.t.Errorf("left:\n%s%s", boxes, volumes)
+		}
+		l.has(boxes, mine)
+		l.has(volumes, mine+"_vagrant_box_image_0_box.img")
+	})
+}
+
+// othersBox gives Vagrant and libvirt a box and its volume of another project, and returns its name.
+func (l *lab) othersBox() string {
+	l.t.Helper()
+	const name = "another-project"
+	dir := filepath.Join(os.Getenv("VAGRANT_HOME"), "boxes", name, "0", "libvirt")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "metadata.json"), []byte(`{"provider":"libvirt","format":"qcow2","virtual_size":1}`), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	l.libvirt("vol-create-as", "default", name+"_vagrant_box_image_0_box.img", "1M")
+	return name
+}
+
+func (l *lab) libvirt(args ...string) string {
+	l.t.Helper()
+	out, err := exec.Command("virsh", append([]string{"--connect", "qemu:///system"}, args...)...).CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("virsh %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// clean is the lab with an empty cache in the place of this computer's, which others use.
+func (l *lab) clean() *lab {
+	c := *l
+	dir := l.t.TempDir()
+	l.t.Setenv("LAB_CACHE", filepath.Join(dir, "cache"))
+	c.prefix = append(root(), "unshare", "--mount", "--propagation", "private", "--", "bash", "-c",
+		`mkdir "$0" && mount --bind "$0" /var/lib/calico-cni-lab && exec "$@"`, filepath.Join(dir, "var"))
+	return &c
 }
 
 // vagrant runs plain vagrant as the README says, in the project's directory.

@@ -17,6 +17,9 @@ import (
 // one directory for each lab of nspawn containers.
 const Home = "/var/lib/calico-cni-lab"
 
+// TakeOverVariable has the name of a lab that is somebody else's, or whose directory can't be found, and that the user says is gone.
+const TakeOverVariable = "LAB_TAKE_OVER"
+
 // Provider brings up the machines of one lab. Every method may be called again at any time, also after a call that was
 // interrupted, and finishes what is unfinished.
 type Provider interface {
@@ -60,6 +63,7 @@ type Options struct {
 	Maker      *artifact.Maker // nil where Lab is nil
 	Store      *artifact.Store // of what root owns, in box.CacheDir; nil where Lab is nil
 	Notice     func(format string, args ...any)
+	TakeOver   string // the lab whose leftovers of somebody else's the user says may be removed, see TakeOverVariable
 	// Files returns the files that are the same on every machine of a role: calicoctl, the CNI plugins, cnitool, Go's
 	// profile. A provider that can put them there before the first boot does; for the others the stages do. May be nil.
 	Files func(context.Context, lab.Role) ([]remote.File, error)
@@ -75,8 +79,10 @@ type Kind struct {
 	New func(o Options) Provider
 	// Chosen reports whether a new lab, o.Lab, is on this kind where nobody asked for one, and why (not). It changes nothing.
 	Chosen func(ctx context.Context, o Options) (reason string, ok bool)
-	// CacheUsers returns the directories of the labs whose machines stand on what is in this user's cache; nil: none can.
-	CacheUsers func() ([]string, error)
+	// CacheUsers returns the directories of the labs whose machines stand on what is in o.Store; nil: none can. As root.
+	CacheUsers func(ctx context.Context, o Options) ([]string, error)
+	// Clean removes from this computer what this kind keeps of boxes beside the cache, once no machine is made of it; nil: nothing.
+	Clean func(ctx context.Context, o Options) error
 }
 
 // State is what a machine is.

@@ -42,6 +42,9 @@ type Run struct {
 	mu   sync.Mutex
 	lab  *Lab // nil until Lab
 	lock *flock.Flock
+
+	storesMu sync.Mutex
+	stores   []*artifact.Store
 }
 
 // Lab is a lab as its file defines it, and what works on it.
@@ -124,13 +127,12 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := CacheDir()
+	store, err := r.Cache()
 	if err != nil {
 		return nil, err
 	}
 	maker := &artifact.Maker{
-		Store: &artifact.Store{Dir: cache, Run: r.Exec, Making: r.Console.Making},
-		Run:   r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
+		Store: store, Run: r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
 	}
 	o := r.options(plan)
 	o.Lab, o.Maker, o.Store = l, maker, r.Trees()
@@ -157,7 +159,10 @@ func (r *Run) options(plan machine.Plan) machine.Options {
 	if err != nil {
 		file = r.LabFile // the working directory is gone; then this is the least trouble
 	}
-	return machine.Options{Plan: plan, LabFile: file, ProjectDir: r.Root, StateDir: r.StateDir, Run: r.Exec, Notice: r.Console.Notice}
+	return machine.Options{
+		Plan: plan, LabFile: file, ProjectDir: r.Root, StateDir: r.StateDir, Run: r.Exec, Notice: r.Console.Notice,
+		TakeOver: os.Getenv(machine.TakeOverVariable),
+	}
 }
 
 // Provider returns the provider for a kept plan, whether lab.yaml can be read or not.
@@ -170,14 +175,38 @@ func (r *Run) Provider(plan machine.Plan) (machine.Provider, error) {
 }
 
 // Trees is the store of what belongs to root.
-func (r *Run) Trees() *artifact.Store {
-	return &artifact.Store{Dir: box.CacheDir(), Run: r.Exec, Making: r.Console.Making}
+func (r *Run) Trees() *artifact.Store { return r.store(box.CacheDir()) }
+
+// Cache is the store of what belongs to the user, in a directory that can be one.
+func (r *Run) Cache() (*artifact.Store, error) {
+	dir, err := cacheDir()
+	if err == nil {
+		err = artifact.CheckCache(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.store(dir), nil
 }
 
-// CacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
-func CacheDir() (string, error) {
+// store returns the run's one store in a directory. Reset releases it.
+func (r *Run) store(dir string) *artifact.Store {
+	r.storesMu.Lock()
+	defer r.storesMu.Unlock()
+	for _, s := range r.stores {
+		if s.Dir == dir {
+			return s
+		}
+	}
+	s := &artifact.Store{Dir: dir, Run: r.Exec, Making: r.Console.Making}
+	r.stores = append(r.stores, s)
+	return s
+}
+
+// cacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
+func cacheDir() (string, error) {
 	if dir := os.Getenv("LAB_CACHE"); dir != "" {
-		return filepath.Abs(dir)
+		return dir, nil
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -198,7 +227,7 @@ func commonFiles(ctx context.Context, l *lab.Lab, maker *artifact.Maker, role la
 // Plan reads what the machines were made from, and whether there is such a plan.
 func (r *Run) Plan() (p machine.Plan, exists bool, err error) { return machine.ReadPlan(r.StateDir) }
 
-// Reset forgets the lab: the next target reads its file again, makes its state directory and takes its lock.
+// Reset forgets the lab: the next target reads its file again, makes its state directory and takes its locks.
 func (r *Run) Reset() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,7 +238,12 @@ func (r *Run) Reset() error {
 	if r.lock != nil {
 		err = errors.Join(err, r.lock.Close())
 	}
-	r.lab, r.lock, r.Exec.Log = nil, nil, nil
+	r.storesMu.Lock()
+	defer r.storesMu.Unlock()
+	for _, s := range r.stores {
+		err = errors.Join(err, s.Release())
+	}
+	r.lab, r.lock, r.stores, r.Exec.Log = nil, nil, nil, nil
 	return err
 }
 

@@ -210,21 +210,25 @@ func TestNew(t *testing.T) {
 	}
 }
 
-func TestCacheDir(t *testing.T) {
+// TestCache: where it is, and that LAB_CACHE can't name just any directory.
+func TestCache(t *testing.T) {
 	dir := t.TempDir()
-	t.Chdir(dir)
+	r := &Run{}
 	for _, c := range []struct{ cache, xdg, home, want string }{
-		{"cache", "", "/h", dir + "/cache"}, {"/srv/cache", "/x", "/h", "/srv/cache"}, {"", "/x", "/h", "/x/calico-cni-lab"}, {"", "", "/h", "/h/.cache/calico-cni-lab"},
+		{dir + "/cache", "/x", "/h", dir + "/cache"}, {"", dir + "/x", "/h", dir + "/x/calico-cni-lab"}, {"", "", dir + "/h", dir + "/h/.cache/calico-cni-lab"},
+		{"cache", "", "/h", ""}, {dir, "", dir, ""}, {"", "", "", ""},
 	} {
 		t.Setenv("LAB_CACHE", c.cache)
 		t.Setenv("XDG_CACHE_HOME", c.xdg)
 		t.Setenv("HOME", c.home)
-		if got, err := CacheDir(); got != c.want || err != nil {
-			t.Errorf("%+v: %s, %v", c, got, err)
+		r.Console, r.Exec = ui.New(os.Stdout), &command.Runner{}
+		s, err := r.Cache()
+		if c.want == "" {
+			if err == nil || !strings.Contains(err.Error(), "LAB_CACHE") {
+				t.Errorf("%+v: %v", c, err)
+			}
+		} else if err != nil || s.Dir != c.want || r.store(c.want) != s {
+			t.Errorf("%+v: %+v, %v", c, s, err)
 		}
-	}
-	t.Setenv("HOME", "")
-	if _, err := CacheDir(); err == nil || !strings.Contains(err.Error(), "LAB_CACHE") {
-		t.Errorf("no home: %v", err)
 	}
 }

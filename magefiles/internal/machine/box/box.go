@@ -44,7 +44,7 @@ type Recipe struct {
 // CacheDir is where the trees of this user lie. They belong to root.
 func CacheDir() string { return filepath.Join(machine.Home, "cache", fmt.Sprint(os.Getuid())) }
 
-// MakeCacheDir makes CacheDir, so that the user may add to it.
+// MakeCacheDir makes CacheDir, so that the user may add to it and empty it.
 func MakeCacheDir(ctx context.Context, run *command.Runner) error {
 	_, err := run.Root(ctx, "install", "-d", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), CacheDir())
 	return err

@@ -57,30 +57,6 @@ func New(o machine.Options) *Provider { return &Provider{o} }
 
 var _ machine.Provider = (*Provider)(nil)
 
-// cacheUsers returns the directories of the labs whose machines have layers in this user's cache.
-func cacheUsers() ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(machine.Home, "labs", "*", "*", "layers"))
-	if err != nil {
-		return nil, err
-	}
-	var users []string
-	for _, file := range files {
-		layers, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		owner, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(file)), "owner"))
-		if err != nil {
-			return nil, err
-		}
-		if strings.Contains(string(layers), box.CacheDir()+"/") {
-			users = append(users, filepath.Dir(string(owner)))
-		}
-	}
-	slices.Sort(users)
-	return slices.Compact(users), nil
-}
-
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
 
@@ -94,7 +70,6 @@ func (p *Provider) dir(name string) string     { return filepath.Join(p.labDir()
 func (p *Provider) socket(name string) string  { return filepath.Join(p.dir(name), "run", "ssh.sock") }
 func (p *Provider) console(name string) string { return filepath.Join(p.dir(name), "console.log") }
 func (p *Provider) netns() string              { return p.Plan.Name }
-func (p *Provider) ownerFile() string          { return filepath.Join(p.labDir(), "owner") }
 
 // Up implements machine.Provider.
 func (p *Provider) Up(ctx context.Context) error {
@@ -118,6 +93,9 @@ func (p *Provider) Up(ctx context.Context) error {
 	}
 	from, err := p.prepare(ctx)
 	if err != nil {
+		return err
+	}
+	if err := p.claim(ctx, false); err != nil {
 		return err
 	}
 	if err := p.underlay(ctx); err != nil {
@@ -290,7 +268,7 @@ func (p *Provider) running() (map[string]bool, error) {
 
 // Stop implements machine.Provider.
 func (p *Provider) Stop(ctx context.Context) error {
-	if err := p.becomeRoot(ctx); err != nil {
+	if err := errors.Join(p.checkOwner(), p.becomeRoot(ctx)); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -307,13 +285,10 @@ func (p *Provider) Stop(ctx context.Context) error {
 
 // Destroy implements machine.Provider. What isn't there any more is no error.
 func (p *Provider) Destroy(ctx context.Context) error {
-	if err := p.checkOwner(); err != nil {
-		return err
-	}
 	if !exists(p.labDir()) {
-		return nil // nothing was made: the directory is made first and removed last
+		return p.checkOwner() // nothing was made: the directory is made first and removed last
 	}
-	if err := p.becomeRoot(ctx); err != nil {
+	if err := p.claim(ctx, true); err != nil {
 		return err
 	}
 	// Not machine by machine: lab.yaml, where the plan comes from if the kept one is lost, may name others by now.
@@ -321,42 +296,16 @@ func (p *Provider) Destroy(ctx context.Context) error {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), labGroup(p.Plan.Name)},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name)},
 		Root: true, Timeout: 2 * time.Minute,
 	})
 	return err
 }
 
-// errForeign is a lab of the same name that belongs to another checkout.
-type errForeign struct{ name, owner string }
-
-func (e *errForeign) Error() string {
-	return fmt.Sprintf("the lab name %q is in use by the lab in %s; run go tool mage destroy there, or give this lab another name in lab.yaml",
-		e.name, filepath.Dir(e.owner))
-}
-
-// checkOwner refuses a lab that another checkout made. One whose checkout is gone may be taken over.
-func (p *Provider) checkOwner() error {
-	data, err := os.ReadFile(p.ownerFile())
-	if errors.Is(err, os.ErrNotExist) {
-		if exists("/run/netns/" + p.netns()) {
-			return fmt.Errorf("there is a network namespace %q that no lab made; remove it with: ip netns del %[1]s, or give the lab another name in lab.yaml", p.netns())
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if owner := string(data); owner != p.StateDir && exists(owner) {
-		return &errForeign{p.Plan.Name, owner}
-	}
-	return nil
-}
-
 // underlay makes the network namespace and the bridge in it.
 func (p *Provider) underlay(ctx context.Context) error {
 	_, err := p.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-underlay.sh"), "nspawn-underlay.sh",
-		p.labDir(), p.StateDir, p.netns(), bridge, fmt.Sprintf("%s/%d", p.Plan.Gateway, p.Plan.Subnet.Bits()))
+		p.labDir(), p.netns(), bridge, fmt.Sprintf("%s/%d", p.Plan.Gateway, p.Plan.Subnet.Bits()))
 	return err
 }
 

@@ -224,7 +224,7 @@ func (p *Provider) gather(ctx context.Context) (facts, error) {
 			}
 		}
 	}
-	conn, err := net.DialTimeout("unix", "/run/libvirt/libvirt-sock", 5*time.Second)
+	conn, err := net.DialTimeout("unix", libvirtSocket, 5*time.Second)
 	if f.libvirt = err; err == nil {
 		conn.Close()
 	}

@@ -52,7 +52,7 @@ func Kind() machine.Kind {
 	return machine.Kind{
 		Name:   Name,
 		New:    func(o machine.Options) machine.Provider { return New(o) },
-		Chosen: chosen,
+		Chosen: chosen, CacheUsers: cacheUsers, Clean: clean,
 	}
 }
 

@@ -1,0 +1,182 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+func write(t *testing.T, files ...string) {
+	t.Helper()
+	for _, f := range files {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(f), 0o755), os.WriteFile(f, []byte("mine"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCheckCache: what LAB_CACHE may name, and that nothing else gets artifacts, nor is emptied.
+func TestCheckCache(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("HOME", dir+"/home")
+	old := dir + "/old/calico-28b44c6b3bd6402d"
+	write(t, dir+"/home/.profile", dir+"/project/go.mod", dir+"/other/CACHEDIR.TAG", dir+"/file", old+"/calicoctl", old+".lock", old+".part-12/x")
+	for _, name := range []string{"empty", "real", "marked"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("real", dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := store(dir + "/marked").mark(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/marked/note")
+	for path, want := range map[string]string{
+		dir + "/new/cache": "", dir + "/empty": "", dir + "/old": "", dir + "/marked": "", dir + "/link/below": "",
+		"/":                   "it is for everything",
+		dir + "/home":         "it is for everything",
+		dir + "/home/":        "it is for everything",
+		dir + "/project":      "it has other things in it, such as go.mod",
+		dir + "/other":        "such as CACHEDIR.TAG", // another program's
+		dir + "/file":         "it is no directory",
+		dir + "/link":         "it is a symbolic link",
+		dir + "/link/":        "it is a symbolic link",
+		dir + "/file/cache":   "not a directory",
+		"cache":               "the path is relative",
+		"./" + "../tmp/cache": "the path is relative",
+	} {
+		err := CheckCache(path)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "LAB_CACHE")) {
+			t.Errorf("%s: %v, not %q", path, err, want)
+		}
+		if want == "" || !filepath.IsAbs(path) {
+			continue
+		}
+		s := store(path)
+		if _, err := s.Get(t.Context(), Recipe{Name: "x", Make: func(context.Context, string) error { return nil }}); err == nil {
+			t.Errorf("%s got an artifact", path)
+		}
+		if err := s.Seize(t.Context()); err == nil {
+			t.Errorf("%s would be emptied", path)
+		}
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(dir+"/empty", 12345, -1); err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckCache(dir + "/empty"); err == nil || !strings.Contains(err.Error(), "belongs to the user 12345") {
+			t.Errorf("another user's: %v", err)
+		}
+	}
+}
+
+// TestEmpty: nothing is left, but what isn't the cache's; what an interruption left is no artifact, and goes with the next call.
+func TestEmpty(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	s := store(dir)
+	s.Run = &command.Runner{}
+	made := 0
+	r := Recipe{Name: "x", Make: func(_ context.Context, out string) error { made++; write(t, out+"/a/b"); return nil }}
+	get := func() {
+		t.Helper()
+		if _, err := s.Get(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty := func() error {
+		return errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context(), false), s.Release())
+	}
+	get()
+	if data, err := os.ReadFile(dir + "/CACHEDIR.TAG"); err != nil || !strings.HasPrefix(string(data), "Signature: 8a477f597d28d172789f06886806bc55\n") {
+		t.Errorf("the mark: %s, %v", data, err)
+	}
+	if err := empty(); err != nil || exists(dir) {
+		t.Errorf("%v; the directory is there: %t", err, exists(dir))
+	}
+	if err := empty(); err != nil {
+		t.Errorf("again: %v", err)
+	}
+
+	get()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := errors.Join(s.Release(), s.Seize(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Empty(ctx, false); err == nil {
+		t.Error("it isn't interrupted")
+	}
+	if err := s.Release(); err != nil {
+		t.Fatal(err)
+	}
+	get() // half of an artifact would be there else
+	if made != 3 {
+		t.Errorf("made %d times", made)
+	}
+	write(t, dir+"/notes/mine.txt")
+	if err := empty(); err == nil || !strings.Contains(err.Error(), "what isn't the cache's: notes") {
+		t.Errorf("a file of the user's: %v", err)
+	}
+	entries, err := os.ReadDir(dir)
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if !slices.Equal(left, []string{"CACHEDIR.TAG", "lock", "notes"}) || err != nil || !exists(dir+"/notes/mine.txt") {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestSeize: a store that another run uses isn't emptied, and one that is being emptied is used afterwards.
+func TestSeize(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	user, cleaner := store(dir), store(dir)
+	cleaner.Run = &command.Runner{}
+	r := Recipe{Name: "x", Make: func(context.Context, string) error { return nil }}
+	if _, err := user.Get(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := cleaner.Seize(t.Context()); err == nil || !strings.Contains(err.Error(), "another run is using the cache "+dir) {
+		t.Errorf("while it is used: %v", err)
+	}
+	if err := errors.Join(user.Release(), cleaner.Seize(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*lockPoll, errors.New("late"))
+	defer cancel()
+	if _, err := user.Get(ctx, r); err == nil || !strings.Contains(err.Error(), "which another run empties") {
+		t.Errorf("while it is emptied: %v", err)
+	}
+	got := make(chan error, 1)
+	go func() { _, err := user.Get(t.Context(), r); got <- err }()
+	select {
+	case err := <-got:
+		t.Errorf("it didn't wait: %v", err)
+	case <-time.After(2 * lockPoll):
+	}
+	if err := errors.Join(cleaner.Empty(t.Context(), false), cleaner.Release()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil || !exists(filepath.Join(dir, r.Key())) || !marked(dir) {
+		t.Errorf("after it was emptied: %v, marked: %t", err, marked(dir))
+	}
+	// It holds the lock that is there now, not the one that is gone.
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("its lock is free: %v", err)
+	}
+}
