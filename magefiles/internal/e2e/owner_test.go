@@ -157,7 +157,7 @@ func TestClean(t *testing.T) {
 		t.Skip("needs root")
 	}
 	l := newLab(t, "nspawn")
-	dir, err := os.MkdirTemp("", "calico-cni-lab-clean.")
+	dir, err := os.MkdirTemp("", "calico-cni-lab-clean.") //nolint:usetesting // files of root are in it
 	if err != nil {
 		t.Fatal(err)
 	}
