@@ -117,6 +117,8 @@ const (
 	Routes      Kind = "routes"
 	Neighbours  Kind = "neighbours"
 	Forwarding  Kind = "forwarding"
+	Processes   Kind = "processes"
+	Ports       Kind = "ports"
 	Engine      Kind = "docker"
 	Containers  Kind = "containers"
 	Sessions    Kind = "bgp"
@@ -142,6 +144,8 @@ var commands = map[Kind]string{
 	Routes:      "ip route show",
 	Neighbours:  "ip neighbour show",
 	Forwarding:  "/usr/sbin/sysctl net.ipv4.ip_forward",
+	Processes:   "ps -e -o pid,comm",
+	Ports:       "sudo ss --listening --tcp --numeric --processes",
 	Engine:      "sudo docker version",
 	Containers:  "sudo docker ps --all",
 	Sessions:    "sudo calicoctl node status",

@@ -14,6 +14,9 @@ type Machine struct {
 	At          time.Time             `json:"at"`
 	Took        time.Duration         `json:"took"` // on the machine
 	Login       Login                 `json:"login"`
+	Mark        Seen[string]          `json:"mark"` // of the lab that it belongs to, where it existed before that; "": none
+	Rivals      Seen[[]Rival]         `json:"rivals"`
+	Listeners   Seen[[]Listener]      `json:"listeners"`
 	Links       Seen[[]Link]          `json:"links"`
 	Routes      Seen[[]Route]         `json:"routes"` // IPv4, main table
 	Neighbours  Seen[[]Neighbour]     `json:"neighbours"`
@@ -96,6 +99,7 @@ type Docker struct {
 	Version    string            `json:"version"`
 	Containers []Container       `json:"containers"`
 	Images     map[string]string `json:"images"` // repository:tag to ID
+	Volumes    []Volume          `json:"volumes"`
 }
 
 // Part returns the containers that carry the lab's label for a part.

@@ -45,3 +45,6 @@ const Home = "/var/lib/calico-cni-lab"
 
 // SumsFile on a machine keeps the SHA-256 of files by their state, so that each state of a file is read once.
 const SumsFile = Home + "/sums"
+
+// MarkFile on a machine that existed before the lab has the mark of the lab that it belongs to.
+const MarkFile = Home + "/mark"

@@ -67,6 +67,8 @@ type Options struct {
 	// Files returns the files that are the same on every machine of a role: calicoctl, the CNI plugins, cnitool, Go's
 	// profile. A provider that can put them there before the first boot does; for the others the stages do. May be nil.
 	Files func(context.Context, lab.Role) ([]remote.File, error)
+	// Survey returns what is in the lab's way on a machine that exists already, and changes nothing there. May be nil.
+	Survey func(context.Context, string, *remote.Host) ([]string, error)
 }
 
 // ErrNoLab is what a provider without Options.Lab returns where it can't do without.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // Observer looks at the machines of a lab.
@@ -98,6 +100,31 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 	}
 	err = o.ask(ctx, h, limit, r, &seen)
 	return seen, err
+}
+
+// Survey looks at a machine that isn't the lab's yet, and leaves nothing behind there.
+func (o *Observer) Survey(ctx context.Context, h *remote.Host) (seen fact.Machine, err error) {
+	file, _, err := o.Program(ctx)
+	if err != nil {
+		return seen, err
+	}
+	program, err := os.Open(file)
+	if err != nil {
+		return seen, err
+	}
+	defer program.Close()
+	request, err := json.Marshal(fact.Request{Slow: o.Slow})
+	if err != nil {
+		return seen, err
+	}
+	out, err := h.Exec(ctx, lookTime*time.Duration(o.Slow), program, "sh", "-c", scripts.Text("look-once.sh"), "look-once.sh", string(request))
+	if err != nil {
+		return seen, err
+	}
+	if err := json.Unmarshal(out, &seen); err != nil {
+		return seen, fmt.Errorf("what the look at %s printed: %w", h.Name, err)
+	}
+	return seen, nil
 }
 
 // ask runs the look program with a request on a machine and decodes its answer. The program is brought to a machine that

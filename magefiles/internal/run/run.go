@@ -54,7 +54,8 @@ type Lab struct {
 	Provider machine.Provider
 	Maker    *artifact.Maker
 	Hosts    *remote.Hosts
-	Slow     int // how much longer than this computer the machines take for the same work
+	Slow     int          // how much longer than this computer the machines take for the same work
+	Mark     machine.Mark // on machines that existed before; "" before it has one
 
 	run     *Run
 	program struct {
@@ -139,18 +140,24 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	o.Files = func(ctx context.Context, role lab.Role) ([]remote.File, error) {
 		return commonFiles(ctx, l, maker, role)
 	}
+	var made *Lab
+	o.Survey = func(ctx context.Context, name string, h *remote.Host) ([]string, error) {
+		m, _ := l.Machine(name)
+		return stage.Survey(ctx, made.Engine().Env, m, h, made.Observer().Survey)
+	}
 	k, why, err := kind.Choose(ctx, os.Getenv("LAB_HARDWARE"), o)
 	if err != nil {
 		return nil, err
 	}
 	o.Plan = machine.NewPlan(k.Name, l)
 	provider := k.New(o)
-	made := &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
+	made = &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
 	if provider.Capabilities().SlowCPU {
 		made.Slow = emulated
 	}
-	return made, nil
+	made.Mark, err = machine.ReadMark(r.StateDir)
+	return made, err
 }
 
 // options are what a provider for a plan is made with, without lab.yaml.
@@ -287,7 +294,7 @@ func (l *Lab) Engine() *stage.Engine {
 	return &stage.Engine{
 		Env: &stage.Env{
 			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host,
-			Preflight: l.Maker.Preflight,
+			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark,
 		},
 		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
 	}

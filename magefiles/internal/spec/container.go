@@ -58,6 +58,22 @@ func (c Container) Flags() []string {
 	return append(append(args, c.Image.Ref), c.Cmd...)
 }
 
+// DataVolumes are the names of Docker's volumes that it has; its other volumes are directories of the machine's.
+func (c Container) DataVolumes() []string {
+	var names []string
+	for _, v := range c.Volumes {
+		if from, _, _ := strings.Cut(v, ":"); !strings.HasPrefix(from, "/") {
+			names = append(names, from)
+		}
+	}
+	return names
+}
+
+// VolumeFlags are `docker volume create`'s for one of them.
+func (c Container) VolumeFlags(name string) []string {
+	return []string{"--label", fact.LabelPart + "=" + c.Part, name}
+}
+
 // Differs names what of a container isn't as c wants it.
 func (c Container) Differs(is fact.Container) []string {
 	sorted := func(values []string, change func(string) string) []string {

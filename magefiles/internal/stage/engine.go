@@ -182,7 +182,13 @@ type RefusedError struct{ Results []check.Result }
 func (e *RefusedError) Error() string {
 	var all []string
 	for _, r := range e.Results {
-		all = append(all, r.Stage+": "+r.Found)
+		if r.Machine == "" {
+			all = append(all, r.Stage+": "+r.Found)
+			continue
+		}
+		for line := range strings.SplitSeq(r.Found, "\n") { // each a fault of its own
+			all = append(all, r.Stage+": "+r.Machine+": "+line)
+		}
 	}
 	return strings.Join(all, "\n")
 }

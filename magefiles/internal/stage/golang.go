@@ -60,13 +60,14 @@ func goFinding(e *Env, seen fact.Machine) check.Finding {
 
 // unpack replaces /usr/local/go by the tar at standard input, in one step as far as a reader can see.
 const unpack = `set -e
-rm -rf /usr/local/go.part
-mkdir /usr/local/go.part
-tar --extract --no-same-owner --directory=/usr/local/go.part
+part=/usr/local/go.calico-cni-lab-part
+rm -rf "$part"
+mkdir "$part"
+tar --extract --no-same-owner --directory="$part"
 note /usr/local/go
 rm -rf /usr/local/go
-mv -T /usr/local/go.part/go /usr/local/go
-rmdir /usr/local/go.part`
+mv -T "$part/go" /usr/local/go
+rmdir "$part"`
 
 func applyGo(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {

@@ -48,6 +48,9 @@ func (s *script) create(c spec.Container, have fact.Docker) {
 	for _, old := range have.Part(c.Part) {
 		s.cmd("docker", "rm", "--force", old.ID)
 	}
+	for _, v := range c.DataVolumes() { // Docker would make it without a label
+		s.cmd(append([]string{"docker", "volume", "create"}, c.VolumeFlags(v)...)...)
+	}
 	s.cmd(append([]string{"docker", "create"}, c.Flags()...)...)
 }
 

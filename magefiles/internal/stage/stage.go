@@ -145,6 +145,8 @@ type Env struct {
 	*spec.Spec
 	Caps     machine.Capabilities
 	Provider machine.Provider
+	StateDir string
+	Mark     machine.Mark // the lab's, where Caps.Undo; "" before it has one
 	// Host returns the connection to a machine.
 	Host    func(ctx context.Context, name string) (*remote.Host, error)
 	loading singleflight.Group // archives of images, by machine

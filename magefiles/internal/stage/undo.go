@@ -8,19 +8,20 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// Undo takes back what the stages did on machines that stay: containers, images, etcd's data, routes, interfaces,
+// Undo takes back what the stages did on machines that stay and carry the lab's mark: containers, images, etcd's data, routes, interfaces,
 // firewall chains, files. It returns what stays all the same, a line for each. Packages that were installed stay.
-func Undo(ctx context.Context, hosts map[string]*remote.Host) ([]string, error) {
+func Undo(ctx context.Context, hosts map[string]*remote.Host, mark machine.Mark) ([]string, error) {
 	var mu sync.Mutex
 	var stays []string
 	g, ctx := errgroup.WithContext(ctx)
 	for name, h := range hosts {
 		g.Go(func() error {
-			out, err := h.Script(ctx, scripts.Text("machine-undo.sh"))
+			out, err := h.Script(ctx, scripts.Text("calico-traces.sh")+scripts.Text("machine-undo.sh"), string(mark))
 			if err != nil {
 				return fmt.Errorf("undoing what the lab did on %s: %w", name, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,10 @@ func upConditions(e *Env) []check.Condition {
 				}
 				return check.OK("Docker Engine %s", seen.Docker.Value.Version)
 			}))
+		all = append(all, foreignConditions(e, m)...)
+		if e.Caps.Undo {
+			all = append(all, markCondition(e, m))
+		}
 	}
 	return all
 }
@@ -120,9 +125,16 @@ func applyUp(ctx context.Context, e *Env, j Job) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range all {
-		if m.State != machine.Running {
-			return bringUp(ctx, e)
+	if slices.ContainsFunc(all, func(m machine.Status) bool { return m.State != machine.Running }) {
+		if err := bringUp(ctx, e); err != nil || !e.Caps.Undo {
+			return err
+		}
+		return e.mark(ctx, e.Lab.Machines)
+	}
+	if e.Caps.Undo {
+		unmarked := slices.DeleteFunc(e.where(j), func(m lab.Machine) bool { return !j.Has(m.Name, "mark") })
+		if err := e.mark(ctx, unmarked); err != nil {
+			return err
 		}
 	}
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {

@@ -122,7 +122,11 @@ func undo(ctx context.Context, r *run.Run, provider machine.Provider, plan machi
 			h.Close()
 		}
 	}()
-	stays, err := stage.Undo(ctx, hosts)
+	mark, err := machine.ReadMark(r.StateDir)
+	if err != nil {
+		return err
+	}
+	stays, err := stage.Undo(ctx, hosts, mark)
 	if err != nil {
 		return err
 	}

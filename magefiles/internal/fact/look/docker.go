@@ -93,5 +93,10 @@ func (e *engine) look() fact.Seen[fact.Docker] {
 			d.Images[tag] = i.ID
 		}
 	}
+	var volumes struct{ Volumes []fact.Volume }
+	if err := e.get("/volumes", &volumes); err != nil {
+		return fact.Unknown[fact.Docker](err.Error())
+	}
+	d.Volumes = volumes.Volumes
 	return fact.Known(d)
 }

@@ -65,7 +65,10 @@ func look(r fact.Request) fact.Machine {
 		m.Links, m.Routes, m.Neighbours = links(), routes(), neighbours()
 		m.Forwarding = forwarding()
 	})
+	all.Go(func() { m.Mark = mark(fact.MarkFile) })
 	all.Go(func() {
+		// Before Docker, which then knows the container of every process.
+		m.Rivals, m.Listeners = programsOf("/")
 		m.Docker = docker(r.Slow)
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)

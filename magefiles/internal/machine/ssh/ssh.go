@@ -170,15 +170,15 @@ func (p *Provider) Preflight(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("gave up after %s", answerTimeout))
+		answering, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("gave up after %s", answerTimeout))
 		defer cancel()
-		h, err := remote.Dial(ctx, e, p.Run.Log)
+		h, err := remote.Dial(answering, e, p.Run.Log)
 		if err != nil {
 			host, port, _ := net.SplitHostPort(e.Address)
 			return fmt.Errorf("%w; try: ssh -p %s %s@%s", err, port, e.User, host)
 		}
 		defer h.Close()
-		out, err := h.Run(ctx, "sh", "-c", scripts.Text("host-preflight.sh"), "host-preflight.sh", m.Address.String(), runtime.GOARCH)
+		out, err := h.Run(answering, "sh", "-c", scripts.Text("host-preflight.sh"), "host-preflight.sh", m.Address.String(), runtime.GOARCH)
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,14 @@ func (p *Provider) Preflight(ctx context.Context) error {
 		for line := range strings.Lines(out) {
 			faults = append(faults, fmt.Errorf("%s: %s", m.Name, strings.TrimSpace(line)))
 		}
-		return errors.Join(faults...)
+		if len(faults) > 0 || p.Survey == nil { // without sudo little can be seen
+			return errors.Join(faults...)
+		}
+		lines, err := p.Survey(ctx, m.Name, h)
+		for _, line := range lines {
+			faults = append(faults, fmt.Errorf("%s: %s", m.Name, line))
+		}
+		return errors.Join(append(faults, err)...)
 	})
 }
 
