@@ -96,6 +96,7 @@ func Run(conditions []Condition, f *fact.Lab) Report {
 		found := c.Test(f)
 		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found}
 		if !res.OK() {
+			res.Found = cmp.Or(res.Found, "the machine says nothing about it")
 			res.Try, res.Mend = cmp.Or(found.Try, c.Try), c.Mend
 			if res.State != Unknown { // a stage may be able to do something about what it is unknown for
 				res.Left = cmp.Or(found.Left, c.Left)
