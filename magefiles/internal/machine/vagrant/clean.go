@@ -75,7 +75,10 @@ func clean(ctx context.Context, o machine.Options) error {
 	defer os.RemoveAll(dir)
 	o.ProjectDir, o.StateDir, o.LabFile = dir, filepath.Join(dir, ".lab"), filepath.Join(dir, "lab.yaml")
 	p := New(o)
-	return errors.Join(p.removeBoxes(ctx), p.removeVolumes(ctx))
+	if err := p.removeVolumes(ctx); err != nil { // of which one may be in use by a machine of another user's
+		return err
+	}
+	return p.removeBoxes(ctx)
 }
 
 func (p *Provider) removeBoxes(ctx context.Context) error {
