@@ -56,7 +56,7 @@ func (l *Log) Command(where string, args []string, took time.Duration, stdout, s
 	}
 	text := fmt.Sprintf("%s$ %s\n    %s in %s", where, Line(args...), result, took.Round(time.Millisecond))
 	for _, out := range []struct{ mark, text string }{{"out", stdout}, {"err", stderr}} {
-		for _, line := range tail(secret.Mask(out.text), 200) {
+		for _, line := range tail(out.text, 200) {
 			text += "\n    " + out.mark + "| " + line
 		}
 	}
