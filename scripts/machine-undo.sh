@@ -12,6 +12,12 @@ if [ ! -e "$home/mark" ] || [ "$(<"$home/mark")" != "$1" ]; then
 	exit
 fi
 
+exec 6<"$home"
+if ! flock --timeout 60 6; then
+	echo "a run that was cut off is still at work here; try again in a minute" >&2
+	exit 1
+fi
+
 # What has the lab's label is the lab's. What something else uses stays.
 undo_docker() {
 	if ! command -v docker >/dev/null; then return; fi
@@ -21,7 +27,7 @@ undo_docker() {
 	for name in $(docker volume ls --quiet --filter label=calico-cni-lab.part); do
 		docker volume rm "$name" >/dev/null 2>&1 || echo "volume $name stays: something else uses it"
 	done
-	for name in $(docker image ls --format '{{.Repository}}:{{.Tag}}' 'calico-cni-lab/*'); do
+	for name in $(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter label=calico-cni-lab.image 'calico-cni-lab/*'); do
 		docker image rm "$name" >/dev/null 2>&1 || echo "image $name stays: a container that isn't the lab's was made from it"
 	done
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 func TestReadPins(t *testing.T) {
@@ -211,5 +212,32 @@ func TestRoomFor(t *testing.T) {
 	}
 	if err := RoomFor(dir, 1<<60); err == nil || !strings.Contains(err.Error(), "make room") {
 		t.Errorf("no error for a disk that nobody has: %v", err)
+	}
+}
+
+// TestImageLabel: an image says its own ID, which depends on what is in it.
+func TestImageLabel(t *testing.T) {
+	m := &Maker{Arch: "amd64", ImageLabel: "lab.image"}
+	ids := map[string]bool{}
+	for _, content := range []string{"one", "other", "one"} {
+		layer, err := layerFrom(file{to: "/usr/bin/x", content: []byte(content), mode: 0o755})
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, id, err := m.image(v1.Config{Cmd: []string{"x"}}, []v1.Layer{layer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cf, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(id, "sha256:") || cf.Config.Labels["lab.image"] != id || cf.Config.Cmd[0] != "x" {
+			t.Errorf("%s is of %+v", id, cf.Config)
+		}
+		ids[id] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("two images have %d IDs", len(ids))
 	}
 }

@@ -24,7 +24,7 @@ import (
 // Image is a container image in an archive that `docker load` reads.
 type Image struct {
 	Ref     string // repository:tag
-	ID      string // sha256:..., as `docker image inspect` shows it
+	ID      string // sha256:..., which the image has as its label, see Maker.ImageLabel
 	Archive string // file on this computer; images that share layers share one
 }
 
@@ -68,7 +68,7 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   "images",
 		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, "images 5"},
+		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, m.ImageLabel, "images 7"},
 		Make: func(ctx context.Context, out string) error {
 			return m.assemble(ctx, refs, etcd, calico, base, out)
 		},
@@ -131,16 +131,12 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 		if err != nil {
 			return err
 		}
-		img, err := m.image(spec.config, spec.layers)
+		img, id, err := m.image(spec.config, spec.layers)
 		if err != nil {
 			return err
 		}
 		archives[spec.archive][ref] = img
-		id, err := img.ConfigName()
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(out, idFile(spec.ref)), []byte(id.String()), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(out, idFile(spec.ref)), []byte(id), 0o644); err != nil {
 			return err
 		}
 	}
@@ -152,20 +148,31 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 	return nil
 }
 
-// image puts layers together. Its creation time is fixed, so that equal inputs have an equal ID.
-func (m *Maker) image(c v1.Config, layers []v1.Layer) (v1.Image, error) {
-	img, err := mutate.AppendLayers(empty.Image, layers...)
-	if err != nil {
-		return nil, err
+// image puts layers together. Its creation time is fixed, so that equal inputs have an equal ID: the digest of the image's
+// configuration with nothing in the label that is to have it.
+func (m *Maker) image(c v1.Config, layers []v1.Layer) (img v1.Image, id string, err error) {
+	if img, err = mutate.AppendLayers(empty.Image, layers...); err != nil {
+		return nil, "", err
 	}
 	cf, err := img.ConfigFile()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	cf = cf.DeepCopy()
 	c.Env = append(c.Env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	c.Labels = map[string]string{m.ImageLabel: ""}
 	cf.Architecture, cf.OS, cf.Config, cf.Created = m.Arch, "linux", c, v1.Time{Time: time.Unix(0, 0).UTC()}
-	return mutate.ConfigFile(img, cf)
+	if img, err = mutate.ConfigFile(img, cf); err != nil {
+		return nil, "", err
+	}
+	digest, err := img.ConfigName()
+	if err != nil {
+		return nil, "", err
+	}
+	cf = cf.DeepCopy()
+	cf.Config.Labels = map[string]string{m.ImageLabel: digest.String()}
+	img, err = mutate.ConfigFile(img, cf)
+	return img, digest.String(), err
 }
 
 // nodeFiles are the files of calico-node's image, where Calico's own Dockerfile puts them

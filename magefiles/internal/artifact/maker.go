@@ -22,6 +22,9 @@ type Maker struct {
 	Debian   string // release that the images' base comes from
 	GoOnNode string // Go release for the machines, such as 1.26.8
 	Pins     Pins
+	// ImageLabel is the label in which each image says its own ID. What Docker calls an image's ID is another thing in each kind of
+	// its stores: the digest of its configuration, or of a manifest that is made when it is loaded (containerd's, usual from Docker 29).
+	ImageLabel string
 
 	mu       sync.Mutex
 	compiler string // version of the go command, once it is known
@@ -34,7 +37,7 @@ func (m *Maker) LookOnly() *Maker {
 	return &Maker{
 		compiler: m.compiler,
 		Store:    &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
-		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins,
+		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
 	}
 }
 

@@ -58,12 +58,15 @@ func TestStrangers(t *testing.T) {
 		l.has(out, "etcd-node shows another SSH host key", "calico1: netadmin may not use sudo without a password", "sudoers.d/netadmin")
 		s.ssh("calico1", "echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin")
 	})
+	l.sub("what is somebody else's is refused", s.somebodyElses)
+	l.sub("killed and undone", s.killedAndUndone)
 	l.sub("verify", func(l *lab) {
 		out := l.ok("verify")
 		l.has(out, "machines: ssh (lab.yaml says how to log in to the machines)", "the lab works: ")
 		l.has(l.ssh("calico3", "id -un; ls ~/go/bin; ip route"), "netadmin", "cnitool", "via 192.168.4.5", "via 192.168.4.6", "proto bird")
 		l.did(l.ok("verify"), true)
 	})
+	l.sub("what comes later is refused too", s.later)
 	l.sub("machines stay", func(l *lab) {
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
 		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
@@ -72,12 +75,7 @@ func TestStrangers(t *testing.T) {
 	l.sub("destroy undoes it", func(l *lab) {
 		l.write("name: [this is not\n")
 		l.has(l.ok("destroy", "-force"), "is gone")
-		for _, m := range s.machines {
-			after := s.ssh(m, listing)
-			if after != s.before[m] {
-				l.t.Errorf("%s is not as it was (<: before, >: after):\n%s", m, difference(l.t, s.before[m], after))
-			}
-		}
+		s.unchanged(l, s.before)
 	})
 	s.ok("destroy")
 }
@@ -98,6 +96,7 @@ func newStrangers(t *testing.T) *strangers {
 	s.write(s.labYAML)
 	s.ok("up")
 
+	s.plant()
 	key := filepath.Join(t.TempDir(), "netadmin key")
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
@@ -110,7 +109,7 @@ func newStrangers(t *testing.T) *strangers {
 		s.ssh(m, "sudo useradd --create-home --shell /bin/bash netadmin && sudo install -d -o netadmin -g netadmin -m 700 ~netadmin/.ssh && "+
 			"echo '"+strings.TrimSpace(string(public))+"' | sudo install -o netadmin -g netadmin -m 600 /dev/stdin ~netadmin/.ssh/authorized_keys && "+
 			"echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin && "+
-			"sudo docker images -q | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+
+			"sudo docker images -q 'calico-cni-lab/*' | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+
 			// The files of the lab's that nspawn containers have from the start, and what its looks have kept.
 			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go /var/lib/calico-cni-lab && "+
 			"sudo mkdir -p /etc/calico && echo mine | sudo tee /etc/calico/calicoctl.cfg >/dev/null && sudo systemctl start ssh")
@@ -122,9 +121,7 @@ func newStrangers(t *testing.T) *strangers {
 	// One has no Go, another an old one, which has to come back.
 	s.ssh("calico1", "sudo rm -rf /usr/local/go")
 	s.ssh("calico2", "sudo rm -rf /usr/local/go && sudo mkdir /usr/local/go && echo go1.20 | sudo tee /usr/local/go/VERSION")
-	for _, m := range s.machines {
-		s.before[m] = s.ssh(m, listing)
-	}
+	s.before = s.list()
 	return s
 }
 

@@ -98,7 +98,7 @@ type Neighbour struct {
 type Docker struct {
 	Version    string            `json:"version"`
 	Containers []Container       `json:"containers"`
-	Images     map[string]string `json:"images"` // repository:tag to ID
+	Images     map[string]string `json:"images"` // repository:tag to the image's label LabelImage, "" on those that aren't the lab's
 	Volumes    []Volume          `json:"volumes"`
 }
 
@@ -110,7 +110,7 @@ func (d Docker) Part(part string) []Container {
 // Labels that the lab's containers carry, whoever starts them.
 const (
 	LabelPart  = "calico-cni-lab.part"  // which of the lab's containers it is, whatever its name
-	LabelImage = "calico-cni-lab.image" // ID of its image as it was made; Docker's own differs from store to store
+	LabelImage = "calico-cni-lab.image" // of an image and its containers: the image's ID as it was made; Docker's own differs from store to store
 )
 
 // Container is what the lab reads of a container (Docker Engine API, ContainerInspect).

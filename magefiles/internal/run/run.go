@@ -134,6 +134,7 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	}
 	maker := &artifact.Maker{
 		Store: store, Run: r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
+		ImageLabel: fact.LabelImage,
 	}
 	o := r.options(plan)
 	o.Lab, o.Maker, o.Store = l, maker, r.Trees()

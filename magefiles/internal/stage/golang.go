@@ -60,20 +60,20 @@ func goFinding(e *Env, seen fact.Machine) check.Finding {
 
 // unpack replaces /usr/local/go by the tar at standard input, in one step as far as a reader can see.
 const unpack = `set -e
-part=/usr/local/go.calico-cni-lab-part
-rm -rf "$part"
-mkdir "$part"
-tar --extract --no-same-owner --directory="$part"
+rm -rf /usr/local/go.part
+trap 'rm -rf /usr/local/go.part' EXIT
+mkdir /usr/local/go.part
+tar --extract --no-same-owner --directory=/usr/local/go.part
 note /usr/local/go
 rm -rf /usr/local/go
-mv -T "$part/go" /usr/local/go
-rmdir "$part"`
+mv -T /usr/local/go.part/go /usr/local/go
+rmdir /usr/local/go.part`
 
 func applyGo(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		if j.Has(m.Name, "go") {
 			tar := filepath.Join(e.Artifacts.Toolchain, artifact.ToolchainTar)
-			if _, err := h.Stream(ctx, tar, scripts.Text("note-original.sh")+unpack); err != nil {
+			if _, err := h.Stream(ctx, tar, scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+unpack); err != nil {
 				return err
 			}
 		}

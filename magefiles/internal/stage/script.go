@@ -38,7 +38,7 @@ func (s *script) run(ctx context.Context, h *remote.Host) error {
 	if s.Len() == 0 {
 		return nil
 	}
-	_, err := h.Script(ctx, "set -euo pipefail\n"+s.String())
+	_, err := h.Script(ctx, "set -euo pipefail\n"+scripts.Text("at-work.sh")+s.String())
 	return err
 }
 
@@ -75,7 +75,7 @@ func (e *Env) load(ctx context.Context, h *remote.Host, img artifact.Image, have
 }
 
 func loadArchive(ctx context.Context, h *remote.Host, img artifact.Image) error {
-	if _, err := h.Stream(ctx, img.Archive, "docker load --quiet"); err != nil {
+	if _, err := h.Stream(ctx, img.Archive, scripts.Text("at-work.sh")+"docker load --quiet"); err != nil {
 		return fmt.Errorf("loading %s: %w", img.Ref, err)
 	}
 	return nil

@@ -26,11 +26,14 @@ func (e *statusError) Error() string { return e.text }
 // engine is Docker Engine's API at its socket.
 type engine struct{ http.Client }
 
-func newEngine(slow int) *engine {
+// dockerSocket is where Docker Engine answers.
+const dockerSocket = "/var/run/docker.sock"
+
+func newEngine(socket string, slow int) *engine {
 	return &engine{http.Client{
 		Timeout: 5 * time.Second * time.Duration(max(slow, 1)),
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", "/var/run/docker.sock")
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}},
 	}}
 }
@@ -56,7 +59,7 @@ func decodeBody(res *http.Response, url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func docker(slow int) fact.Seen[fact.Docker] { return newEngine(slow).look() }
+func docker(socket string, slow int) fact.Seen[fact.Docker] { return newEngine(socket, slow).look() }
 
 func (e *engine) look() fact.Seen[fact.Docker] {
 	d := fact.Docker{Images: map[string]string{}}
@@ -82,15 +85,15 @@ func (e *engine) look() fact.Seen[fact.Docker] {
 		d.Containers = append(d.Containers, is)
 	}
 	var images []struct {
-		ID       string `json:"Id"`
 		RepoTags []string
+		Labels   map[string]string
 	}
 	if err := e.get("/images/json", &images); err != nil {
 		return fact.Unknown[fact.Docker](err.Error())
 	}
 	for _, i := range images {
 		for _, tag := range i.RepoTags {
-			d.Images[tag] = i.ID
+			d.Images[tag] = i.Labels[fact.LabelImage]
 		}
 	}
 	var volumes struct{ Volumes []fact.Volume }

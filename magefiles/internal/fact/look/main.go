@@ -69,7 +69,7 @@ func look(r fact.Request) fact.Machine {
 	all.Go(func() {
 		// Before Docker, which then knows the container of every process.
 		m.Rivals, m.Listeners = programsOf("/")
-		m.Docker = docker(r.Slow)
+		m.Docker = docker(dockerSocket, r.Slow)
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
 	})

@@ -37,7 +37,7 @@ func waitFor(within time.Duration, ask func() string) string {
 // lacking says what doesn't hold yet.
 func lacking(u fact.Until, etcdURL string) string {
 	if u.Docker {
-		if err := newEngine(1).get("/version", &struct{}{}); err != nil {
+		if err := newEngine(dockerSocket, 1).get("/version", &struct{}{}); err != nil {
 			return "Docker Engine doesn't answer"
 		}
 	}
