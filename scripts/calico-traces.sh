@@ -25,7 +25,7 @@ remove_traces() {
 	local -a sets=()
 	now=$(traces | grep -vxFf "$1" || true)
 	if [ -z "$now" ]; then return; fi
-	if pgrep -x 'calico-node|calico-felix' >/dev/null; then
+	if pgrep -x calico-node >/dev/null || pgrep -x calico-felix >/dev/null; then
 		echo "interfaces, firewall chains and routes of Calico's stay: a Calico that isn't the lab's runs here"
 		return
 	fi

@@ -40,6 +40,9 @@ func Print(ctx context.Context, r *run.Run) error {
 	if err != nil {
 		return err
 	}
+	if l.Provider.Capabilities().Undo {
+		return errors.New("the playbooks replace files without keeping what was there, so they are for machines that the lab made; use: go tool mage verify")
+	}
 	if err := l.Running(ctx); err != nil {
 		return err
 	}

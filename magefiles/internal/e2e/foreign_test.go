@@ -7,18 +7,18 @@ import (
 
 // plant puts what somebody else may have on the machines, which no run of the lab's may touch. The BIRD is the lab's image's own.
 func (s *strangers) plant() {
-	s.ssh("calico1", `id=$(sudo docker create $(sudo docker images -q 'calico-cni-lab/node'))
+	s.ssh("calico1", `set -e; id=$(sudo docker create $(sudo docker images -q 'calico-cni-lab/node'))
 sudo docker cp $id:/usr/sbin/bird /usr/sbin/bird && sudo docker rm $id >/dev/null
 printf '%s\n' 'router id 1.1.1.1;' 'protocol device { }' 'protocol kernel { export all; }' 'protocol static { route 198.51.100.0/24 unreachable; }' | sudo tee /etc/bird.conf
 printf '%s\n' '[Service]' 'ExecStart=/usr/sbin/bird -f -c /etc/bird.conf -s /run/bird.ctl' '[Install]' 'WantedBy=multi-user.target' | sudo tee /etc/systemd/system/bird.service`)
 	for _, m := range s.machines {
-		s.ssh(m, `sudo tar --create --directory=/ usr/bin/true | sudo docker import - mine:1 >/dev/null
+		s.ssh(m, `set -e; sudo tar --create --directory=/ usr/bin/true | sudo docker import - mine:1 >/dev/null
 sudo docker create --name mine --volume precious:/data mine:1 true >/dev/null
 sudo iptables -N MINE && sudo iptables -A MINE -s 203.0.113.9 -m comment --comment 'vocali: not-cali-' -j RETURN && sudo iptables -A FORWARD -j MINE
 sudo ipset create mine hash:ip
-sudo ip link add calimine type dummy && sudo ip link set calimine up
+sudo ip link add calimine type bridge && sudo ip link set calimine up
 sudo ip route add 198.51.100.128/25 dev calimine proto static
-sudo mkdir -p /etc/cni/net.d && echo '{"cniVersion":"1.0.0","name":"mine","plugins":[]}' | sudo tee /etc/cni/net.d/05-mine.conflist`)
+sudo mkdir -p /etc/cni/net.d && echo '{"cniVersion":"1.0.0","name":"mine","plugins":[{"type":"loopback"}]}' | sudo tee /etc/cni/net.d/05-mine.conflist`)
 	}
 	// Where the lab has no container of that name, it isn't in the way.
 	s.ssh("calico2", "sudo docker create --name etcd mine:1 true")

@@ -70,7 +70,9 @@ func (h *Host) Put(ctx context.Context, files ...File) error {
 	return err
 }
 
-func putScript() string { return scripts.Text("note-original.sh") + scripts.Text("put-files.sh") }
+func putScript() string {
+	return scripts.Text("at-work.sh") + scripts.Text("note-original.sh") + scripts.Text("put-files.sh")
+}
 
 // Sees returns the path under which the machine itself sees a file of this computer; ok is false where it doesn't.
 func (h *Host) Sees(path string) (there string, ok bool) { return h.shares.Path(path) }
