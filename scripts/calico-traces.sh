@@ -5,7 +5,8 @@
 
 # traces prints what there is, a line each: "link NAME", "route ROUTE", "set NAME", "iptables TABLE RULE", "ip6tables TABLE RULE".
 traces() {
-	ip -oneline link show type veth | sed -n 's/^[0-9]*: \(cali[^@: ]*\)[@:].*/link \1/p'
+	# Of whatever type: Felix takes away routes through any interface with such a name.
+	ip -oneline link show | sed -n 's/^[0-9]*: \(cali[^@: ]*\)[@:].*/link \1/p'
 	# 12 is RTPROT_BIRD. How a link is at the moment is no part of the route.
 	ip -oneline route show proto 12 | sed -E 's/( (linkdown|dead))+ *$//; s/ *$//; s/^/route /'
 	if command -v ipset >/dev/null; then ipset list --name | sed -n 's/^cali/set &/p'; fi
@@ -31,7 +32,9 @@ remove_traces() {
 	fi
 	while read -r line; do
 		case $line in
-		"link "*) ip link del "${line#link }" 2>/dev/null || true ;;
+		"link "*) # Calico makes no others.
+			if [ -n "$(ip -oneline link show dev "${line#link }" type veth 2>/dev/null)" ]; then ip link del "${line#link }" 2>/dev/null || true; fi
+			;;
 		"set "*) sets+=("${line#set }") ;;
 		"route "*)
 			if pgrep -x bird >/dev/null; then

@@ -16,8 +16,8 @@ printf '%s\n' '[Service]' 'ExecStart=/usr/sbin/bird -f -c /etc/bird.conf -s /run
 sudo docker create --name mine --volume precious:/data mine:1 true >/dev/null
 sudo iptables -N MINE && sudo iptables -A MINE -s 203.0.113.9 -m comment --comment 'vocali: not-cali-' -j RETURN && sudo iptables -A FORWARD -j MINE
 sudo ipset create mine hash:ip
-sudo ip link add calimine type bridge && sudo ip link set calimine up
-sudo ip route add 198.51.100.128/25 dev calimine proto static
+sudo ip link add mine0 type bridge && sudo ip link set mine0 up
+sudo ip route add 198.51.100.128/25 dev mine0 proto static
 sudo mkdir -p /etc/cni/net.d && echo '{"cniVersion":"1.0.0","name":"mine","plugins":[{"type":"loopback"}]}' | sudo tee /etc/cni/net.d/05-mine.conflist`)
 	}
 	// Where the lab has no container of that name, it isn't in the way.
@@ -30,7 +30,7 @@ func (s *strangers) somebodyElses(l *lab) {
 sudo systemd-run --unit=listener systemd-socket-activate --listen=127.0.0.1:2379 /bin/cat`)
 	s.ssh("calico1", `sudo docker create --name workload mine:1 true; sudo systemctl enable --now bird
 for _ in $(seq 100); do [ -z "$(ip route show proto bird)" ] || break; sleep 0.1; done`)
-	s.ssh("calico2", "sudo ip link add cali0123 type veth peer name other0; sudo iptables -N cali-other; sudo iptables -A cali-other -j RETURN; sudo ufw --version || true; sudo mkdir -p /etc/ufw; echo ENABLED=yes | sudo tee /etc/ufw/ufw.conf")
+	s.ssh("calico2", "sudo ip link add cali0123 type veth peer name other0; sudo ip link add calimine type bridge; sudo iptables -N cali-other; sudo mkdir -p /etc/ufw; echo ENABLED=yes | sudo tee /etc/ufw/ufw.conf")
 	s.ssh("calico3", "sudo mkdir -p /var/lib/calico-cni-lab && echo 'ffff theirs bob@tower' | sudo tee /var/lib/calico-cni-lab/mark")
 	was := s.list()
 	out := l.fails("verify")
@@ -40,7 +40,7 @@ for _ in $(seq 100); do [ -z "$(ip route show proto bird)" ] || break; sleep 0.1
 		"listens on 127.0.0.1:2379, the port at which etcd answers its clients",
 		"calico1: BIRD runs (bird, process ", "sudo systemctl disable --now bird", "calico1: container workload isn't the lab's",
 		"calico1: another Calico or BIRD has left something in its kernel: route unreachable 198.51.100.0/24",
-		"calico2: ufw is switched on: ", "calico2: another Calico or BIRD has left something in its kernel: link cali0123, iptables filter :cali-other -",
+		"calico2: ufw is switched on: ", "calico2: another Calico or BIRD has left something in its kernel: link cali0123, link calimine, iptables filter :cali-other -",
 		"calico3: it belongs to lab theirs of bob@tower; destroy that there first",
 	)
 	if strings.Contains(out, "calico2: container etcd") || strings.Contains(out, "container mine") {
@@ -49,7 +49,7 @@ for _ in $(seq 100); do [ -z "$(ip route show proto bird)" ] || break; sleep 0.1
 	s.unchanged(l, was)
 	s.ssh("etcd-node", "sudo systemctl stop listener; sudo docker rename etcd old-etcd; sudo docker volume rm calico-cni-lab-etcd")
 	s.ssh("calico1", "sudo systemctl disable --now bird; sudo docker rename workload old-workload")
-	s.ssh("calico2", "sudo ip link del cali0123; sudo iptables -F cali-other; sudo iptables -X cali-other; sudo rm -r /etc/ufw")
+	s.ssh("calico2", "sudo ip link del cali0123; sudo ip link del calimine; sudo iptables -X cali-other; sudo rm -r /etc/ufw")
 	s.ssh("calico3", "sudo rm -r /var/lib/calico-cni-lab")
 	s.before = s.list()
 }
