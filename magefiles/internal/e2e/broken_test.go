@@ -22,7 +22,7 @@ var breaks = []struct {
 }{
 	{"interface down", "calico2", "sudo systemd-run --on-active=0.3 ip link set host0 down", "link/calico2", "default-route felix bgp routes reach"},
 	{"default route removed", "calico1", "sudo ip route del default", "default-route/calico1", "reach"},
-	{"Docker stopped", "calico1", "sudo systemctl stop docker.socket docker.service", "docker/calico1", "calico-node felix bird bgp routes workload attachment address endpoint reach"},
+	{"Docker stopped", "calico1", "sudo systemctl stop docker.socket docker.service", "docker/calico1", "names calico-node felix bird bgp routes workload attachment address endpoint reach"},
 	{"etcd removed", "etcd-node", "sudo docker rm -f etcd", "etcd-container/etcd-node", "etcd mesh node calico-release routes pool address felix reach"},
 	{"etcd hangs", "etcd-node", "sudo pkill -STOP -x etcd", "etcd/etcd-node", "mesh node calico-release routes pool address felix reach"},
 	{"calicoctl is another program", "calico2", "printf '#!/bin/sh\\necho v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl", "calicoctl/calico2", ""},
@@ -195,7 +195,8 @@ func nobodyCanLogIn(l *lab) {
 func everyCondition(l *lab) {
 	broken := map[string]bool{
 		"machine": true, "packages": true, // machineKilled, missingProgram
-		"old-network": true, // poolAndNetwork
+		"old-network": true,                               // poolAndNetwork
+		"rivals":      true, "ports": true, "names": true, // somebodyElses
 	}
 	for _, b := range breaks {
 		kind, _, _ := strings.Cut(b.first, "/")
