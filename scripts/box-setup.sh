@@ -18,6 +18,7 @@ chroot "$root" systemctl --quiet disable ssh.service
 chroot "$root" systemctl --quiet mask \
 	systemd-firstboot.service getty@tty1.service console-getty.service \
 	systemd-networkd-wait-online.service systemd-resolved.service \
+	sys-kernel-debug.mount sys-kernel-tracing.mount \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
 # iptables writes to nftables, as Calico's Felix does.
 chroot "$root" update-alternatives --quiet --set iptables /usr/sbin/iptables-nft

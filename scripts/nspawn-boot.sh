@@ -1,12 +1,15 @@
 #!/bin/bash
 # Boots one machine with systemd-nspawn, and ends when the machine is off.
-# Usage: nspawn-boot.sh NAME DIR LAYERS NETNS BRIDGE CGROUP SHARE
+# Usage: nspawn-boot.sh NAME DIR LAYERS NETNS BRIDGE CGROUP SHARE BASE ROOTFS
 #   NAME    host name                      NETNS   network namespace of the underlay
 #   DIR     the machine's own directory    BRIDGE  bridge in it
 #   LAYERS  below its files                CGROUP  control group, relative to each hierarchy's root
 #   SHARE   directory shown read-only as /run/lab-share
+#   BASE    number of the machine's root on this computer, the first of 65536 users
+#   ROOTFS  program that mounts the root file system
 set -euo pipefail
-name=$1 dir=$2 layers=$3 netns=$4 bridge=$5 cgroup=$6 share=$7
+umask 022
+name=$1 dir=$2 layers=$3 netns=$4 bridge=$5 cgroup=$6 share=$7 base=$8 rootfs=$9
 
 # A mount namespace of its own: the root file system's mount goes when the last process goes, however it ends.
 if [ -z "${LAB_UNSHARED:-}" ]; then
@@ -46,18 +49,39 @@ while read -r _ mnt type opts _; do
 			cat "$parent/cpuset.mems" >"$group/cpuset.mems"
 		fi
 	done
+	# An earlier boot's, made by a machine whose root may have been another user.
+	find "$group" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+	if [ "$type" = cgroup ] && [[ ,$opts, != *,name=* ]]; then
+		# Docker makes groups in here. In the other hierarchies nspawn hands the machine a group itself.
+		chown "$base:$base" "$group" "$group/cgroup.procs" "$group/tasks"
+	fi
 	echo $$ >"$group/cgroup.procs"
 done </proc/self/mounts
 
-mount -t overlay "lab-$name" -o "lowerdir=$layers,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
+# nspawn's own traces, locks and directories named after machines as those of another lab may be, go with the mount namespace.
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs -o mode=0755,size=1m lab /run/systemd/nspawn
+
+# The machine's root makes the SSH socket; the directory's group is the user's who may reach it.
+chown "$base" "$dir/run"
+chmod 0750 "$dir/run"
+"$rootfs" "$base" mount "$dir/root" "$dir/own" "$layers"
+
+# What nobody on the machine can have, and no container on it. Kept are what Docker gives every container, what calico-node
+# asks for besides (SYS_MODULE opens nothing in a user namespace: the kernel wants it in the first one), what systemd, Docker
+# and sudo do their work with, and SYS_BOOT to power off. A capability that is new is nothing that the lab needs.
+keep=$(printf 'cap_%s\n' chown dac_override fowner fsetid kill mknod setfcap setgid setpcap setuid sys_chroot audit_write \
+	net_admin net_bind_service net_raw ipc_lock sys_module sys_ptrace sys_admin sys_resource sys_nice sys_boot)
+drop=$(systemd-nspawn --capability=help | grep -vxF "$keep" | paste -sd,)
 
 # nsenter and not `ip netns exec`: that one mounts a fresh /sys and hides the control groups from nspawn.
 nsenter --net="/run/netns/$netns" systemd-nspawn \
 	--quiet --boot --register=no --keep-unit --console=pipe --settings=no \
 	--directory="$dir/root" --machine="$name" --hostname="$name" \
 	--network-bridge="$bridge" \
-	--capability=all --system-call-filter='@keyring bpf' \
+	--private-users="$base:65536" --private-users-ownership=off \
+	--capability=all --drop-capability="$drop" --system-call-filter=@keyring \
 	--resolv-conf=off --timezone=off --link-journal=no \
-	--bind="$dir/docker:/var/lib/docker" \
+	--bind="$dir/own/docker:/var/lib/docker:idmap" \
 	--bind="$dir/run:/run/lab" \
-	--bind-ro="$share:/run/lab-share"
+	--bind-ro="$share:/run/lab-share:idmap"

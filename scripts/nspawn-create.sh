@@ -12,11 +12,15 @@ part=$dir.part
 exec 9>"$dir.lock"
 flock 9
 rm -rf "$part" "$dir"
-mkdir -p "$part"/{upper,work,root,docker,run}
-tar --extract --numeric-owner --preserve-permissions --directory="$part/upper"
+mkdir -p "$part"/{own/{upper,work,docker},root,run}
+# A program with a setuid bit that the machine's root makes is nobody's to run here.
+chmod 0700 "$part/own"
+tar --extract --numeric-owner --preserve-permissions --directory="$part/own/upper"
+# nspawn can't make this mount point itself: this computer's root owns nothing in the machine.
+mkdir -p "$part/own/upper/var/lib/docker"
 # Layers by hard links: Docker never writes into one. All else is copied.
-cp -a "$store/image" "$part/docker/"
-cp -al "$store/overlay2" "$part/docker/" 2>/dev/null || cp -a "$store/overlay2" "$part/docker/"
+cp -a "$store/image" "$part/own/docker/"
+cp -al "$store/overlay2" "$part/own/docker/" 2>/dev/null || cp -a "$store/overlay2" "$part/own/docker/"
 chown "$owner" "$part/run"
 chmod 0700 "$part/run"
 echo "$layers" >"$part/layers"

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +26,8 @@ func TestLab(t *testing.T) {
 		{"bad lab.yaml, bad LAB_HARDWARE", badInput},
 		{"verify from nothing", fromNothing},
 		{"verify again does nothing", nothingToDo},
+		{"root on a machine is nobody here", privileges},
+		{"etcd listens where it has to", listening},
 		{"every fact's command runs", factCommands},
 		{"logs, asked for and of a failure", logs},
 		{"tutorial's facts", tutorialFacts},
@@ -39,6 +43,7 @@ func TestLab(t *testing.T) {
 		{"unplumb", unplumb},
 		{"stop and start", stopAndStart},
 		{"a checkout that was removed", abandoned},
+		{"cgroup v2 alone", unified},
 		{"several targets in one call", severalTargets},
 		{"one run at a time", oneAtATime},
 		{"interrupted", interrupted},
@@ -60,7 +65,13 @@ func nothingThere(l *lab) {
 }
 
 func fromNothing(l *lab) {
+	before := nspawnTraces(l)
 	out := l.ok("verify", "-timeline")
+	for _, trace := range nspawnTraces(l) {
+		if !slices.Contains(before, trace) {
+			l.t.Errorf("nspawn has left %s, which nothing would remove", trace)
+		}
+	}
 	l.has(out, "the lab works: all ", " conditions hold", "next: ", "go tool mage ssh calico1")
 	// What nspawn containers have from the start, in a layer, is done already: Go and cnitool.
 	for _, s := range []string{"up", "etcd", "calico", "cniPlugins", "ipPool", "plumb"} {
@@ -74,6 +85,23 @@ func fromNothing(l *lab) {
 	}
 	l.has(string(timeline), "```mermaid\ngantt\n", "section plumb\n", "    apply calico1 (")
 	l.holds()
+}
+
+// nspawnTraces are what systemd-nspawn notes on this computer about what it runs, under names that other labs have as well.
+func nspawnTraces(l *lab) []string {
+	l.t.Helper()
+	var all []string
+	for _, dir := range []string{"propagate", "locks"} {
+		out, err := exec.Command("sudo", "-n", "find", "/run/systemd/nspawn/"+dir, "-mindepth", "1").Output()
+		if os.Geteuid() == 0 {
+			out, err = exec.Command("find", "/run/systemd/nspawn/"+dir, "-mindepth", "1").Output()
+		}
+		if exit := (&exec.ExitError{}); err != nil && !errors.As(err, &exit) {
+			l.t.Fatal(err)
+		}
+		all = append(all, strings.Fields(string(out))...)
+	}
+	return all
 }
 
 func nothingToDo(l *lab) {

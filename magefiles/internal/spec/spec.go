@@ -125,7 +125,8 @@ func (s *Spec) Etcd() Container {
 		Network: "host", Seccomp: true, Volumes: []string{EtcdVolume + ":/var/lib/etcd:rw"},
 		Cmd: []string{
 			"etcd", "--name", s.Lab.Etcd().Name, "--data-dir", "/var/lib/etcd",
-			"--listen-client-urls", "http://0.0.0.0:2379", "--advertise-client-urls", EtcdURL(s.Lab),
+			// Nothing of the lab comes from elsewhere, and whoever reaches etcd may change everything.
+			"--listen-client-urls", EtcdURL(s.Lab) + ",http://127.0.0.1:2379", "--advertise-client-urls", EtcdURL(s.Lab),
 		},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -32,8 +34,30 @@ for fd in /proc/self/fd/*; do
 done
 setsid "$launcher" "$@" </dev/null >>"$console" 2>&1 &`
 
+// Every machine has users of its own on this computer, in the range that systemd has for containers
+// (https://systemd.io/UIDS-GIDS). Its files have none of them: what they are is free to change.
+const (
+	firstUser     = 524288
+	usersAMachine = 65536
+	ranges        = 20000
+)
+
+// usersFrom returns the number on this computer of a machine's root, the first of usersAMachine.
+func (p *Provider) usersFrom(name string) int {
+	h := fnv.New32a()
+	io.WriteString(h, p.group(name).path) //nolint:errcheck // hashes return none
+	return firstUser + int(h.Sum32()%ranges)*usersAMachine
+}
+
 // boot starts a machine and returns as soon as its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
+	if !exists(filepath.Join(p.dir(name), "own")) {
+		return errors.New("it was made by an earlier version of the lab; start over: go tool mage destroy, then go tool mage verify")
+	}
+	rootfs, err := p.Maker.Rootfs(ctx)
+	if err != nil {
+		return err
+	}
 	layers, err := os.ReadFile(filepath.Join(p.dir(name), "layers"))
 	if err != nil {
 		return err
@@ -46,7 +70,8 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	before := p.consoleText(name)
 	launcher := filepath.Join(p.dir(name), "boot.sh")
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args:  []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge, p.group(name).path, p.Maker.Store.Dir},
+		Args: []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge,
+			p.group(name).path, p.Maker.Store.Dir, strconv.Itoa(p.usersFrom(name)), rootfs},
 		Stdin: strings.NewReader(scripts.Text("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {
@@ -109,10 +134,17 @@ func (p *Provider) kill(ctx context.Context, what string, g group) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("%s still has processes after %s", what, killTimeout))
 	defer cancel()
 	var failed error
+	start := time.Now()
+	if file := g.killFile(); file != "" {
+		_, failed = p.Run.Root(ctx, "sh", "-c", `echo 1 >"$0"`, file)
+	}
 	return poll(ctx, func(ctx context.Context) (bool, error) {
 		pids, err := g.pids()
 		if err != nil || len(pids) == 0 {
 			return err == nil, err
+		}
+		if g.killFile() != "" && time.Since(start) < killTimeout/10 {
+			return false, nil // they are going
 		}
 		args := []string{"kill", "-KILL"}
 		for _, pid := range pids {

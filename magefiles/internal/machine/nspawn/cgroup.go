@@ -81,6 +81,17 @@ func (g group) init() (int, error) {
 	return 0, os.ErrNotExist
 }
 
+// killFile is what ends all of the group's processes at once when 1 is written to it, those too that are just being born
+// (Linux 5.14); "" where there is no cgroup v2. In hybrid mode processes are in it as well: nspawn-boot.sh puts them there.
+func (g group) killFile() string {
+	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+		if file := filepath.Join(root, g.path, "cgroup.kill"); exists(file) {
+			return file
+		}
+	}
+	return ""
+}
+
 // empty says whether no process is in the group.
 func (g group) empty() bool {
 	pids, err := g.pids()

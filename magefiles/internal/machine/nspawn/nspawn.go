@@ -91,6 +91,9 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err := p.install(ctx); err != nil {
 		return err
 	}
+	if err := p.tryRootfs(ctx); err != nil {
+		return err
+	}
 	from, err := p.prepare(ctx)
 	if err != nil {
 		return err

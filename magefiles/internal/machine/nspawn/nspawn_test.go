@@ -8,12 +8,16 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
@@ -118,6 +122,64 @@ func TestGroup(t *testing.T) {
 	}
 	if _, err := g.init(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("init: %v", err)
+	}
+}
+
+// TestKill: with cgroup v2 a group is killed by the kernel. The process is in no v1 group, where processes are looked for one by
+// one on a computer that has both.
+func TestKill(t *testing.T) {
+	p := provider(fmt.Sprintf("test-kill-%d", os.Getpid()))
+	p.Run = &command.Runner{}
+	g := group{labGroup(p.Plan.Name)}
+	root := "/sys/fs/cgroup/unified"
+	if !exists(root) {
+		root = "/sys/fs/cgroup"
+	}
+	dir := filepath.Join(root, g.path, "calico1")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Skip("needs root and cgroup v2: ", err)
+	}
+	defer func() {
+		for d := dir; d != root; d = filepath.Dir(d) {
+			_ = os.Remove(d) // the group of all labs may be in use
+		}
+	}()
+	if g.killFile() == "" {
+		t.Skip("no cgroup v2 that can kill")
+	}
+	child := exec.Command("sh", "-c", "sleep 60; exit 0")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(child.Process.Pid)), 0); err != nil {
+		t.Fatal(errors.Join(err, child.Process.Kill()))
+	}
+	if err := p.kill(t.Context(), "the test", g); err != nil {
+		t.Error(err)
+	}
+	if err := child.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the process ended with %v", err)
+	}
+	if err := p.kill(t.Context(), "the test", g); err != nil {
+		t.Errorf("an empty group: %v", err)
+	}
+}
+
+// TestUsersFrom: in systemd's range for containers, and machines share no users.
+func TestUsersFrom(t *testing.T) {
+	seen := map[int]string{}
+	for _, name := range []string{"lab", "other"} {
+		for i := range 20 {
+			m := fmt.Sprintf("calico%d", i)
+			n := provider(name).usersFrom(m)
+			if n < 0x80000 || n+usersAMachine-1 > 0x6fffffff || n%usersAMachine != 0 {
+				t.Errorf("%s: %d", m, n)
+			}
+			if seen[n] != "" {
+				t.Errorf("%s/%s has the users of %s", name, m, seen[n])
+			}
+			seen[n] = name + "/" + m
+		}
 	}
 }
 

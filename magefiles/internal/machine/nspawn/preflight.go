@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
@@ -75,6 +77,19 @@ func checkKernel() error {
 	if serr := syscall.Statfs(existing(machine.Home), &fs); serr == nil && fs.Type == 0x794c7630 { // OVERLAYFS_SUPER_MAGIC
 		err = errors.Join(err, fmt.Errorf("%s is on an overlay file system, as in a container; the machines need a plain one: mount a volume on %s", existing(machine.Home), machine.Home))
 	}
+	return err
+}
+
+// tryRootfs checks that machines can have user namespaces on this computer and its file systems. It makes nothing.
+func (p *Provider) tryRootfs(ctx context.Context) error {
+	rootfs, err := p.Maker.Rootfs(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = p.Run.Run(ctx, command.Cmd{
+		Args: []string{rootfs, strconv.Itoa(firstUser), "try", existing(p.labDir()), box.CacheDir(), p.Maker.Store.Dir}, Root: true,
+		Hint: "use Linux 5.19 or newer and a local file system, for LAB_CACHE too, or another hardware layer: LAB_HARDWARE=vagrant",
+	})
 	return err
 }
 

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	_ "embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+//go:embed testdata/escapes.py
+var escapes []byte
+
+// privileges: root on a machine is nobody on this computer. Before machines had user namespaces all of this was done, but for the directory opened by
+// its number, which nspawn's filter of system calls refuses as well (and the disk, where even root can open none).
+func privileges(l *lab) {
+	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, l.home(), 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	out := l.ssh("calico1", fmt.Sprintf("echo %s | base64 -d | sudo python3 - %d %d %s",
+		base64.StdEncoding.EncodeToString(escapes), unix.SYS_BPF, h.Type(), hex.EncodeToString(h.Bytes())))
+	tried := 0
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		tried++
+		if want := map[bool]string{true: "DONE", false: "refused"}[f[0] == "control"]; f[1] != want {
+			l.t.Errorf("not %s: %s", want, line)
+		}
+	}
+	if tried != 9 {
+		l.t.Errorf("%d were tried:\n%s", tried, out)
+	}
+	ranges := map[string]bool{}
+	for _, m := range []string{"etcd-node", "calico1", "calico2"} {
+		// A machine's root is another user on this computer, on each machine another one, and can't get what it doesn't have.
+		f := strings.Fields(l.ssh(m, "cat /proc/self/uid_map"))
+		if len(f) != 3 || f[1] == "0" || f[2] != "65536" || ranges[f[1]] {
+			l.t.Errorf("the users of %s: %v, those before it %v", m, f, ranges)
+		}
+		ranges[f[1]] = true
+		l.bounded(m)
+		for _, pid := range l.processes(m) {
+			var st unix.Stat_t
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) != nil || err != nil {
+				continue // gone
+			}
+			// Outside of the machine are nspawn itself, and the shell that waits for it.
+			if launcher := strings.Contains(string(line), "systemd-nspawn") || strings.Contains(string(line), "boot.sh"); st.Uid < 524288 && len(line) > 0 && !launcher {
+				l.t.Errorf("on %s user %d of this computer runs %q", m, st.Uid, strings.ReplaceAll(string(line), "\x00", " "))
+			}
+		}
+	}
+	// A program with a setuid bit, made on a machine, is out of everybody's reach here.
+	info, err := os.Stat(l.home() + "/calico1/own")
+	if err != nil || info.Mode().Perm() != 0o700 {
+		l.t.Errorf("the machine's files: %v, %v", info, err)
+	}
+}
+
+// bounded wants a machine without what the lab doesn't need, for its root and for every container.
+func (l *lab) bounded(machine string) {
+	l.t.Helper()
+	var set uint64
+	if _, err := fmt.Sscanf(l.ssh(machine, "sudo grep CapBnd /proc/1/status"), "CapBnd: %x", &set); err != nil {
+		l.t.Fatal(err)
+	}
+	for name, bit := range map[string]int{
+		"DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH, "SYS_RAWIO": unix.CAP_SYS_RAWIO, "SYS_TIME": unix.CAP_SYS_TIME, "SYSLOG": unix.CAP_SYSLOG,
+		"LINUX_IMMUTABLE": unix.CAP_LINUX_IMMUTABLE, "MAC_ADMIN": unix.CAP_MAC_ADMIN, "MAC_OVERRIDE": unix.CAP_MAC_OVERRIDE,
+		"WAKE_ALARM": unix.CAP_WAKE_ALARM, "BLOCK_SUSPEND": unix.CAP_BLOCK_SUSPEND, "AUDIT_CONTROL": unix.CAP_AUDIT_CONTROL,
+		"AUDIT_READ": unix.CAP_AUDIT_READ, "BPF": unix.CAP_BPF, "PERFMON": unix.CAP_PERFMON, "CHECKPOINT_RESTORE": unix.CAP_CHECKPOINT_RESTORE,
+	} {
+		if set&(1<<bit) != 0 {
+			l.t.Errorf("%s may have CAP_%s", machine, name)
+		}
+	}
+}
+
+// listening: etcd answers those that are to reach it, and nobody on another interface that the machine may have.
+func listening(l *lab) {
+	sockets := strings.Fields(l.ssh("etcd-node", `sudo ss -Hltnp | awk '/"etcd"/ {print $4}' | sort`))
+	want := []string{"127.0.0.1:2379", "127.0.0.1:2380", "192.168.4.7:2379"}
+	if !slices.Equal(sockets, want) {
+		l.t.Errorf("etcd listens on %v, not on %v", sockets, want)
+	}
+	for _, address := range []string{"localhost", "192.168.4.7"} {
+		l.has(l.ssh("etcd-node", "curl -s "+address+":2379/health"), `"health":"true"`)
+	}
+}
+
+// unified boots the machines once as on a computer that has cgroup v2 and nothing else: a computer with both shows the targets
+// one hierarchy, which has no controllers then.
+func unified(l *lab) {
+	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err != nil || os.Geteuid() != 0 {
+		l.t.Skip("needs root, and a computer with cgroup v1 and v2: ", err)
+	}
+	l.ok("stop")
+	v2 := *l
+	v2.prefix = []string{"unshare", "--mount", "--propagation=unchanged", "bash", "-c",
+		`mount --make-rprivate /sys/fs/cgroup && umount -R /sys/fs/cgroup && mount -t cgroup2 lab /sys/fs/cgroup && exec "$@"`, "bash"}
+	v2.ok("start")
+	v2.holds()
+	if out := v2.ssh("calico1", "stat -fc %T /sys/fs/cgroup"); out != "cgroup2fs" {
+		l.t.Errorf("the machine has %s", out)
+	}
+	v2.ok("stop")
+	l.ok("start")
+	l.holds()
+}
