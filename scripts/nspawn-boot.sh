@@ -32,12 +32,15 @@ while read -r _ mnt type opts _; do
 	/sys/fs/cgroup*) ;;
 	*) continue ;;
 	esac
+	# Again, should the end of another lab remove the group of all labs in between, because it is empty.
+	for _ in 1 2 3; do
+		if mkdir -p "$mnt/$cgroup"; then break; fi
+	done
 	group=$mnt
 	IFS=/ read -ra parts <<<"$cgroup"
 	for part in "${parts[@]}"; do
 		parent=$group
 		group=$group/$part
-		mkdir -p "$group"
 		if [ "$type" = cgroup2 ]; then
 			# Controllers reach a group only through its parents.
 			for c in $(<"$parent/cgroup.controllers"); do
