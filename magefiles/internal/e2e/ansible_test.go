@@ -30,7 +30,7 @@ func TestAnsible(t *testing.T) {
 		if err == nil {
 			l.t.Error("the playbooks succeeded without machines")
 		}
-		l.has(out, "the lab is not up; bring it up with: go tool mage verify")
+		l.has(out, "the lab is not up; bring it up with: ", "go tool mage verify")
 	})
 	l.sub("syntax and style", func(l *lab) {
 		l.inAnsible("ansible-playbook", append([]string{"--syntax-check"}, ansible.Playbooks...)...)
@@ -74,7 +74,7 @@ func TestAnsible(t *testing.T) {
 		if err == nil {
 			l.t.Error("the playbooks succeeded without machines")
 		}
-		l.has(out, "is stopped; boot with: go tool mage start")
+		l.has(out, "is stopped; boot with: ", "go tool mage start")
 		l.ok("destroy")
 	})
 	l.sub("targets, then playbooks", func(l *lab) {
