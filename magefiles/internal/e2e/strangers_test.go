@@ -68,7 +68,7 @@ func TestStrangers(t *testing.T) {
 	})
 	l.sub("what comes later is refused too", s.later)
 	l.sub("machines stay", func(l *lab) {
-		l.has(l.fails("inventory"), "so they are for machines that the lab made; use: go tool mage verify")
+		l.has(l.fails("inventory"), "so they are for machines that the lab made; use: ", "go tool mage verify")
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
 		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
 		l.holds()
