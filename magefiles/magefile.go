@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -93,9 +94,16 @@ func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
 // Start boots halted machines and brings the lab back.
 func Start(ctx context.Context) error { return on(ctx, target.Start) }
 
-// Destroy removes the machines and everything else that the lab made; the cache stays (-force: doesn't ask).
-func Destroy(ctx context.Context, force *bool) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Destroy(ctx, r, given(force)) })
+// Destroy removes the machines and everything else that the lab made; the cache stays (-force: doesn't ask; -forget=MACHINE,...:
+// doesn't enter machines that existed before the lab and are gone for good, or were installed anew).
+func Destroy(ctx context.Context, force *bool, forget *string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		o := target.DestroyOptions{Force: given(force)}
+		if forget != nil {
+			o.Forget = strings.Split(*forget, ",")
+		}
+		return target.Destroy(ctx, r, o)
+	})
 }
 
 // Logs puts everything that is needed to understand the lab into one archive.

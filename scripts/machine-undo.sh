@@ -1,11 +1,10 @@
 #!/bin/bash
 # Takes back what the stages did on a machine that carries the lab's mark: containers, images, volumes, routes, interfaces, firewall
-# chains, files. What is gone already is no error, so it can be run again. Prints what stays. calico-traces.sh comes before it.
-# Usage: bash -s -- MARK
+# chains, files. What is gone already is no error, so it can be run again. Prints what stays. calico-traces.sh, note-original.sh and restore-originals.sh come before it.
+# Usage: machine-undo.sh MARK
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 home=/var/lib/calico-cni-lab
-undo=$home/undo
 
 if [ ! -e "$home/mark" ] || [ "$(<"$home/mark")" != "$1" ]; then
 	echo "nothing was done here: the machine doesn't carry this lab's mark ($home/mark)"
@@ -34,20 +33,10 @@ undo_docker() {
 undo_docker
 remove_traces "$home/before"
 
-if [ -f "$undo/paths" ]; then
-	while read -r path; do
-		if [ "${path%/}" != "$path" ]; then
-			if [ -d "$path" ]; then rmdir --ignore-fail-on-non-empty -- "$path"; fi
-			if [ -d "$path" ]; then echo "$path stays: something else is in it now"; fi
-			continue
-		fi
-		original=$undo/originals/${path//\//%}
-		rm -rf -- "$path"
-		if [ -e "$original" ] || [ -L "$original" ]; then mv -fT -- "$original" "$path"; fi
-	done < <(tac "$undo/paths")
-fi
-# The mark goes last: as long as it is there, this is to be finished. What else is in the lab's home isn't this lab's: the
-# machine may be a computer with labs of its own.
-rm -rf "$undo" "$home"/{put,before,sums,sums.*,look-*}
+journal_open
+restore_all
+leave
+# The mark goes last: as long as it is there, this is to be finished.
+rm -f "$home/before"
 rm -f "$home/mark"
 rmdir --ignore-fail-on-non-empty "$home"

@@ -1,36 +1,142 @@
 # shellcheck shell=bash
-# Sourced by whatever puts something on a machine. Keeps what is there before the lab first touches a path, and a list of
-# the paths in the order of their making, so that machine-undo.sh can take everything back. A directory on the way to a path
-# has a slash at its end: it goes if nothing else is in it then.
-undo=/var/lib/calico-cni-lab/undo
+# Sourced by whatever puts something on a machine. Keeps a journal of the paths that the lab touches, in the order of their
+# making, so that restore-originals.sh can take everything back, whatever was interrupted on the way. An entry is a directory:
+#   path       the path, with a slash at its end if it is a directory on the way to others; it goes if nothing is in it then
+#   original   what was there before the lab; not there if nothing was
+#   put        what the lab put there, a line for each (see fingerprint); without it the lab has not touched the path yet
+#   filled     instead: the path is a pattern, and what matches it was made by programs of the lab
+# Entries come and go by one rename each. Beside a path the lab uses two names of its own: PATH.calico-cni-lab-part for what is
+# not whole yet, PATH.calico-cni-lab-old for what is on its way out.
+journal=/var/lib/calico-cni-lab/journal
+declare -A entry=() # by path
+
+# journal_open locks the journal and reads it.
+journal_open() {
+	local e path
+	if [ -e "${journal%/*}/undo" ]; then
+		echo "${journal%/*}/undo was kept by an older version of the lab, which alone can take it back: go tool mage destroy of that version" >&2
+		return 1
+	fi
+	mkdir -p -- "$journal"
+	chmod 700 -- "$journal"
+	exec 9>>"$journal/lock"
+	flock 9
+	rm -rf -- "$journal/part" "$journal/gone"
+	entry=()
+	for e in "$journal"/[0-9]*; do
+		path=
+		if [ -f "$e/path" ]; then IFS= read -r -d '' path <"$e/path" || true; fi
+		if [ -n "$path" ]; then entry[$path]=$e; fi
+	done
+}
+
+journal_close() { exec 9>&-; }
+
+# drop PATH: takes it out of the journal.
+drop() {
+	rm -rf -- "$journal/gone" && mv -T -- "${entry[$1]}" "$journal/gone" && entry[$1]= && rm -rf -- "$journal/gone"
+}
+
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
+
+is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 
 # note PATH...: to be called before the paths, which may not exist, are made or replaced.
 note() {
-	mkdir -p "$undo/originals"
-	(
-		flock 9
-		declare -A noted=()
-		if [ -f "$undo/paths" ]; then
-			while IFS= read -r line; do noted[$line]=1; done <"$undo/paths"
+	local path parent line e
+	local -a new=() dirs
+	local -A listed=()
+	for path; do
+		e=${entry[$path]-}
+		# Where nothing was put yet, what is there now is what was there before the lab.
+		if [ -n "$e" ] && [ ! -e "$e/put" ]; then
+			drop "$path"
+			e=
 		fi
-		for path; do
-			if [ -n "${noted[$path]-}" ]; then continue; fi
-			# Directories on the way that are not there yet will be the lab's, too. Each is listed once, before what is in it.
-			new=()
-			parent=${path%/}
+		if [ -n "$e" ] || [ -n "${listed[$path]-}" ]; then continue; fi
+		# Directories on the way that are not there yet will be the lab's, too. Each is listed once, before what is in it.
+		dirs=()
+		parent=${path%/}
+		parent=${parent%/*}
+		while [ -n "$parent" ] && [ ! -e "$parent" ]; do
+			if [ -z "${entry[$parent/]-}${listed[$parent/]-}" ]; then dirs=("$parent/" "${dirs[@]}"); fi
 			parent=${parent%/*}
-			while [ -n "$parent" ] && [ ! -e "$parent" ]; do
-				if [ -z "${noted[$parent/]-}" ]; then new=("$parent/" "${new[@]}"); fi
-				parent=${parent%/*}
-			done
-			if [ -e "$path" ] || [ -L "$path" ]; then
-				cp -a -- "$path" "$undo/originals/part"
-				mv -fT -- "$undo/originals/part" "$undo/originals/${path//\//%}"
-			fi
-			for line in "${new[@]}" "$path"; do
-				noted[$line]=1
-				printf '%s\n' "$line"
-			done >>"$undo/paths"
 		done
-	) 9>>"$undo/lock"
+		for line in "${dirs[@]}" "$path"; do
+			listed[$line]=1
+			new+=("$line")
+		done
+	done
+	if [ ${#new[@]} -gt 0 ]; then append "${new[@]}"; fi
+}
+
+# note_filled PATTERN...: to be called before programs make what matches the patterns. What matches already isn't the lab's.
+note_filled() {
+	local pattern
+	for pattern; do
+		if [ -n "${entry[$pattern]-}" ] || compgen -G "${pattern%/}" >/dev/null; then continue; fi
+		filled=1 note "$pattern"
+	done
+}
+
+# append PATH...: adds entries, with what is at the paths now. Copies are whole and on the disk before an entry is there.
+append() {
+	local path e n=0 saved=
+	local -a made=()
+	for e in "$journal"/[0-9]*; do n=${e##*/}; done
+	if [[ $n == *[!0-9]* ]]; then n=0; fi
+	n=$((10#$n))
+	for path; do
+		printf -v e %06d $((++n))
+		made+=("$journal/part/$e")
+		entry[$path]=$journal/$e
+	done
+	mkdir -p -- "${made[@]}"
+	for path; do
+		e=$journal/part/${entry[$path]##*/}
+		printf %s "$path" >"$e/path"
+		if [[ $path == */ ]]; then continue; fi
+		if [ -n "${filled-}" ]; then
+			: >"$e/filled"
+		elif exists "$path"; then
+			cp -a -- "$path" "$e/original"
+			saved=1
+		fi
+	done
+	if [ -n "$saved" ]; then sync -f "$journal"; fi
+	mv -t "$journal" -- "${made[@]}"
+	rmdir -- "$journal/part"
+}
+
+# record PATH FINGERPRINT: to be called before what has this fingerprint is put at the path.
+record() { printf '%s\n' "$2" >>"${entry[$1]}/put"; }
+
+# fingerprint PATH: prints what is there, in a line: of a file its SHA-256, of a link its target, of a directory a sum over
+# what is in it by name, mode, owner, size and time. It prints nothing where nothing is.
+fingerprint() {
+	local sum
+	if [ -L "$1" ]; then
+		sum=$(readlink -n -- "$1" && echo .)
+		printf 'link %q\n' "${sum%.}"
+	elif [ -f "$1" ]; then
+		sum=$(sha256sum <"$1") && echo "file ${sum%% *}"
+	elif [ -d "$1" ]; then
+		sum=$(find "$1" -mindepth 1 \( -type d -printf '%P/ %m %U:%G\0' -o -printf '%P %y %m %U:%G %s %T@ %l\0' \) | LC_ALL=C sort -z | sha256sum) &&
+			echo "tree ${sum%% *}"
+	elif [ -e "$1" ]; then
+		stat --format='%F %t:%T' -- "$1"
+	fi
+}
+
+# replace NEW PATH: puts NEW, which is in the same directory, at the path; what is there goes. Only a rename of directories is more
+# than one step.
+replace() {
+	local old=$2.calico-cni-lab-old
+	if ! is_dir "$1" && ! is_dir "$2"; then
+		mv -fT -- "$1" "$2"
+		return
+	fi
+	rm -rf -- "$old" || return
+	if exists "$2"; then mv -T -- "$2" "$old" || return; fi
+	mv -T -- "$1" "$2" && rm -rf -- "$old"
 }

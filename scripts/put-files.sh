@@ -30,7 +30,7 @@ cd "$stage"
 tar --extract "$@" --no-same-owner --touch
 mapfile -d '' -t fields <manifest
 
-paths=() dirs=() regular=()
+paths=() dirs=() regular=() prints=()
 declare -A with_mode=() with_owner=()
 for ((i = 0; i < ${#fields[@]}; i += 6)); do
 	n=$((i / 6))
@@ -40,11 +40,13 @@ for ((i = 0; i < ${#fields[@]}; i += 6)); do
 	case ${fields[i]} in
 	link)
 		ln --symbolic -- "$source" "$n"
+		prints+=("$(fingerprint "$n")")
 		continue
 		;;
 	share) cp -- "$source" "$n" ;;
 	esac
 	regular+=("$n")
+	prints+=("file ${fields[i + 4]}")
 	with_mode[${fields[i + 2]}]+=" $n"
 	with_owner[${fields[i + 3]}]+=" $n"
 done
@@ -65,7 +67,9 @@ if [ ${#regular[@]} -gt 0 ]; then
 	for mode in "${!with_mode[@]}"; do chmod -- "$mode" ${with_mode[$mode]}; done
 fi
 
+journal_open
 note "${paths[@]}"
+for n in "${!paths[@]}"; do record "${paths[n]}" "${prints[n]}"; done
 mkdir -p -- "${dirs[@]}"
 mapfile -t devices < <(stat --dereference --format=%d -- . "${dirs[@]}")
 for n in "${!paths[@]}"; do
@@ -74,9 +78,10 @@ for n in "${!paths[@]}"; do
 	if [ "${devices[n + 1]}" != "${devices[0]}" ]; then
 		part=${paths[n]}.calico-cni-lab-part
 		printf '%s' "$part" >part
-		mv -fT -- "$n" "$part"
+		rm -rf -- "$part"
+		mv -T -- "$n" "$part"
 		temp=$part
 	fi
-	mv -fT -- "$temp" "${paths[n]}"
+	replace "$temp" "${paths[n]}"
 	part=
 done

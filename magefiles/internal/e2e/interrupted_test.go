@@ -26,11 +26,21 @@ func namesInUse(l *lab) {
 	}
 	back := l.change("address: 192.168.4.6", "address: 192.168.4.8")
 	defer back()
-	l.has(l.fails("verify"), "describes another lab than the one that exists: calico2 has another role, address or way in", "go tool mage destroy verify")
+	l.has(l.fails("verify"), "describes another lab than the one that exists: calico2 has another role or address", "go tool mage destroy verify")
 }
 
 // severalTargets: what stands on one command line happens in its order, each time anew.
 func severalTargets(l *lab) {
+	// Also where a machine isn't the one that was made: what is advised then helps.
+	pinned := filepath.Join(l.dir, ".lab", "host-keys")
+	etcd, err := os.ReadFile(filepath.Join(pinned, "etcd-node.pub"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(pinned, "calico1.pub"), etcd, 0o644)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.has(l.fails("verify"), "calico1 shows another SSH host key", "go tool mage destroy, then go tool mage verify")
 	l.ok("destroy", "verify")
 	l.holds()
 	l.ok("verify", "stop", "start")

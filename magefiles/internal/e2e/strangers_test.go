@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
 // listing prints what is on a machine and should be the same after destroy as it was before the lab: files with mode,
@@ -33,6 +37,7 @@ type strangers struct {
 	before   map[string]string
 	hostKeys map[string]string
 	labYAML  string // of a lab on them
+	key      string // file of netadmin's private key
 }
 
 // TestStrangers: what the lab does on machines that exist already is undone at the end.
@@ -67,18 +72,80 @@ func TestStrangers(t *testing.T) {
 		l.did(l.ok("verify"), true)
 	})
 	l.sub("what comes later is refused too", s.later)
+	l.sub("another way in, another network", func(l *lab) {
+		const conflist = "/etc/cni/net.d/10-test-calico.conflist"
+		l.has(s.ssh("calico1", "sudo cat "+conflist), `"calico"`)
+		if err := os.Rename(s.key, s.key+" moved"); err != nil {
+			l.t.Fatal(err)
+		}
+		s.labYAML = strings.Replace(strings.ReplaceAll(s.labYAML, s.key, s.key+" moved"), "\npool: ", "\nnetwork: other\n\npool: ", 1)
+		l.write(s.labYAML)
+		l.has(l.ok("verify"), "the lab works: ")
+		l.has(s.ssh("calico1", "sudo cat "+conflist), "theirs")
+	})
 	l.sub("machines stay", func(l *lab) {
 		l.has(l.fails("inventory"), "so they are for machines that the lab made; use: ", "go tool mage verify")
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
 		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
 		l.holds()
 	})
+	l.sub("half destroyed", s.halfDestroyed)
 	l.sub("destroy undoes it", func(l *lab) {
+		s.ssh("calico3", "echo '# mine' | sudo tee -a /etc/profile.d/golang.sh")
+		s.interruptUndo("calico2")
 		l.write("name: [this is not\n")
-		l.has(l.ok("destroy", "-force"), "is gone")
+		l.has(l.ok("destroy", "-force"), "is gone", "calico3: /etc/profile.d/golang.sh stays: it was changed since the lab put it there")
+		l.has(s.ssh("calico3", "cat /etc/profile.d/golang.sh && sudo rm /etc/profile.d/golang.sh"), "# mine")
 		s.unchanged(l, s.before)
 	})
 	s.ok("destroy")
+}
+
+// asBefore wants a machine as it was before the lab.
+func (s *strangers) asBefore(l *lab, m string) {
+	l.t.Helper()
+	if after := s.ssh(m, listing); after != s.before[m] {
+		l.t.Errorf("%s is not as it was (<: before, >: after):\n%s", m, difference(l.t, s.before[m], after))
+	}
+}
+
+// halfDestroyed: of four machines one doesn't answer and one was installed anew, as its host key says. The others are given back;
+// what is advised then brings everything back.
+func (s *strangers) halfDestroyed(l *lab) {
+	s.ssh("calico3", "sudo systemctl stop ssh.service")
+	s.ssh("calico2", `sudo sh -c 'ssh-keygen -q -t ed25519 -N "" -f /run/other && echo SSHD_OPTS=\"-h /run/other\" >/run/sshd_opts &&
+		mkdir -p /run/systemd/system/ssh.service.d && printf "[Service]\nEnvironmentFile=/run/sshd_opts\n" >/run/systemd/system/ssh.service.d/other.conf &&
+		systemctl daemon-reload && systemctl restart ssh.service'`)
+	other := strings.Join(strings.Fields(s.ssh("calico2", "sudo cat /run/other.pub"))[:2], " ")
+	l.has(l.fails("destroy", "-force"),
+		"what the lab did on etcd-node, calico1 is undone; it is still on calico2, calico3:",
+		"calico2 shows another SSH host key", "machines.ssh.hostKey", "ssh-keyscan -t ed25519 -p 22 192.168.4.6",
+		"calico3 does not answer SSH", "go tool mage destroy -force", "-forget=calico2,calico3")
+	s.asBefore(l, "etcd-node")
+	s.asBefore(l, "calico1")
+	l.has(l.ok("status"), "absent", "go tool mage verify brings everything back", "go tool mage destroy -force")
+	s.ssh("calico3", "sudo systemctl start ssh.service")
+	s.labYAML = strings.Replace(s.labYAML, s.hostKeys["calico2"], other, 1)
+	l.write(s.labYAML)
+	l.has(l.ok("verify"), "the lab works: ")
+}
+
+// interruptUndo kills the undo on a machine again and again, each time later, until it gets to its end.
+func (s *strangers) interruptUndo(m string) {
+	s.t.Helper()
+	const step, most = 150, 20
+	for n := 1; n <= most; n++ {
+		kill := fmt.Sprintf("set -T; n=0; trap '[ $((n += 1)) -lt %d ] || kill -KILL 0' DEBUG\n", n*step)
+		line := command.Quote("sudo", "setsid", "--wait", "bash", "-c", kill+stage.UndoScript(), "machine-undo.sh") + ` "$(cat ` + fact.MarkFile + `)"; echo status $?`
+		if out := s.ssh(m, line); strings.HasSuffix(out, "status 0") {
+			s.t.Logf("killed %d times", n-1)
+			if n < 3 {
+				s.t.Errorf("it was killed only %d times", n-1)
+			}
+			return
+		}
+	}
+	s.t.Errorf("it has more than %d steps", most*step)
 }
 
 func newStrangers(t *testing.T) *strangers {
@@ -98,11 +165,11 @@ func newStrangers(t *testing.T) *strangers {
 	s.ok("up")
 
 	s.plant()
-	key := filepath.Join(t.TempDir(), "netadmin key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+	s.key = filepath.Join(t.TempDir(), "netadmin key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.key).CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
-	public, err := os.ReadFile(key + ".pub")
+	public, err := os.ReadFile(s.key + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,13 +182,15 @@ func newStrangers(t *testing.T) *strangers {
 			"sudo rm -rf /usr/local/bin/calicoctl /opt/cni /etc/profile.d/golang.sh go /var/lib/calico-cni-lab && "+
 			"sudo mkdir -p /etc/calico && echo mine | sudo tee /etc/calico/calicoctl.cfg >/dev/null && sudo systemctl start ssh")
 		s.hostKeys[m] = strings.Join(strings.Fields(s.ssh(m, "cat /etc/ssh/ssh_host_ed25519_key.pub"))[:2], " ")
-		ssh := fmt.Sprintf("    ssh: {user: netadmin, key: %q, hostKey: %s}\n", key, s.hostKeys[m])
+		ssh := fmt.Sprintf("    ssh: {user: netadmin, key: %q, hostKey: %s}\n", s.key, s.hostKeys[m])
 		address := fmt.Sprintf("    address: 192.168.4.%d\n", []int{7, 5, 6, 8}[i])
 		s.labYAML = strings.Replace(s.labYAML, address, address+ssh, 1)
 	}
 	// One has no Go, another an old one, which has to come back.
 	s.ssh("calico1", "sudo rm -rf /usr/local/go")
 	s.ssh("calico2", "sudo rm -rf /usr/local/go && sudo mkdir /usr/local/go && echo go1.20 | sudo tee /usr/local/go/VERSION")
+	// A network of his own, which the lab's takes the place of.
+	s.ssh("calico1", `sudo mkdir -p /etc/cni/net.d && echo '{"cniVersion": "0.3.1", "name": "theirs", "plugins": [{"type": "loopback"}]}' | sudo tee /etc/cni/net.d/10-test-calico.conflist`)
 	s.before = s.list()
 	return s
 }

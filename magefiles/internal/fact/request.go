@@ -43,6 +43,9 @@ type ProbeRequest struct {
 // Home on a machine is where the lab keeps what it needs to look and to undo.
 const Home = "/var/lib/calico-cni-lab"
 
+// Journal on a machine is the lab's journal of what it touched there, see scripts/note-original.sh.
+const Journal = Home + "/journal"
+
 // SumsFile on a machine keeps the SHA-256 of files by their state, so that each state of a file is read once.
 const SumsFile = Home + "/sums"
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -73,10 +74,13 @@ func ReadPlan(stateDir string) (p Plan, exists bool, err error) {
 // valid refuses a plan that lacks something. Names become names of directories, which Destroy removes.
 func (p Plan) valid() error {
 	names := []string{p.Name}
-	for _, m := range p.Machines {
+	for i, m := range p.Machines {
 		names = append(names, m.Name)
 		if !m.Address.IsValid() || m.Role == "" {
 			return fmt.Errorf("machine %q has no address or no role", m.Name)
+		}
+		if slices.Contains(p.Names()[:i], m.Name) {
+			return fmt.Errorf("there are two machines %q", m.Name)
 		}
 	}
 	for _, name := range names {
@@ -99,7 +103,33 @@ func (p Plan) Write(stateDir string) error {
 	return WriteFile(filepath.Join(stateDir, PlanFile), append(data, '\n'), 0o644)
 }
 
-// Differences says in which way another plan differs, for people.
+// Names are the machines' names, in the plan's order.
+func (p Plan) Names() []string {
+	var all []string
+	for _, m := range p.Machines {
+		all = append(all, m.Name)
+	}
+	return all
+}
+
+// same says whether two machines are the same one, however each is entered.
+func (m Planned) same(other Planned) bool {
+	return m.Name == other.Name && m.Role == other.Role && m.Address == other.Address
+}
+
+// EnteredBy is the plan with the ways in that a newer one has for the same machines.
+func (p Plan) EnteredBy(newer Plan) Plan {
+	p.Machines = slices.Clone(p.Machines)
+	for i, m := range p.Machines {
+		if j := slices.IndexFunc(newer.Machines, m.same); j >= 0 {
+			p.Machines[i].SSH = newer.Machines[j].SSH
+		}
+	}
+	return p
+}
+
+// Differences says in which way another plan is one of another lab, for people; "" where it isn't. How the machines are entered
+// may change at any time.
 func (p Plan) Differences(other Plan) string {
 	var all []string
 	differ := func(what, have, want string) {
@@ -110,6 +140,7 @@ func (p Plan) Differences(other Plan) string {
 	differ("the hardware layer", p.Hardware, other.Hardware)
 	differ("its name", p.Name, other.Name)
 	differ("the underlay", p.Subnet.String(), other.Subnet.String())
+	differ("the gateway", p.Gateway.String(), other.Gateway.String())
 	have, want := map[string]Planned{}, map[string]Planned{}
 	for _, m := range p.Machines {
 		have[m.Name] = m
@@ -120,8 +151,8 @@ func (p Plan) Differences(other Plan) string {
 		switch {
 		case !there:
 			all = append(all, m.Name+" is new")
-		case old != m:
-			all = append(all, m.Name+" has another role, address or way in")
+		case !old.same(m):
+			all = append(all, m.Name+" has another role or address")
 		}
 	}
 	for _, m := range p.Machines {
@@ -129,7 +160,7 @@ func (p Plan) Differences(other Plan) string {
 			all = append(all, m.Name+" is gone")
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && !slices.Equal(p.Names(), other.Names()) {
 		return "the machines are in another order"
 	}
 	return strings.Join(all, ", ")

@@ -47,6 +47,49 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestDifferences: another lab has other machines; other ways into the same ones are none.
+func TestDifferences(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Plan)
+		want   string
+	}{
+		"nothing": {func(*Plan) {}, ""},
+		"the way in": {func(p *Plan) {
+			p.Machines[1].SSH = lab.SSH{Address: "calico1.example", Port: 2222, User: "root", Key: "~/key", HostKey: "ssh-ed25519 AAAA"}
+		}, ""},
+		"role":    {func(p *Plan) { p.Machines[1].Role = lab.RoleEtcd }, "calico1 has another role or address"},
+		"address": {func(p *Plan) { p.Machines[1].Address = netip.MustParseAddr("192.168.4.15") }, "calico1 has another role or address"},
+		"machine": {func(p *Plan) { p.Machines[1].Name = "calico2" }, "calico2 is new, calico1 is gone"},
+		"order":   {func(p *Plan) { p.Machines[0], p.Machines[1] = p.Machines[1], p.Machines[0] }, "the machines are in another order"},
+		"layer":   {func(p *Plan) { p.Hardware = "nspawn" }, "the hardware layer is nspawn, not ssh"},
+		"gateway": {func(p *Plan) { p.Gateway = netip.MustParseAddr("192.168.4.2") }, "the gateway is 192.168.4.2, not 192.168.4.1"},
+	} {
+		other := testPlan()
+		c.change(&other)
+		if got := testPlan().Differences(other); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestEnteredBy takes the ways in of the same machines, and nothing else.
+func TestEnteredBy(t *testing.T) {
+	newer := testPlan()
+	newer.Name = "other"
+	newer.Machines[1].SSH.Key = "~/new"
+	newer.Machines[0].SSH.Key = "~/new"
+	newer.Machines[0].Address = netip.MustParseAddr("192.168.4.17")
+	want := testPlan()
+	want.Machines[1].SSH.Key = "~/new"
+	kept := testPlan()
+	if diff := cmp.Diff(want, kept.EnteredBy(newer), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if kept.Machines[1].SSH.Key != "" {
+		t.Error("the plan itself was changed")
+	}
+}
+
 // TestPlanOfOldName: labs that are there already were made when the kind had another name.
 func TestPlanOfOldName(t *testing.T) {
 	dir := t.TempDir()

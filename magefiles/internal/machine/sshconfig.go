@@ -36,6 +36,9 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 	var known, config bytes.Buffer
 	fmt.Fprintf(&config, "# Made by `go tool mage up`. Use: ssh -F %s MACHINE\n", filepath.Join(stateDir, SSHConfigFile))
 	for _, e := range endpoints {
+		if e.Err != nil {
+			continue
+		}
 		fmt.Fprintln(&known, knownhosts.Line([]string{e.Machine}, e.HostKey))
 		fmt.Fprintf(&config, "\nHost %s\n  User %s\n  HostKeyAlias %s\n", e.Machine, strings.ReplaceAll(e.User, `\`, `\\`), e.Machine)
 		for _, k := range e.Keys {

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type Endpoint struct {
 	Keys    []Key         // the user's
 	HostKey ssh.PublicKey // the machine's; no other is accepted
 	Shares  Shares        // directories of this computer that the machine sees too
+	// OtherKey is what to do about a machine that shows another host key; "" is to make it anew.
+	OtherKey string
+	Err      error // why nobody can log in, from here; Dial returns it
 }
 
 // Key is a private key and the file it is in.
@@ -83,6 +87,9 @@ func DialBooted(ctx context.Context, e Endpoint, log *command.Log) (*Host, error
 }
 
 func keepDialing(ctx context.Context, e Endpoint, log *command.Log, final func(error) bool) (*Host, error) {
+	if e.Err != nil {
+		return nil, e.Err
+	}
 	pause := newPause()
 	var last error // the last that says more than that time is over
 	for {
@@ -179,11 +186,11 @@ func refused(e Endpoint, err error) error {
 	return re
 }
 
-type hostKeyError struct{ machine string }
+type hostKeyError struct{ machine, remedy string }
 
 func (e *hostKeyError) Error() string {
-	return fmt.Sprintf("%s shows another SSH host key than the one it was created with; it is not the lab's machine. "+
-		"If you replaced it yourself: go tool mage destroy, then go tool mage verify", e.machine)
+	return fmt.Sprintf("%s shows another SSH host key than the one it was created with; it is not the lab's machine. %s",
+		e.machine, cmp.Or(e.remedy, "If you replaced it yourself: go tool mage destroy, then go tool mage verify"))
 }
 
 func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
@@ -204,7 +211,7 @@ func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(signers...)},
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			if !bytes.Equal(key.Marshal(), e.HostKey.Marshal()) {
-				return &hostKeyError{e.Machine}
+				return &hostKeyError{e.Machine, e.OtherKey}
 			}
 			return nil
 		},

@@ -191,15 +191,28 @@ func TestPut(t *testing.T) {
 	if left := leftovers(t, root); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	noted, err := os.ReadFile(root + "/lib/undo/paths")
+	entries, err := filepath.Glob(root + "/lib/journal/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var noted []string
+	for _, e := range entries {
+		text, err := os.ReadFile(e + "/path")
+		if err != nil {
+			t.Error(err)
+		}
+		noted = append(noted, strings.TrimPrefix(string(text), root))
+	}
 	want := []string{"/opt/", "/opt/new/", "/opt/new/bin/", "/opt/new/bin/big", "/opt/new/bin/shared", "/old", "/opt/new/etc/", "/opt/new/etc/it's a 'name'", "/link", "/opt/new/bin/link"}
-	if diff := cmp.Diff(want, strings.Split(strings.TrimSpace(strings.ReplaceAll(string(noted), root, "")), "\n")); diff != "" {
+	if diff := cmp.Diff(want, noted); diff != "" {
 		t.Errorf("noted (-want +got):\n%s", diff)
 	}
-	is(t, root+"/lib/undo/originals/"+strings.ReplaceAll(root+"/old", "/", "%"), "mine", 0o640, 0)
+	is(t, entries[5]+"/original", "mine", 0o640, 0)
+	for e, put := range map[string]string{entries[3]: "file " + sum(big), entries[5]: "file " + sum([]byte("it's\n\"new\"")), entries[8]: "link old"} {
+		if text, err := os.ReadFile(e + "/put"); string(text) != put+"\n"+put+"\n" || err != nil {
+			t.Errorf("%s was put as %q, %v", e, text, err)
+		}
+	}
 }
 
 // TestPutDamaged: of files one of which isn't what it should be, none is put.

@@ -108,8 +108,10 @@ func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	if now := machine.NewPlan(l.Provider.Name(), l.Lab); exists && !reflect.DeepEqual(plan, now) {
-		return nil, fmt.Errorf("%s describes another lab than the one that exists: %s; put that back, or: go tool mage destroy verify", r.LabFile, plan.Differences(now))
+	if exists {
+		if other := plan.Differences(machine.NewPlan(l.Provider.Name(), l.Lab)); other != "" {
+			return nil, fmt.Errorf("%s describes another lab than the one that exists: %s; put that back, or: go tool mage destroy verify", r.LabFile, other)
+		}
 	}
 	r.lab = l
 	return l, nil
@@ -370,9 +372,13 @@ func (l *Lab) Made(ctx context.Context) (bool, error) {
 	return slices.ContainsFunc(all, func(m machine.Status) bool { return m.State != machine.Absent }), err
 }
 
-// KeepPlan writes what the machines are made by.
+// KeepPlan writes what the machines are made by, and how they are entered.
 func (l *Lab) KeepPlan() error {
-	return machine.NewPlan(l.Provider.Name(), l.Lab).Write(l.run.StateDir)
+	now := machine.NewPlan(l.Provider.Name(), l.Lab)
+	if kept, _, err := l.run.Plan(); err == nil && reflect.DeepEqual(kept, now) {
+		return nil
+	}
+	return now.Write(l.run.StateDir)
 }
 
 // WriteSSHConfig writes ssh_config for the machines as they are now.

@@ -129,6 +129,30 @@ func TestLabErrors(t *testing.T) {
 	}
 }
 
+// TestWayIn: another key or port is no other lab; the plan that is kept follows.
+func TestWayIn(t *testing.T) {
+	r := newRun(t)
+	l, err := lab.Load(r.LabFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keepPlan(t, r, l)
+	text := strings.Replace(fmt.Sprintf(labFile, "one", "192.168.4.5"), "192.168.4.6}", "192.168.4.6, ssh: {port: 2222, key: ~/new}}", 1)
+	if err := os.WriteFile(r.LabFile, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	now, err := r.Lab(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := now.KeepPlan(); err != nil {
+		t.Fatal(err)
+	}
+	if plan, _, err := r.Plan(); err != nil || plan.Machines[2].SSH != (lab.SSH{Port: 2222, Key: "~/new"}) {
+		t.Errorf("%+v, %v", plan, err)
+	}
+}
+
 // TestPlanned: a lab that was made stays on the hardware layer that it was made on.
 func TestPlanned(t *testing.T) {
 	r := newRun(t)

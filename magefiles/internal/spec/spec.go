@@ -164,7 +164,11 @@ func (s *Spec) Node(m lab.Machine) Container {
 }
 
 // NodeDirs are the directories that Docker makes for calico-node's volumes where they aren't there.
-var NodeDirs = []string{"/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins", "/lib/modules/"}
+var NodeDirs = []string{"/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins/", "/lib/modules/"}
+
+// CNIResults is the pattern of the files in which libcni remembers what cnitool attached to a network. Other runtimes have theirs
+// in the same directory.
+func CNIResults(network string) string { return "/var/lib/cni/results/" + network + "-cnitool-*" }
 
 // Workload is the container on a Calico node that is plumbed.
 func (s *Spec) Workload(m lab.Machine) Container {

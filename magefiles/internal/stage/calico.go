@@ -186,7 +186,7 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 			}
 			if c.Faults(seen.Docker.Value, false) != "" {
 				var s script
-				s.note(spec.NodeDirs...)
+				s.fills(spec.NodeDirs...)
 				s.create(c, seen.Docker.Value)
 				if err := s.run(ctx, h); err != nil {
 					return err

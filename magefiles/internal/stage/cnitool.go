@@ -11,6 +11,12 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
+// binDir makes the login user $1's directory $3.
+const binDir = `
+journal_open
+note "$3/cnitool"
+if [ ! -d "$3" ]; then install -d -o "$1" -g "$2" "${3%/*}" "$3"; fi`
+
 // cnitool puts cnitool on the Calico nodes, where the tutorial has it.
 func cnitool() Stage {
 	return Stage{
@@ -31,7 +37,7 @@ func cnitool() Stage {
 			return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 				seen := j.Facts.Machines[m.Name]
 				// Noted as the lab's before they are there, and made the user's: he may want to put more there.
-				_, err := h.Sudo(ctx, "bash", "-c", scripts.Text("note-original.sh")+`note "$3/cnitool" && [ -d "$3" ] || install -d -o "$1" -g "$2" "${3%/*}" "$3"`,
+				_, err := h.Sudo(ctx, "bash", "-c", "set -euo pipefail\n"+scripts.Text("note-original.sh")+binDir,
 					"install", seen.Login.User, seen.Login.Group, path.Dir(seen.Login.Cnitool()))
 				if err != nil {
 					return err

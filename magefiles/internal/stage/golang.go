@@ -58,22 +58,25 @@ func goFinding(e *Env, seen fact.Machine) check.Finding {
 	}
 }
 
-// unpack replaces /usr/local/go by the tar at standard input, in one step as far as a reader can see.
-const unpack = `set -e
-rm -rf /usr/local/go.part
-trap 'rm -rf /usr/local/go.part' EXIT
-mkdir /usr/local/go.part
-tar --extract --no-same-owner --directory=/usr/local/go.part
-note /usr/local/go
-rm -rf /usr/local/go
-mv -T /usr/local/go.part/go /usr/local/go
-rmdir /usr/local/go.part`
+// unpack puts the tree of the tar at standard input in the place of the directory $1, in one step as far as a reader can see.
+const unpack = `set -euo pipefail
+part=$1.calico-cni-lab-part
+journal_open
+note "$1"
+journal_close
+rm -rf -- "$part"
+mkdir -m 755 -- "$part"
+tar --extract --no-same-owner --strip-components=1 --directory="$part"
+journal_open
+note "$1"
+record "$1" "$(fingerprint "$part")"
+replace "$part" "$1"`
 
 func applyGo(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		if j.Has(m.Name, "go") {
 			tar := filepath.Join(e.Artifacts.Toolchain, artifact.ToolchainTar)
-			if _, err := h.Stream(ctx, tar, scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+unpack); err != nil {
+			if _, err := h.Stream(ctx, tar, scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+unpack, spec.GoRoot); err != nil {
 				return err
 			}
 		}

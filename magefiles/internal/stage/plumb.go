@@ -64,7 +64,7 @@ func runWorkloads(ctx context.Context, e *Env, j Job) error {
 			return err
 		}
 		var s script
-		s.note("/var/lib/cni")
+		s.fills(spec.CNIResults(e.Lab.Network))
 		if lost(j) {
 			detach(&s, e, j.Facts.Machines[m.Name])
 			s.create(c, have)
@@ -128,9 +128,7 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 		// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
 		// cut off would be half there.
 		detach(&s, e, seen)
-		for _, old := range oldConflists(e, seen) {
-			s.cmd("rm", "-f", old)
-		}
+		s.restore(oldConflists(e, seen))
 		s.line("%s", waitForNode)
 		s.line(`key=$(docker inspect --format '{{.NetworkSettings.SandboxKey}}' %s)`, spec.WorkloadContainer)
 		s.line(`%s del %s "$key"`, tool, command.Quote(e.Lab.Network))

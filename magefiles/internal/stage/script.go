@@ -24,12 +24,16 @@ func (s *script) cmd(args ...string) { fmt.Fprintf(s, "%s >/dev/null\n", command
 // line adds a line of shell as it stands.
 func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
 
-// note adds the noting of directories that a machine doesn't have yet and that what runs there will make, so that they
-// can be taken back as a whole; one with a slash at its end only if it is empty then.
-func (s *script) note(dirs ...string) {
-	s.line("%s", scripts.Text("note-original.sh"))
-	for _, dir := range dirs {
-		s.line(`[ -e %[1]s ] || note %[1]s`, command.Quote(dir))
+// fills adds the noting of what programs that run there will make, so that it can be taken back: patterns. A directory with a
+// slash at its end goes only if it is empty then.
+func (s *script) fills(patterns ...string) {
+	s.line("%sjournal_open\nnote_filled %s\njournal_close", scripts.Text("note-original.sh"), command.Quote(patterns...))
+}
+
+// restore adds the giving back of paths that the lab has no use for any more: what was there before it comes back.
+func (s *script) restore(paths []string) {
+	if len(paths) > 0 {
+		s.line("%s%sjournal_open\nrestore %s\njournal_close", scripts.Text("note-original.sh"), scripts.Text("restore-originals.sh"), command.Quote(paths...))
 	}
 }
 

@@ -48,15 +48,8 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if err := r.Begin(ctx); err != nil {
 		return nil, check.Report{}, err
 	}
-	// A lab whose plan was lost: it is there all the same.
-	if _, exists, err := r.Plan(); err == nil && !exists {
-		made, err := l.Made(ctx)
-		if err == nil && made {
-			err = l.KeepPlan()
-		}
-		if err != nil {
-			return nil, check.Report{}, err
-		}
+	if err := keepPlan(ctx, r, l); err != nil {
+		return nil, check.Report{}, err
 	}
 	engine := l.Engine()
 	report, err := engine.Reach(ctx, g)
@@ -73,6 +66,18 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 		return l, report, err
 	}
 	return l, report, l.WriteSSHConfig()
+}
+
+// keepPlan: a lab whose plan was lost is there all the same, and how its machines are entered may have changed.
+func keepPlan(ctx context.Context, r *run.Run, l *run.Lab) error {
+	_, made, err := r.Plan()
+	if err == nil && !made {
+		made, err = l.Made(ctx)
+	}
+	if err != nil || !made {
+		return err
+	}
+	return l.KeepPlan()
 }
 
 // printedError is an error whose text is on the screen already: its first line is enough for the last one.
@@ -216,6 +221,7 @@ func Status(ctx context.Context, r *run.Run) error {
 		return err
 	}
 	present := slices.ContainsFunc(machines, func(m machine.Status) bool { return m.State != machine.Absent })
+	absent := slices.ContainsFunc(machines, func(m machine.Status) bool { return m.State == machine.Absent })
 	stopped := slices.ContainsFunc(machines, func(m machine.Status) bool { return m.State == machine.Stopped })
 	p := l.Maker.Pins
 	more := [][2]string{
@@ -234,6 +240,8 @@ func Status(ctx context.Context, r *run.Run) error {
 		}
 	}
 	switch {
+	case l.Provider.Capabilities().Undo && present && absent:
+		next = "go tool mage verify brings everything back; go tool mage destroy -force undoes the rest"
 	case stopped:
 		next = "go tool mage start"
 	case present && report.OK:

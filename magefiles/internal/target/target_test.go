@@ -152,23 +152,6 @@ func TestUnmet(t *testing.T) {
 	}
 }
 
-// TestConfirm: without a terminal nobody can say yes.
-func TestConfirm(t *testing.T) {
-	if err := confirm("this removes it", true); err != nil {
-		t.Error(err)
-	}
-	in, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdin := os.Stdin
-	defer func() { os.Stdin = stdin; in.Close() }()
-	os.Stdin = in
-	if err := confirm("this removes it", false); err == nil || !strings.HasPrefix(err.Error(), "this removes it; ") || !strings.HasSuffix(err.Error(), "go tool mage destroy -force") {
-		t.Error(err)
-	}
-}
-
 // newRun returns a run on a lab of the project's machines as if they existed already. Nothing is asked of them.
 func newRun(t *testing.T) *run.Run {
 	t.Helper()

@@ -177,11 +177,14 @@ func attachments() fact.Seen[[]fact.Attachment] {
 	return fact.Known(all)
 }
 
-// owned are the paths that the lab noted before it made them.
-func owned() fact.Seen[[]string] {
-	data, err := os.ReadFile(fact.Home + "/undo/paths")
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+// owned are the paths that the lab noted before it made them: one of each entry of its journal (scripts/note-original.sh).
+func owned(journal string) fact.Seen[[]string] {
+	files, err := filepath.Glob(journal + "/[0-9]*/path")
+	var paths []string
+	for _, file := range files {
+		path, readErr := os.ReadFile(file)
+		err = errors.Join(err, readErr)
+		paths = append(paths, string(path))
 	}
-	return fact.See(strings.Fields(string(data)), err)
+	return fact.See(paths, err)
 }

@@ -5,8 +5,11 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,5 +192,26 @@ func TestAt(t *testing.T) {
 		if got := at(path, l); got != want {
 			t.Errorf("%s: %s", path, got)
 		}
+	}
+}
+
+// TestOwned: the journal's entries are directories, whatever is in the paths; one that is half there has no path yet.
+func TestOwned(t *testing.T) {
+	journal := t.TempDir()
+	want := []string{"/etc/calico/", "/etc/calico/a b\nc"}
+	for i, path := range want {
+		dir := fmt.Sprintf("%s/%06d", journal, i)
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(dir+"/path", []byte(path), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(journal+"/part/000003", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := owned(journal); !slices.Equal(got.Value, want) || got.Unknown != "" {
+		t.Errorf("%+v", got)
+	}
+	if got := owned(journal + "/none"); got.Unknown != "" || len(got.Value) > 0 {
+		t.Errorf("no journal: %+v", got)
 	}
 }

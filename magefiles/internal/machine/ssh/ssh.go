@@ -73,8 +73,8 @@ func address(m machine.Planned) string {
 	return net.JoinHostPort(cmp.Or(m.SSH.Address, m.Address.String()), strconv.Itoa(cmp.Or(m.SSH.Port, 22)))
 }
 
-// endpoint returns where and how to log in to a machine. Its host key is the pinned one, or the known one before there is a
-// pinned one.
+// endpoint returns where and how to log in to a machine. Its host key is the one in lab.yaml, else the pinned one, or the known one
+// before there is a pinned one.
 func (p *Provider) endpoint(m machine.Planned) (remote.Endpoint, error) {
 	e := remote.Endpoint{Machine: m.Name, Network: "tcp", Address: address(m), User: m.SSH.User}
 	if e.User == "" {
@@ -84,12 +84,17 @@ func (p *Provider) endpoint(m machine.Planned) (remote.Endpoint, error) {
 		}
 		e.User = me.Username
 	}
-	var err error
+	host, port, err := net.SplitHostPort(e.Address)
+	if err != nil {
+		return e, err
+	}
+	e.OtherKey = fmt.Sprintf("If you installed it anew or changed its key, put the new one into lab.yaml (machines.ssh.hostKey), as this prints it:\n"+
+		"    ssh-keyscan -t ed25519 -p %s %s\n  then: go tool mage verify; or give the lab up without it: go tool mage destroy -force -forget=%s", port, host, m.Name)
 	if e.Keys, err = keys(m); err != nil {
 		return e, fmt.Errorf("%s: %w", m.Name, err)
 	}
 	e.HostKey, err = machine.HostKey(p.StateDir, m.Name)
-	if errors.Is(err, machine.ErrNotUp) {
+	if m.SSH.HostKey != "" || errors.Is(err, machine.ErrNotUp) {
 		e.HostKey, err = knownKey(m, e)
 	}
 	return e, err
@@ -225,18 +230,20 @@ func (p *Provider) Up(context.Context) error {
 	return nil
 }
 
-// Endpoints implements machine.Provider.
+// Endpoints implements machine.Provider: those of the machines that are the lab's. One that can't be entered from here says why.
 func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	var all []remote.Endpoint
 	for _, m := range p.Plan.Machines {
-		if _, err := machine.HostKey(p.StateDir, m.Name); err != nil {
-			return nil, err
+		_, err := machine.HostKey(p.StateDir, m.Name)
+		if errors.Is(err, machine.ErrNotUp) {
+			continue
 		}
 		e, err := p.endpoint(m)
-		if err != nil {
-			return nil, err
-		}
+		e.Err = err
 		all = append(all, e)
+	}
+	if len(all) == 0 {
+		return nil, machine.ErrNotUp
 	}
 	return all, nil
 }

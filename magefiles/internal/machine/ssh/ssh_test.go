@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -165,6 +167,38 @@ func TestEndpointHostKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	is(lab.SSH{Port: 2222}, others)
+	// What lab.yaml says is what somebody has looked at since.
+	is(lab.SSH{HostKey: line}, theirs)
+}
+
+// TestEndpoints: the machines that are the lab's, and of one that can't be entered the reason.
+func TestEndpoints(t *testing.T) {
+	dir := home(t)
+	private, public := newKey(t)
+	write(t, filepath.Join(dir, ".ssh", "id_ed25519"), private)
+	plan := machine.Plan{Machines: []machine.Planned{{Name: "a"}, {Name: "b", SSH: lab.SSH{Key: "~/gone"}}, {Name: "c", SSH: lab.SSH{Address: "c.example", Port: 2222}}}}
+	p := New(machine.Options{StateDir: t.TempDir(), Plan: plan})
+	if _, err := p.Endpoints(); !errors.Is(err, machine.ErrNotUp) {
+		t.Errorf("before it is up: %v", err)
+	}
+	for _, name := range []string{"b", "c"} {
+		if err := machine.SaveHostKey(p.StateDir, name, public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := p.Endpoints()
+	if err != nil || len(all) != 2 || all[0].Machine != "b" || all[0].Err == nil || all[1].Machine != "c" || all[1].Err != nil {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if _, err := remote.Dial(t.Context(), all[0], nil); err == nil || !strings.Contains(err.Error(), dir+"/gone") {
+		t.Errorf("b: %v", err)
+	}
+	if want := "ssh-keyscan -t ed25519 -p 2222 c.example"; !strings.Contains(all[1].OtherKey, want) || !strings.Contains(all[1].OtherKey, "-forget=c") {
+		t.Errorf("no %q in %q", want, all[1].OtherKey)
+	}
+	if err := machine.WriteSSHConfig(p.StateDir, all); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestPreflightScript runs the script on this computer, whose answers differ; only what any computer answers alike is tested.
