@@ -37,7 +37,7 @@ func cnitool() Stage {
 			return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 				seen := j.Facts.Machines[m.Name]
 				// Noted as the lab's before they are there, and made the user's: he may want to put more there.
-				_, err := h.Sudo(ctx, "bash", "-c", "set -euo pipefail\n"+scripts.Text("note-original.sh")+binDir,
+				_, err := h.Sudo(ctx, "bash", "-c", "set -euo pipefail\n"+scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+binDir,
 					"install", seen.Login.User, seen.Login.Group, path.Dir(seen.Login.Cnitool()))
 				if err != nil {
 					return err
