@@ -78,7 +78,7 @@ func TestStrangers(t *testing.T) {
 		if err := os.Rename(s.key, s.key+" moved"); err != nil {
 			l.t.Fatal(err)
 		}
-		s.labYAML = strings.Replace(strings.ReplaceAll(s.labYAML, s.key, s.key+" moved"), "\npool: ", "\nnetwork: other\n\npool: ", 1)
+		s.labYAML = strings.Replace(strings.ReplaceAll(s.labYAML, s.key, s.key+" moved"), "\nnetwork: test-calico", "\nnetwork: other", 1)
 		l.write(s.labYAML)
 		l.has(l.ok("verify"), "the lab works: ")
 		l.has(s.ssh("calico1", "sudo cat "+conflist), "theirs")
