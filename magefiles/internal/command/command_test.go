@@ -2,6 +2,8 @@ package command
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"os/exec"
@@ -104,35 +106,75 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunEnds: a command that is cancelled or takes too long ends with its children, and says why.
+// TestRunEnds: a command that is cancelled or takes too long ends with its children, also those that don't listen, and says why.
 func TestRunEnds(t *testing.T) {
 	why := errors.New("interrupted")
 	for _, c := range []struct {
 		name  string
+		root  bool
 		limit time.Duration
 		want  string
 	}{
-		{"timeout", 200 * time.Millisecond, "not done after 200ms"},
-		{"cancel", time.Minute, "interrupted"},
+		{"timeout", false, 500 * time.Millisecond, "not done after 500ms"},
+		{"cancel", false, time.Minute, "interrupted"},
+		{"timeout as root", true, 500 * time.Millisecond, "not done after 500ms"},
+		{"cancel as root", true, time.Minute, "interrupted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := runner(t)
-			pidFile := filepath.Join(t.TempDir(), "pid")
+			if _, err := r.Run(t.Context(), Cmd{Args: []string{"true"}, Root: c.root}); err != nil {
+				t.Skipf("commands can't be run as root: %v", err)
+			}
+			file := filepath.Join(t.TempDir(), "pid")
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			if c.name == "cancel" {
+			if c.want == "interrupted" {
 				go func() {
-					poll(t, func() bool { return readPid(pidFile) > 0 })
+					poll(t, func() bool { return readPid(file) > 0 })
 					cancel(why)
 				}()
 			}
-			_, err := r.Run(ctx, Cmd{Args: []string{"bash", "-c", `sleep 300 & echo $! >"$1"; wait`, "bash", pidFile}, Timeout: c.limit})
+			_, err := r.Run(ctx, Cmd{Args: []string{"bash", "-c", `(trap "" INT TERM; exec sleep 300) & echo $! >"$1"; wait`, "bash", file}, Timeout: c.limit, Grace: 500 * time.Millisecond, Root: c.root})
 			if err == nil || !strings.Contains(err.Error(), c.want) || Status(err) != -1 {
 				t.Errorf("error: %v", err)
 			}
-			pid := readPid(pidFile)
+			pid := readPid(file)
 			poll(t, func() bool { return gone(pid) })
 		})
+	}
+}
+
+// TestRoot: root's commands have root's umask and the variables that they need, and their input and output go through pipes.
+func TestRoot(t *testing.T) {
+	r, path := runner(t)
+	if _, err := r.Root(t.Context(), "true"); err != nil {
+		t.Skipf("commands can't be run as root: %v", err)
+	}
+	t.Setenv("HTTPS_PROXY", "http://user:hidden@proxy.example:3128")
+	defer syscall.Umask(syscall.Umask(0o077))
+	var out strings.Builder
+	in := strings.Repeat("x", 1<<17) // more than a pipe holds
+	_, err := r.Run(t.Context(), Cmd{
+		Args: []string{"bash", "-c", `umask; echo "$A|$https_proxy|$HTTPS_PROXY|$LC_ALL"; sha256sum; ! [ -e /proc/self/fd/9 ]`},
+		Env:  []string{"A=a b\nc"}, Stdin: strings.NewReader(in), Stdout: &out, Root: true,
+	})
+	const proxy = "http://user:hidden@proxy.example:3128"
+	sum := sha256.Sum256([]byte(in))
+	want := "0022\na b\nc|" + proxy + "|" + proxy + "|C.UTF-8\n" + hex.EncodeToString(sum[:]) + "  -\n"
+	if err != nil || out.String() != want {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	// A command may end before it has read everything.
+	_, err = r.Run(t.Context(), Cmd{Args: []string{"bash", "-c", "exit 3"}, Stdin: strings.NewReader(in), Root: true})
+	if Status(err) != 3 || strings.Contains(err.Error(), "as-root.sh") {
+		t.Errorf("exit 3: %v", err)
+	}
+	if _, err := r.Root(t.Context(), "no-such-program"); Status(err) != 127 {
+		t.Errorf("no such program: %v", err)
+	}
+	if log, err := os.ReadFile(path); err != nil || strings.Contains(string(log), "hidden") {
+		t.Errorf("the log has a proxy's password (%v):\n%s", err, log)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,6 +20,8 @@ const Here = "this computer"
 // Runner runs commands on this computer.
 type Runner struct {
 	Log *Log
+
+	renewing atomic.Bool // whether KeepTicket is at work
 }
 
 // Cmd is one command.
@@ -28,55 +30,83 @@ type Cmd struct {
 	Dir     string
 	Env     []string // added to the environment
 	Stdin   io.Reader
-	Root    bool          // as root: through sudo, unless this process is root already
+	Stdout  io.Writer     // nil: Run returns it
+	Root    bool          // as root, through sudo unless this process is root already; see asRoot
 	Timeout time.Duration // 0: a minute
 	Grace   time.Duration // how long it may take to end on SIGINT when ctx ends; 0: SIGTERM and 3 s
 	Hint    string        // what to do when it fails
 }
 
-// Run runs c and waits until it has ended. It returns its standard output. The error is an *Error, followed by c.Hint.
+// Run runs c and waits until it has ended. It returns its standard output. The error is an *Error, followed by c.Hint. A
+// command that is still at work when ctx or its time ends is ended, with everything that it started and that has not left
+// its process group.
 func (r *Runner) Run(ctx context.Context, c Cmd) (string, error) {
 	if c.Timeout == 0 {
 		c.Timeout = time.Minute
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("not done after %s", c.Timeout))
 	defer cancel()
-	sudo := c.Root && os.Geteuid() != 0
-	cmd := c.prepare(ctx, sudo)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-
-	start := time.Now()
-	err := cmd.Run()
-	if cmd.Process != nil && ctx.Err() != nil {
-		// Whatever did not end on the first signal.
-		_ = signalGroup(cmd.Process.Pid, syscall.SIGKILL, sudo)
+	p := c.own(ctx)
+	if c.Root {
+		var err error
+		if p, err = c.asRoot(ctx, os.Geteuid() != 0); err != nil {
+			return "", err
+		}
 	}
-	r.Log.Command(Here, cmd.Args, time.Since(start), stdout.String(), stderr.String(), err)
+	var stdout, stderr bytes.Buffer
+	p.Stdout, p.Stderr = &stdout, &stderr
+	if c.Stdout != nil {
+		p.Stdout = c.Stdout
+	}
+	start := time.Now()
+	err := p.ended(p.Run())
+	r.Log.Command(Here, p.shown, time.Since(start), stdout.String(), stderr.String(), err)
 	if err == nil {
 		return stdout.String(), nil
 	}
-	return stdout.String(), c.failed(ctx, &Error{Where: Here, Line: Line(cmd.Args...), Status: -1, Stderr: stderr.String(), Log: r.Log.Path(), Err: err})
+	return stdout.String(), c.failed(ctx, &Error{Where: Here, Line: Line(p.shown...), Status: -1, Stderr: stderr.String(), Log: r.Log.Path(), Err: err})
 }
 
-// prepare makes the process, which ends with ctx, and its children too.
-func (c Cmd) prepare(ctx context.Context, sudo bool) *exec.Cmd {
-	args := c.Args
-	if sudo {
-		args = append([]string{"sudo", "-n", "--"}, args...)
+// process is a command that is ready to be run, once.
+type process struct {
+	*exec.Cmd
+	shown []string              // the command line for people
+	ended func(err error) error // to be called with Run's result; returns the command's
+}
+
+// own makes the process of a command that belongs to this process' user.
+func (c Cmd) own(ctx context.Context) process {
+	p := c.process(ctx, c.Args)
+	p.shown, p.Stdin = c.Args, c.Stdin
+	p.Env = append(p.Env, c.Env...)
+	sig, grace := c.ending()
+	p.Cancel = func() error { return syscall.Kill(-p.Process.Pid, sig) }
+	p.WaitDelay = grace
+	p.ended = func(err error) error {
+		if p.Process != nil && ctx.Err() != nil {
+			// Whatever did not end on the first signal.
+			_ = syscall.Kill(-p.Process.Pid, syscall.SIGKILL)
+		}
+		return err
 	}
+	return p
+}
+
+func (c Cmd) process(ctx context.Context, args []string) process {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
-	cmd.Env = append(append(os.Environ(), "LC_ALL=C.UTF-8"), c.Env...)
-	// In a process group of its own, so that its children get the signal too.
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	// In a process group of its own, so that its children get signals too. Not in a session: sudo's ticket is the terminal's.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	sig, grace := syscall.SIGTERM, 3*time.Second
+	return process{Cmd: cmd}
+}
+
+// ending is the signal that asks the command to end, and how long it may take until it is killed.
+func (c Cmd) ending() (syscall.Signal, time.Duration) {
 	if c.Grace > 0 {
-		sig, grace = syscall.SIGINT, c.Grace
+		return syscall.SIGINT, c.Grace
 	}
-	cmd.Cancel = func() error { return signalGroup(cmd.Process.Pid, sig, sudo) }
-	cmd.WaitDelay = grace
-	return cmd
+	return syscall.SIGTERM, 3 * time.Second
 }
 
 // failed completes the error of a command: with its exit status, or with why it was ended, and with c's hint.
@@ -94,14 +124,6 @@ func (c Cmd) failed(ctx context.Context, ce *Error) error {
 		return fmt.Errorf("%w\n  what to do: %s", ce, c.Hint)
 	}
 	return ce
-}
-
-// signalGroup signals a command's process group. sudo's process belongs to root, so root has to send it; sudo relays it.
-func signalGroup(pid int, sig syscall.Signal, sudo bool) error {
-	if !sudo {
-		return syscall.Kill(-pid, sig)
-	}
-	return exec.Command("sudo", "-n", "--", "kill", "-"+strconv.Itoa(int(sig)), "--", "-"+strconv.Itoa(pid)).Run()
 }
 
 // Output is Run for a plain command line. It returns standard output without leading and trailing space.

@@ -3,7 +3,6 @@ package computer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/bitfield/script"
-	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
@@ -88,31 +86,6 @@ func Install(ctx context.Context, run *command.Runner, needs []Need, notice func
 		}); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// BecomeRoot checks that commands can be run as root, and lets sudo ask for the password where there is a terminal to ask
-// on. what, a plural, says in messages what needs it: "nspawn containers".
-func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice func(format string, args ...any)) error {
-	if os.Geteuid() == 0 {
-		return nil
-	}
-	remedy := what + " need root: run this as root, or as a user who may use sudo"
-	if _, err := exec.LookPath("sudo"); err != nil {
-		return errors.New(remedy + " (sudo is not installed)")
-	}
-	if _, err := run.Root(ctx, "true"); err == nil {
-		return nil
-	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return errors.New(remedy + " without a password, because there is no terminal to ask for it on")
-	}
-	notice("%s need root; sudo may ask for your password", what)
-	ask := exec.CommandContext(ctx, "sudo", "-v")
-	ask.Stdin, ask.Stdout, ask.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := ask.Run(); err != nil {
-		return fmt.Errorf("%s: %w", remedy, err)
 	}
 	return nil
 }
