@@ -1,8 +1,8 @@
 #!/bin/bash
 # Loads images with the box's own Docker Engine into a data directory, without booting anything.
-# Usage: bash -c "$(<docker-store.sh)" docker-store BOX OUT ARCHIVE...
-#   BOX      the box's tree, left as it is        ARCHIVE  what `docker load` reads
-#   OUT      the data directory to make: images and layers, nothing that belongs to one machine
+# Usage: bash -c "$(<docker-store.sh)" docker-store BOX OUT        with a tar of what `docker load` reads at standard input
+#   BOX  the box's tree, left as it is
+#   OUT  the data directory to make: images and layers, nothing that belongs to one machine
 set -euo pipefail
 box=$1 out=$2
 
@@ -35,9 +35,7 @@ for _ in $(seq 600); do
 	fi
 	read -rt 0.05 <> <(:) || true
 done
-for archive in "${@:3}"; do
-	chroot /mnt/root docker load --quiet <"$archive"
-done
+tar --extract --to-command='chroot /mnt/root docker load --quiet'
 kill "$dockerd"
 wait "$dockerd" || true
 umount /mnt/root/var/lib/docker

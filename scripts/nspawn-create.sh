@@ -4,7 +4,6 @@
 #   DIR    the machine's directory                   STORE  Docker data directory that has the images
 #   LAYERS below its own files, overlay's lowerdir   OWNER  uid:gid that may reach the SSH socket
 set -euo pipefail
-umask 022 # the user reads here, whose own umask sudo may pass on
 dir=$1 layers=$2 store=$3 owner=$4
 part=$dir.part
 

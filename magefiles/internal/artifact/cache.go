@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // A store's directory is marked as a cache by the Cache Directory Tagging Specification (https://bford.info/cachedir/), which backup
@@ -32,7 +33,9 @@ var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)
 
 // CheckCache refuses a directory that can't be a store's: it has the lab's mark, or could get it, because it is empty, is not there
 // yet, or has nothing in it but artifacts, as one from before there were marks.
-func CheckCache(dir string) error {
+func CheckCache(dir string) error { return checkCache(dir, os.Getuid()) }
+
+func checkCache(dir string, owner int) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%s can't be the lab's cache: %s; name another directory in LAB_CACHE, one that is empty or not there yet, with its whole path",
 			dir, fmt.Sprintf(format, args...))
@@ -55,8 +58,8 @@ func CheckCache(dir string) error {
 	case !info.IsDir():
 		return refuse("it is no directory")
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Getuid() {
-		return refuse("it belongs to the user %d, and this is the user %d", st.Uid, os.Getuid())
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != owner {
+		return refuse("it belongs to the user %d, not %d", st.Uid, owner)
 	}
 	if marked(dir) {
 		return nil
@@ -89,7 +92,14 @@ func foreign(dir string) ([]string, error) {
 }
 
 // mark makes the store's directory, with its mark.
-func (s *Store) mark() error {
+func (s *Store) mark(ctx context.Context) error {
+	if s.Root {
+		if checkCache(s.Dir, 0) == nil && marked(s.Dir) && exists(filepath.Join(s.Dir, lockFile)) {
+			return nil
+		}
+		_, err := s.Run.Root(ctx, "bash", "-c", scripts.Text("root-cache.sh"), "root-cache.sh", s.Dir, tagFile, tag, lockFile)
+		return err
+	}
 	if err := CheckCache(s.Dir); err != nil || marked(s.Dir) {
 		return err
 	}
@@ -112,7 +122,7 @@ func (s *Store) use(ctx context.Context) error {
 	s.holding.Lock()
 	defer s.holding.Unlock()
 	for s.held == nil {
-		if err := s.mark(); err != nil {
+		if err := s.mark(ctx); err != nil {
 			return err
 		}
 		l := flock.New(filepath.Join(s.Dir, lockFile))
@@ -147,13 +157,13 @@ const seizePatience = time.Second
 
 // Seize takes the store for this process alone, until Release, so that it can be emptied. A store that was never used stays away.
 func (s *Store) Seize(ctx context.Context) error {
-	if err := CheckCache(s.Dir); err != nil {
+	if err := CheckCache(s.Dir); err != nil && !s.Root { // root's is put right by mark
 		return err
 	}
 	if !exists(s.Dir) {
 		return nil
 	}
-	if err := s.mark(); err != nil {
+	if err := s.mark(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, seizePatience)
@@ -173,9 +183,9 @@ func (s *Store) Seize(ctx context.Context) error {
 // emptyTime is for removing artifacts: some have 20000 files.
 const emptyTime = 5 * time.Minute
 
-// Empty removes all artifacts of a store that was seized, as root where root made them, and then the directory, unless there is
+// Empty removes all artifacts of a store that was seized, and then the directory, unless there is
 // something in it that isn't the store's. What it leaves when it is interrupted, the next call removes, and Get never takes for an artifact.
-func (s *Store) Empty(ctx context.Context, root bool) error {
+func (s *Store) Empty(ctx context.Context) error {
 	entries, err := os.ReadDir(s.Dir)
 	if err != nil || s.held == nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -189,13 +199,13 @@ func (s *Store) Empty(ctx context.Context, root bool) error {
 			continue
 		}
 		if e.IsDir() && !strings.Contains(e.Name(), ".part-") {
-			if err := os.Rename(path, path+".part-removed"); err != nil {
+			if err := s.rename(ctx, path, path+".part-removed"); err != nil {
 				return err
 			}
 			path += ".part-removed"
 		}
 		// Not os.RemoveAll: a making that was killed may have left file systems mounted there.
-		if _, err := s.Run.Run(ctx, command.Cmd{Args: []string{"rm", "-rf", "--one-file-system", "--", path}, Root: root, Timeout: emptyTime}); err != nil {
+		if _, err := s.Run.Run(ctx, command.Cmd{Args: []string{"rm", "-rf", "--one-file-system", "--", path}, Root: s.Root, Timeout: emptyTime}); err != nil {
 			return err
 		}
 	}
@@ -203,6 +213,13 @@ func (s *Store) Empty(ctx context.Context, root bool) error {
 		if err == nil {
 			err = fmt.Errorf("%s is empty but for what isn't the cache's: %s", s.Dir, strings.Join(left, ", "))
 		}
+		return err
+	}
+	if s.Root {
+		if _, err := s.Run.Root(ctx, "rm", "-f", "--", filepath.Join(s.Dir, lockFile), filepath.Join(s.Dir, tagFile)); err != nil {
+			return err
+		}
+		_, err := s.Run.Root(ctx, "rmdir", "--ignore-fail-on-non-empty", "--", s.Dir)
 		return err
 	}
 	for _, name := range []string{lockFile, tagFile} {

@@ -37,7 +37,7 @@ func TestCheckCache(t *testing.T) {
 	if err := os.Symlink("real", dir+"/link"); err != nil {
 		t.Fatal(err)
 	}
-	if err := store(dir + "/marked").mark(); err != nil {
+	if err := store(dir + "/marked").mark(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	write(t, dir+"/marked/note")
@@ -94,7 +94,7 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 	empty := func() error {
-		return errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context(), false), s.Release())
+		return errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release())
 	}
 	get()
 	if data, err := os.ReadFile(dir + "/CACHEDIR.TAG"); err != nil || !strings.HasPrefix(string(data), "Signature: 8a477f597d28d172789f06886806bc55\n") {
@@ -113,7 +113,7 @@ func TestEmpty(t *testing.T) {
 	if err := errors.Join(s.Release(), s.Seize(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Empty(ctx, false); err == nil {
+	if err := s.Empty(ctx); err == nil {
 		t.Error("it isn't interrupted")
 	}
 	if err := s.Release(); err != nil {
@@ -164,7 +164,7 @@ func TestSeize(t *testing.T) {
 		t.Errorf("it didn't wait: %v", err)
 	case <-time.After(2 * lockPoll):
 	}
-	if err := errors.Join(cleaner.Empty(t.Context(), false), cleaner.Release()); err != nil {
+	if err := errors.Join(cleaner.Empty(t.Context()), cleaner.Release()); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-got; err != nil || !exists(filepath.Join(dir, r.Key())) || !marked(dir) {
@@ -178,5 +178,35 @@ func TestSeize(t *testing.T) {
 	defer f.Close()
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
 		t.Errorf("its lock is free: %v", err)
+	}
+}
+
+// TestRootStore: everything in a store of root's belongs to root, also where its directory was another user's.
+func TestRootStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	s := store(dir)
+	s.Root, s.Run = true, &command.Runner{}
+	if _, err := s.Run.Root(t.Context(), "install", "-d", "-o", "4711", dir); err != nil {
+		t.Skipf("commands can't be run as root: %v", err)
+	}
+	r := Recipe{Name: "x", Make: func(ctx context.Context, out string) error {
+		_, err := s.Run.Root(ctx, "touch", out+"/file")
+		return err
+	}}
+	made, err := s.Get(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, made, made + "/file", made + ".lock", dir + "/" + lockFile, dir + "/" + tagFile} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode().Perm()&0o022 != 0 || info.Mode().Perm()&0o044 != 0o044 {
+			t.Errorf("%s: %v of the user %d", path, info.Mode(), st.Uid)
+		}
+	}
+	if err := errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release()); err != nil || exists(dir) {
+		t.Errorf("%v; the directory is there: %t", err, exists(dir))
 	}
 }

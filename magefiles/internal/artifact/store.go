@@ -29,6 +29,9 @@ type Store struct {
 	Run *command.Runner
 	// Making is called when something is not there and has to be made. It returns a function to call at the end.
 	Making func(what string) (done func(error))
+	// Root says that Dir and everything in it belong to root: then nothing that root does there goes by a path that a user can
+	// change. Locks are taken by the user all the same, who may read what is there.
+	Root bool
 	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
 	LookOnly bool
 
@@ -47,7 +50,6 @@ type Recipe struct {
 	Name   string   // first part of its directory's name
 	What   string   // for people: "compiling etcd"
 	Inputs []string // everything that its contents depend on
-	Root   bool     // its files belong to root
 	// Make fills dir. Whatever it leaves there when it fails or is cancelled, Get never takes for finished.
 	Make func(ctx context.Context, dir string) error
 }
@@ -147,7 +149,7 @@ func (s *Store) leave(a *attempt, cause error) (last bool) {
 // make makes an artifact unless another process has.
 func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
 	dir = filepath.Join(s.Dir, r.Key())
-	unlock, err := Lock(ctx, dir+".lock")
+	unlock, err := s.lock(ctx, dir+".lock")
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
@@ -173,35 +175,62 @@ func (s *Store) makeIn(ctx context.Context, r Recipe, dir string) error {
 	part := filepath.Base(dir) + ".part-"
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), part) {
-			_ = s.remove(ctx, filepath.Join(s.Dir, e.Name()), r.Root)
+			_ = s.remove(ctx, filepath.Join(s.Dir, e.Name()))
 		}
 	}
-	temp, err := os.MkdirTemp(s.Dir, part)
+	temp, err := s.tempDir(ctx, part)
 	if err != nil {
-		return err
-	}
-	if err := os.Chmod(temp, 0o755); err != nil { // the tree in it is a machine's
 		return err
 	}
 	if err := r.Make(ctx, temp); err != nil {
 		// What is left of a cancelled one is removed when it is made again.
 		if ctx.Err() == nil {
-			err = errors.Join(err, s.remove(ctx, temp, r.Root))
+			err = errors.Join(err, s.remove(ctx, temp))
 		}
 		return err
 	}
-	return os.Rename(temp, dir)
+	return s.rename(ctx, temp, dir)
 }
 
-func (s *Store) remove(ctx context.Context, dir string, root bool) error {
+func (s *Store) rename(ctx context.Context, from, to string) error {
+	if s.Root {
+		_, err := s.Run.Root(ctx, "mv", "-T", "--", from, to)
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// tempDir makes a directory that everybody may read: the tree in it is a machine's.
+func (s *Store) tempDir(ctx context.Context, part string) (string, error) {
+	if s.Root {
+		return s.Run.Root(ctx, "bash", "-c", `dir=$(mktemp --directory -- "$1XXXXXXXXXX") && chmod 0755 "$dir" && echo "$dir"`, "bash", filepath.Join(s.Dir, part))
+	}
+	dir, err := os.MkdirTemp(s.Dir, part)
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
+func (s *Store) remove(ctx context.Context, dir string) error {
 	if !exists(dir) {
 		return nil
 	}
-	if root {
+	if s.Root {
 		_, err := s.Run.Root(ctx, "rm", "-rf", "--one-file-system", "--", dir)
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+// lock is Lock for a file in the store.
+func (s *Store) lock(ctx context.Context, path string) (unlock func(), err error) {
+	if s.Root && !exists(path) {
+		if _, err := s.Run.Root(ctx, "touch", "--", path); err != nil {
+			return nil, err
+		}
+	}
+	return Lock(ctx, path)
 }
 
 func exists(path string) bool {
@@ -213,12 +242,16 @@ func exists(path string) bool {
 const lockPoll = 100 * time.Millisecond
 
 // Lock takes an exclusive lock on a file and waits for it until ctx ends. It makes the file and its directory.
-// The kernel drops the lock with the process, however that ends; the file stays.
+// The kernel drops the lock with the process, however that ends; the file stays. One that is root's need only be readable.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
+	flag := os.O_CREATE | os.O_RDWR
+	if exists(path) {
+		flag = os.O_RDONLY
+	}
+	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o644))
 	_, err = l.TryLockContext(ctx, lockPoll)
 	switch {
 	case err == nil:

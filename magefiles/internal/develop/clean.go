@@ -28,15 +28,15 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 	}
 	trees := r.Trees()
 	defer func() { err = errors.Join(err, r.Reset()) }()
-	for _, s := range []*artifact.Store{cache, trees} {
-		if err := s.Seize(ctx); err != nil {
-			return err
-		}
-	}
 	_, err = os.Stat(machine.Home)
 	root := err == nil
 	if root {
 		if err := computer.BecomeRoot(ctx, r.Exec, "the trees that machines are made of", r.Console.Notice); err != nil {
+			return err
+		}
+	}
+	for _, s := range []*artifact.Store{cache, trees} {
+		if err := s.Seize(ctx); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 			}
 		}
 	}
-	if err := errors.Join(cache.Empty(ctx, false), trees.Empty(ctx, true)); err != nil {
+	if err := errors.Join(cache.Empty(ctx), trees.Empty(ctx)); err != nil {
 		return err
 	}
 	if root {

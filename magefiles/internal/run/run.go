@@ -185,7 +185,7 @@ func (r *Run) Provider(plan machine.Plan) (machine.Provider, error) {
 }
 
 // Trees is the store of what belongs to root.
-func (r *Run) Trees() *artifact.Store { return r.store(box.CacheDir()) }
+func (r *Run) Trees() *artifact.Store { return r.store(box.CacheDir(), true) }
 
 // Cache is the store of what belongs to the user, in a directory that can be one.
 func (r *Run) Cache() (*artifact.Store, error) {
@@ -196,11 +196,11 @@ func (r *Run) Cache() (*artifact.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.store(dir), nil
+	return r.store(dir, false), nil
 }
 
-// store returns the run's one store in a directory. Reset releases it.
-func (r *Run) store(dir string) *artifact.Store {
+// store returns the run's one store in a directory, root's or the user's. Reset releases it.
+func (r *Run) store(dir string, root bool) *artifact.Store {
 	r.storesMu.Lock()
 	defer r.storesMu.Unlock()
 	for _, s := range r.stores {
@@ -208,7 +208,7 @@ func (r *Run) store(dir string) *artifact.Store {
 			return s
 		}
 	}
-	s := &artifact.Store{Dir: dir, Run: r.Exec, Making: r.Console.Making}
+	s := &artifact.Store{Dir: dir, Root: root, Run: r.Exec, Making: r.Console.Making}
 	r.stores = append(r.stores, s)
 	return s
 }

@@ -251,7 +251,7 @@ func TestCache(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "LAB_CACHE") {
 				t.Errorf("%+v: %v", c, err)
 			}
-		} else if err != nil || s.Dir != c.want || r.store(c.want) != s {
+		} else if err != nil || s.Dir != c.want || r.store(c.want, false) != s {
 			t.Errorf("%+v: %+v, %v", c, s, err)
 		}
 	}

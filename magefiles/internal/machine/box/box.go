@@ -41,14 +41,8 @@ type Recipe struct {
 	Run    *command.Runner
 }
 
-// CacheDir is where the trees of this user lie. They belong to root.
+// CacheDir is where the trees of this user lie. It is named for the user and belongs to root, because root works in it.
 func CacheDir() string { return filepath.Join(machine.Home, "cache", fmt.Sprint(os.Getuid())) }
-
-// MakeCacheDir makes CacheDir, so that the user may add to it and empty it.
-func MakeCacheDir(ctx context.Context, run *command.Runner) error {
-	_, err := run.Root(ctx, "install", "-d", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), CacheDir())
-	return err
-}
 
 // Tree returns the file system tree that nspawn containers share, read-only. store is one below CacheDir.
 func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error) {
@@ -61,7 +55,6 @@ func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error)
 		Name:   "box",
 		What:   "making the machines' box from Debian " + r.Debian,
 		Inputs: append(append(d.Inputs(), packages...), scripts.Text("box-setup.sh"), hex.EncodeToString(files)),
-		Root:   true,
 		Make: func(ctx context.Context, out string) error {
 			return r.bootstrap(ctx, out, filepath.Join(out, "root"), packages, files, scripts.Text("box-setup.sh"))
 		},

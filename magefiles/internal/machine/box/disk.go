@@ -72,7 +72,6 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 		Name:   "vmdisk",
 		What:   "making a virtual machine's disk from Debian " + r.Debian,
 		Inputs: append(append(d.Inputs(), all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
-		Root:   true,
 		Make: func(ctx context.Context, out string) error {
 			tree, maker := filepath.Join(out, "tree.tar"), filepath.Join(out, "vm-disk.sh")
 			if err := r.bootstrap(ctx, out, tree, all, files, setup); err != nil {
@@ -105,9 +104,6 @@ func Make(ctx context.Context, o machine.Options, provider string) (File, error)
 		return File{}, machine.ErrNoLab
 	}
 	if err := computer.BecomeRoot(ctx, o.Run, "virtual machine disks", o.Notice); err != nil {
-		return File{}, err
-	}
-	if err := MakeCacheDir(ctx, o.Run); err != nil {
 		return File{}, err
 	}
 	if err := computer.Install(ctx, o.Run, DiskNeeds, o.Notice); err != nil {

@@ -24,7 +24,7 @@ const powerOff = 34 + 4
 
 // startDetached installs the script at standard input as $1 and starts it with what follows $2, its console.
 const startDetached = `set -e
-umask 022 # the user reads the console, whose own umask sudo may pass on
+trap '' HUP # sudo's terminal goes with sudo
 launcher=$1 console=$2
 shift 2
 install -m 0755 /dev/stdin "$launcher"

@@ -34,33 +34,47 @@ func (p *Provider) filesLayer(ctx context.Context, tree string, role lab.Role, f
 	}
 	files = slices.SortedFunc(slices.Values(files), func(a, b remote.File) int { return strings.Compare(a.Path, b.Path) })
 	dir, err := p.Store.Get(ctx, artifact.Recipe{
-		Name: "files", What: fmt.Sprintf("copying the files that every %s machine has", role), Root: true,
+		Name: "files", What: fmt.Sprintf("copying the files that every %s machine has", role),
 		Inputs: append([]string{filepath.Base(filepath.Dir(tree)), "layer 1"}, fileKeys(files)...),
 		Make: func(ctx context.Context, out string) error {
 			target := filepath.Join(out, "root")
 			if _, err := p.Run.Root(ctx, "install", "-d", target); err != nil {
 				return err
 			}
-			// Through a pipe: it is some 200 MB.
-			r, w := io.Pipe()
-			failed := make(chan error, 1)
-			go func() {
-				err := writeTar(w, tree, files)
-				w.CloseWithError(err)
-				failed <- err
-			}()
-			_, err := p.Run.Run(ctx, command.Cmd{
-				Args:  []string{"tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--directory=" + target},
-				Stdin: r, Root: true, Timeout: buildTimeout,
-			})
-			_ = r.Close() // never an error; ends writeTar where tar ended first
-			if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
-				return cause // tar only says that its input ended early
-			}
-			return err
+			return p.pipe(ctx, func(w io.Writer) error { return writeTar(w, tree, files) },
+				"tar", "--extract", "--numeric-owner", "--same-owner", "--preserve-permissions", "--directory="+target)
 		},
 	})
 	return filepath.Join(dir, "root"), err
+}
+
+// pipe runs a command as root, with what write writes as its standard input: it may be hundreds of MB, and root opens no file
+// by a path that a user can change.
+func (p *Provider) pipe(ctx context.Context, write func(io.Writer) error, args ...string) error {
+	r, w := io.Pipe()
+	failed := make(chan error, 1)
+	go func() {
+		err := write(w)
+		w.CloseWithError(err)
+		failed <- err
+	}()
+	_, err := p.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: true, Timeout: buildTimeout})
+	_ = r.Close() // never an error; ends write where the command ended first
+	if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
+		return cause // the command only says that its input ended early
+	}
+	return err
+}
+
+// copyTo copies a file of the user's.
+func copyTo(w io.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // fileKeys is everything that the layer of files depends on.

@@ -1,19 +1,20 @@
 package nspawn
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -64,16 +65,31 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 		inputs = append(inputs, img.Ref, img.ID)
 	}
 	dir, err := p.Store.Get(ctx, artifact.Recipe{
-		Name: "docker", What: "loading the images into a Docker store", Inputs: inputs, Root: true,
+		Name: "docker", What: "loading the images into a Docker store", Inputs: inputs,
 		Make: func(ctx context.Context, out string) error {
-			_, err := p.Run.Run(ctx, command.Cmd{
-				Args: []string{"bash", "-c", scripts.Text("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"), images.Etcd.Archive, images.Node.Archive},
-				Root: true, Timeout: buildTimeout,
-			})
-			return err
+			return p.pipe(ctx, func(w io.Writer) error { return tarOf(w, images.Etcd.Archive, images.Node.Archive) },
+				"bash", "-c", scripts.Text("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"))
 		},
 	})
 	return filepath.Join(dir, "docker"), err
+}
+
+// tarOf writes files of the user's into a tar.
+func tarOf(w io.Writer, files ...string) error {
+	t := tar.NewWriter(w)
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return err
+		}
+		if err := t.WriteHeader(&tar.Header{Name: filepath.Base(file), Mode: 0o600, Size: info.Size()}); err != nil {
+			return err
+		}
+		if err := copyTo(t, file); err != nil {
+			return err
+		}
+	}
+	return t.Close()
 }
 
 // toolchainLayer returns a tree with nothing but /usr/local/go.
@@ -83,14 +99,14 @@ func (p *Provider) toolchainLayer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	layer, err := p.Store.Get(ctx, artifact.Recipe{
-		Name: "golayer", What: "unpacking Go for the machines", Inputs: []string{filepath.Base(dir), "layer 1"}, Root: true,
+		Name: "golayer", What: "unpacking Go for the machines", Inputs: []string{filepath.Base(dir), "layer 1"},
 		Make: func(ctx context.Context, out string) error {
 			target := filepath.Join(out, "root/usr/local")
 			if _, err := p.Run.Root(ctx, "install", "-d", target); err != nil {
 				return err
 			}
-			_, err := p.Run.Root(ctx, "tar", "--extract", "--no-same-owner", "--directory="+target, "--file="+filepath.Join(dir, artifact.ToolchainTar))
-			return err
+			return p.pipe(ctx, func(w io.Writer) error { return copyTo(w, filepath.Join(dir, artifact.ToolchainTar)) },
+				"tar", "--extract", "--no-same-owner", "--preserve-permissions", "--directory="+target)
 		},
 	})
 	return filepath.Join(layer, "root"), err

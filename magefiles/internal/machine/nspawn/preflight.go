@@ -13,7 +13,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
 // Needs are the programs that are called on this computer.
@@ -62,11 +61,8 @@ func (p *Provider) becomeRoot(ctx context.Context) error {
 	return computer.BecomeRoot(ctx, p.Run, "nspawn containers", p.Notice)
 }
 
-// install installs what this computer lacks and makes the cache's directory.
+// install installs what this computer lacks.
 func (p *Provider) install(ctx context.Context) error {
-	if err := box.MakeCacheDir(ctx, p.Run); err != nil {
-		return err
-	}
 	return computer.Install(ctx, p.Run, Needs, p.Notice)
 }
 
