@@ -4,6 +4,7 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // Host is a machine with an open connection. It is safe for concurrent use.
@@ -85,7 +87,11 @@ func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	defer cancel()
 	var stdout, stderr output
 	start := time.Now()
-	err := h.session(ctx, c.line(ctx), c.stdin, &stdout, &stderr)
+	mark := "calico-cni-lab-" + rand.Text()
+	err := h.session(ctx, c.line(ctx, mark), c.stdin, &stdout, &stderr)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		h.end(ctx, mark, c.root)
+	}
 	if err == nil {
 		err = stdout.whole()
 	}
@@ -141,19 +147,37 @@ func (o *output) whole() error {
 
 func text(out []byte, err error) (string, error) { return strings.TrimSpace(string(out)), err }
 
+// withUmask runs a command with the umask that what root makes needs, whatever the login user's is.
+const withUmask = `umask 022 && exec "$@"`
+
 // line is the command line, with ctx's deadline known to the machine too: closing the session from here ends no command
-// there, and one that waits for ever would stay. timeout comes after sudo, because no user's process can end root's.
-func (c call) line(ctx context.Context) string {
+// there, and one that waits for ever would stay. timeout comes after sudo, because no user's process can end root's. The mark
+// is what end finds it by.
+func (c call) line(ctx context.Context, mark string) string {
 	limit := c.limit
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = time.Until(deadline)
 	}
-	var args []string
+	args := []string{"timeout", "--kill-after=1", fmt.Sprintf("%.3f", max(limit.Seconds(), 0.001)), "sh", "-c", withUmask, mark}
 	if c.root {
-		args = append(args, "sudo", "-n")
+		args = append([]string{"sudo", "-n"}, args...)
 	}
-	args = append(args, "timeout", "--kill-after=1", fmt.Sprintf("%.3f", max(limit.Seconds(), 0.001)))
 	return command.Quote(append(args, c.args...)...)
+}
+
+// endTime is for end.
+const endTime = 2 * time.Second
+
+// end ends a command that was given up before its time, and all its children. Where the machine can't be asked to, it comes to
+// its end when its time is over.
+func (h *Host) end(ctx context.Context, mark string, root bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	ender := call{args: []string{"bash", "-s", "--", mark}, limit: endTime, root: root}
+	var stderr bytes.Buffer
+	start := time.Now()
+	err := h.session(ctx, ender.line(ctx, "end"), strings.NewReader(scripts.Text("end-command.sh")), io.Discard, &stderr)
+	h.log.Command(h.Name, []string{"end-command.sh", mark}, time.Since(start), "", stderr.String(), err)
 }
 
 func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -187,7 +211,6 @@ func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout
 	case <-ctx.Done():
 		select {
 		case s := <-opened:
-			_ = s.Signal(ssh.SIGKILL)
 			_ = s.Close()
 			// After Close nobody writes to stdout and stderr any more.
 			select {

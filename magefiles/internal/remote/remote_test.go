@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -239,12 +241,39 @@ func TestCancel(t *testing.T) {
 func TestDeadlineThere(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	line := call{args: []string{"sleep", "1 0"}, root: true, limit: time.Minute}.line(ctx)
+	line := call{args: []string{"sleep", "1 0"}, root: true, limit: time.Minute}.line(ctx, "mark")
 	if !strings.HasPrefix(line, "sudo -n timeout --kill-after=1 ") || !strings.HasSuffix(line, " sleep '1 0'") || strings.Contains(line, "3601") {
 		t.Errorf("line: %s", line)
 	}
-	if line := (call{args: []string{"true"}, limit: 2 * time.Minute}).line(t.Context()); line != "timeout --kill-after=1 120.000 true" {
+	if line := (call{args: []string{"true"}, limit: 2 * time.Minute}).line(t.Context(), "mark"); !strings.HasPrefix(line, "timeout --kill-after=1 120.000 sh -c ") {
 		t.Errorf("line without a deadline: %s", line)
+	}
+}
+
+// TestGivenUp: a command that is given up is ended on the machine, with its children, and what the machine makes has root's umask.
+func TestGivenUp(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	h, _ := dialled(t)
+	if out, err := h.Sudo(t.Context(), "bash", "-c", "umask"); out != "0022" || err != nil {
+		t.Errorf("umask: %q, %v", out, err)
+	}
+	file := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	running := func() bool { return exec.Command("pgrep", "--pidfile", file).Run() == nil }
+	go func() {
+		for ctx.Err() == nil && !running() {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
+	if _, err := h.Sudo(ctx, "bash", "-c", `sleep 300 & echo $! >"$1"; wait`, "bash", file); !errors.Is(err, context.Canceled) {
+		t.Errorf("error: %v", err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for running() {
+		if time.Now().After(deadline) {
+			t.Fatal("its child is still at work after 10 s")
+		}
 	}
 }
 
