@@ -1,8 +1,9 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,20 +11,27 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
 
-// Mirror serves Debian's packages.
-const mirror = "http://deb.debian.org/"
-
 // Debian makes file system trees from Debian's packages.
 type Debian struct {
 	Release string
 	Run     *command.Runner
+
+	variant string // mmdebstrap's; "" is minbase
 }
 
-// Bootstrap makes target, a directory or a .tar, from packages; script is run on the tree as the last step,
-// with the tree as its argument. It needs root.
-func (d Debian) Bootstrap(ctx context.Context, target string, packages []string, overlay, script string) error {
+// Bootstrap makes target, a directory, from packages; with target "-" out gets it as a tar. script is run on the tree as the
+// last step, with the tree as its argument. It needs root.
+func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, packages []string, overlay, script string) error {
+	sources, err := d.sources()
+	if err != nil {
+		return err
+	}
+	m, err := d.findMirror(ctx, os.Getenv)
+	if err != nil {
+		return err
+	}
 	args := []string{
-		"mmdebstrap", "--mode=root", "--variant=minbase", "--quiet",
+		"mmdebstrap", "--mode=root", "--variant=" + cmp.Or(d.variant, "minbase"),
 		"--include=" + strings.Join(packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -31,6 +39,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, packages []string,
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		`--aptopt=Acquire::Languages "none"`,
 		`--aptopt=Acquire::Retries "3"`,
+		"--customize-hook=" + ownSources(sources),
 	}
 	if overlay != "" {
 		args = append(args, "--customize-hook=tar-in "+command.Quote(overlay)+" /")
@@ -38,28 +47,32 @@ func (d Debian) Bootstrap(ctx context.Context, target string, packages []string,
 	if script != "" {
 		args = append(args, "--customize-hook="+script)
 	}
-	args = append(append(args, d.Release, target), d.sources()...)
-	_, err := d.Run.Run(ctx, command.Cmd{
-		Args: args, Root: true, Timeout: buildTimeout, Env: []string{"SOURCE_DATE_EPOCH=0"},
-		Hint: "check that " + mirror + " can be reached, then run this again",
+	if target == "-" {
+		args = append(args, "--format=tar")
+	}
+	_, err = d.Run.Run(ctx, command.Cmd{
+		Args: append(args, d.Release, target, "-"),
+		// Not an argument: everybody can read those, and a mirror's URL may have a password.
+		Stdin: strings.NewReader(strings.Join(m.serve(sources), "\n")), Stdout: out,
+		Root: true, Timeout: buildTimeout, Env: append(d.aptProxies(ctx), "SOURCE_DATE_EPOCH=0"),
 	})
-	return err
+	return d.explain(err, m)
+}
+
+// ownSources is a shell line that puts sources into the tree $1: the same packages make the same tree, whichever mirror they
+// come from.
+func ownSources(sources []string) string {
+	return `printf '%s\n' ` + command.Quote(sources...) + ` >"$1/etc/apt/sources.list"`
 }
 
 // DebianKeyring has the keys that Debian's packages are signed with.
 const DebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-func (d Debian) sources() []string {
-	const deb = "deb [signed-by=" + DebianKeyring + "] " + mirror
-	return []string{
-		fmt.Sprintf("%sdebian %s main", deb, d.Release),
-		fmt.Sprintf("%sdebian %s-updates main", deb, d.Release),
-		fmt.Sprintf("%sdebian-security %s-security main", deb, d.Release),
-	}
-}
-
 // Inputs are what a tree made by Bootstrap depends on, besides its arguments.
-func (d Debian) Inputs() []string { return append(d.sources(), "bootstrap 1") }
+func (d Debian) Inputs() ([]string, error) {
+	sources, err := d.sources()
+	return append(sources, "bootstrap 1"), err
+}
 
 const baseTar = "base.tar"
 
@@ -70,26 +83,25 @@ var basePackages = []string{
 
 // base is a directory with the file system that the images share, as a tar.
 func (m *Maker) base(ctx context.Context) (string, error) {
-	d := Debian{m.Debian, m.Run}
+	d := Debian{Release: m.Debian, Run: m.Run}
+	inputs, err := d.Inputs()
+	if err != nil {
+		return "", err
+	}
 	// runit's link would hide Calico's own /etc/service.
 	const hook = `rm -f "$1/etc/service"`
 	return m.Store.Get(ctx, Recipe{
 		Name:   "base",
 		What:   "making the images' base from Debian " + m.Debian,
-		Inputs: append(append(d.Inputs(), m.Arch, hook), basePackages...),
-		Make: func(ctx context.Context, out string) error {
-			// What root makes is made in a directory that only root writes to, and handed over.
-			temp, err := m.Run.Root(ctx, "mktemp", "-d", "-t", "calico-cni-lab.XXXXXXXX")
+		Inputs: append(append(inputs, m.Arch, hook), basePackages...),
+		Make: func(ctx context.Context, out string) (err error) {
+			// Through a pipe: root writes to no directory of the user's.
+			f, err := os.Create(filepath.Join(out, baseTar))
 			if err != nil {
 				return err
 			}
-			defer m.Run.Root(context.WithoutCancel(ctx), "rm", "-rf", "--", temp)
-			tar := filepath.Join(temp, baseTar)
-			if err := d.Bootstrap(ctx, tar, basePackages, "", hook); err != nil {
-				return err
-			}
-			_, err = m.Run.Root(ctx, "install", "-m", "0644", "-o", fmt.Sprint(os.Getuid()), "-g", fmt.Sprint(os.Getgid()), tar, filepath.Join(out, baseTar))
-			return err
+			defer func() { err = closing(f, err) }()
+			return d.Bootstrap(ctx, "-", f, basePackages, "", hook)
 		},
 	})
 }

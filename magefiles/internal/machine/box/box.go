@@ -50,11 +50,14 @@ func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error)
 	if err != nil {
 		return "", err
 	}
-	d := artifact.Debian{Release: r.Debian, Run: r.Run}
+	inputs, err := r.debian().Inputs()
+	if err != nil {
+		return "", err
+	}
 	dir, err := store.Get(ctx, artifact.Recipe{
 		Name:   "box",
 		What:   "making the machines' box from Debian " + r.Debian,
-		Inputs: append(append(d.Inputs(), packages...), scripts.Text("box-setup.sh"), hex.EncodeToString(files)),
+		Inputs: append(append(inputs, packages...), scripts.Text("box-setup.sh"), hex.EncodeToString(files)),
 		Make: func(ctx context.Context, out string) error {
 			return r.bootstrap(ctx, out, filepath.Join(out, "root"), packages, files, scripts.Text("box-setup.sh"))
 		},
@@ -71,9 +74,10 @@ func (r Recipe) bootstrap(ctx context.Context, temp, target string, packages []s
 			return err
 		}
 	}
-	d := artifact.Debian{Release: r.Debian, Run: r.Run}
-	return d.Bootstrap(ctx, target, packages, tarFile, setupFile)
+	return r.debian().Bootstrap(ctx, target, nil, packages, tarFile, setupFile)
 }
+
+func (r Recipe) debian() artifact.Debian { return artifact.Debian{Release: r.Debian, Run: r.Run} }
 
 // filesOf are the files of directories of templates, as one tar.
 func filesOf(dirs ...string) ([]byte, error) {

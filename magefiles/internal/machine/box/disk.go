@@ -67,11 +67,14 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 	}
 	setup := scripts.Text("box-setup.sh") + "\n" + strings.TrimPrefix(scripts.Text("vm-setup.sh"), "#!/bin/sh\n")
 	all := append(append([]string(nil), packages...), vmPackages...)
-	d := artifact.Debian{Release: r.Debian, Run: r.Run}
+	inputs, err := r.debian().Inputs()
+	if err != nil {
+		return "", err
+	}
 	return store.Get(ctx, artifact.Recipe{
 		Name:   "vmdisk",
 		What:   "making a virtual machine's disk from Debian " + r.Debian,
-		Inputs: append(append(d.Inputs(), all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
+		Inputs: append(append(inputs, all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
 		Make: func(ctx context.Context, out string) error {
 			tree, maker := filepath.Join(out, "tree.tar"), filepath.Join(out, "vm-disk.sh")
 			if err := r.bootstrap(ctx, out, tree, all, files, setup); err != nil {
