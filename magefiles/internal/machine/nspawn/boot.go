@@ -54,7 +54,7 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 	if !exists(filepath.Join(p.dir(name), "own")) {
 		return errors.New("it was made by an earlier version of the lab; start over: go tool mage destroy, then go tool mage verify")
 	}
-	rootfs, err := p.Maker.Rootfs(ctx)
+	rootfs, err := p.rootfs(ctx)
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,21 @@ func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.
 	return filepath.Join(dir, "docker"), err
 }
 
+// rootfs returns the program that mounts machines' root file systems, as a file that only root can change: root runs it.
+func (p *Provider) rootfs(ctx context.Context) (string, error) {
+	file, err := p.Maker.Rootfs(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir, err := p.Store.Get(ctx, artifact.Recipe{
+		Name: "rootfs", What: "copying the program that mounts the machines' files", Inputs: []string{filepath.Base(filepath.Dir(file))},
+		Make: func(ctx context.Context, out string) error {
+			return p.pipe(ctx, func(w io.Writer) error { return copyTo(w, file) }, "install", "-m", "0755", "/dev/stdin", filepath.Join(out, "rootfs"))
+		},
+	})
+	return filepath.Join(dir, "rootfs"), err
+}
+
 // tarOf writes files of the user's into a tar.
 func tarOf(w io.Writer, files ...string) error {
 	t := tar.NewWriter(w)

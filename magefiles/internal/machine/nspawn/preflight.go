@@ -78,12 +78,12 @@ func checkKernel() error {
 
 // tryRootfs checks that machines can have user namespaces on this computer and its file systems. It makes nothing.
 func (p *Provider) tryRootfs(ctx context.Context) error {
-	rootfs, err := p.Maker.Rootfs(ctx)
+	rootfs, err := p.rootfs(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args: []string{rootfs, strconv.Itoa(firstUser), "try", existing(p.labDir()), box.CacheDir(), p.Maker.Store.Dir}, Root: true,
+		Args: []string{rootfs, strconv.Itoa(firstUser), "try", existing(p.labDir()), p.Store.Dir, p.Maker.Store.Dir}, Root: true,
 		Hint: "use Linux 5.19 or newer and a local file system, for LAB_CACHE too, or another hardware layer: LAB_HARDWARE=vagrant",
 	})
 	return err
