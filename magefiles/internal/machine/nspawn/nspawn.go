@@ -91,7 +91,7 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err := p.install(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(p.tryRootfs(ctx), p.loadModules(ctx)); err != nil {
+	if err := errors.Join(p.tryRootfs(ctx), p.loadModules(ctx), p.checkInotify(ctx, len(p.Plan.Machines)-len(running))); err != nil {
 		return err
 	}
 	from, err := p.prepare(ctx)
