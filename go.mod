@@ -7,6 +7,7 @@ tool github.com/magefile/mage
 require (
 	github.com/bitfield/script v0.25.2
 	github.com/containernetworking/cni v1.3.1
+	github.com/creack/pty v1.1.24
 	github.com/gofrs/flock v0.13.2
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1

@@ -230,3 +230,73 @@ func TestLogMasks(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// TestCallerEnds: root's commands end with the process that started them, however it ends.
+func TestCallerEnds(t *testing.T) {
+	const variable = "LAB_TEST_PID_FILE"
+	const script = `sleep 300 & echo $! >"$1"; wait`
+	if file := os.Getenv(variable); file != "" { // this is the caller
+		_, err := new(Runner).Root(t.Context(), "bash", "-c", script, "bash", file)
+		t.Fatalf("it has ended: %v", err)
+	}
+	r, _ := runner(t)
+	if _, err := r.Root(t.Context(), "true"); err != nil {
+		t.Skipf("commands can't be run as root: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "pid")
+	caller := exec.Command(os.Args[0], "-test.run=^TestCallerEnds$")
+	caller.Env = append(os.Environ(), variable+"="+file)
+	if err := caller.Start(); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, func() bool { return readPid(file) > 0 })
+	if err := caller.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = caller.Wait()
+	pid := readPid(file)
+	poll(t, func() bool { return gone(pid) })
+}
+
+// ticket is after how long sudo forgets the password, in a test that e2e's TestUser starts.
+func ticket(t *testing.T) time.Duration {
+	limit, err := time.ParseDuration(os.Getenv("LAB_TEST_TICKET"))
+	if err != nil {
+		t.Skip("needs a sudo that forgets the password soon; TestUser in e2e has one")
+	}
+	return limit
+}
+
+// TestTicket: while nothing is done as root, sudo's ticket is kept.
+func TestTicket(t *testing.T) {
+	limit := ticket(t)
+	r, _ := runner(t)
+	r.keepTicket(t.Context(), limit/6)
+	<-time.After(2 * limit)
+	if _, err := r.Root(t.Context(), "true"); err != nil {
+		t.Errorf("the ticket is gone: %v", err)
+	}
+}
+
+// TestEndsWithoutTicket: root's command is ended when sudo would want a password for another.
+func TestEndsWithoutTicket(t *testing.T) {
+	ticket(t)
+	r, _ := runner(t)
+	file := filepath.Join(t.TempDir(), "pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		poll(t, func() bool { return readPid(file) > 0 })
+		if out, err := exec.Command("sudo", "-k").CombinedOutput(); err != nil {
+			t.Errorf("sudo -k: %v: %s", err, out)
+		}
+		cancel()
+	}()
+	if _, err := r.Root(ctx, "bash", "-c", `sleep 300 & echo $! >"$1"; wait`, "bash", file); err == nil {
+		t.Error("no error")
+	}
+	if _, err := r.Root(t.Context(), "true"); err == nil {
+		t.Error("sudo wants no password")
+	}
+	pid := readPid(file)
+	poll(t, func() bool { return gone(pid) })
+}

@@ -32,6 +32,9 @@ const e2e = "./magefiles/internal/e2e"
 // raceNeeds are what the race detector is linked with.
 var raceNeeds = []computer.Need{{Program: "gcc", Package: "gcc"}, {Program: "/usr/include/stdlib.h", Package: "libc6-dev"}}
 
+// userNeeds are for the test of a lab that is not root's.
+var userNeeds = []computer.Need{{Program: "sudo", Package: "sudo"}, {Program: "useradd", Package: "passwd"}}
+
 // testPlan is what Test does.
 type testPlan struct {
 	race    bool
@@ -98,6 +101,7 @@ func newTestPlan(getenv func(string) string) (testPlan, error) {
 		p.race = optional("the race detector", raceNeeds)
 	}
 	optional("the playbooks", ansible.Needs)
+	optional("the user with sudo", userNeeds)
 	var why string
 	if p.virtual, why = wantsVirtual(getenv); !p.virtual {
 		p.without = append(p.without, "virtual machines: "+why)

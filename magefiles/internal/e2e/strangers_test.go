@@ -174,7 +174,7 @@ func newStrangers(t *testing.T) *strangers {
 		t.Fatal(err)
 	}
 	for i, m := range s.machines {
-		s.ssh(m, "sudo useradd --create-home --shell /bin/bash netadmin && sudo install -d -o netadmin -g netadmin -m 700 ~netadmin/.ssh && "+
+		s.ssh(m, "sudo useradd --create-home --shell /bin/bash netadmin && sudo sed -i '1i umask 077' ~netadmin/.bashrc && sudo install -d -o netadmin -g netadmin -m 700 ~netadmin/.ssh && "+
 			"echo '"+strings.TrimSpace(string(public))+"' | sudo install -o netadmin -g netadmin -m 600 /dev/stdin ~netadmin/.ssh/authorized_keys && "+
 			"echo 'netadmin ALL=(ALL) NOPASSWD: ALL' | sudo install -m 440 /dev/stdin /etc/sudoers.d/netadmin && "+
 			"sudo docker images -q 'calico-cni-lab/*' | sort -u | xargs -r sudo docker rmi -f >/dev/null && "+

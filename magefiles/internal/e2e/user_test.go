@@ -1,0 +1,327 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// TestUser: an ordinary user works in a terminal: home and umask let nobody else in, and sudo wants a password, once.
+func TestUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs real machines")
+	}
+	u := newUser(t)
+	l := u.lab(t)
+	l.sub("a release that isn't there", func(l *lab) {
+		back := l.change("debian: bookworm", "debian: bookwurm")
+		l.has(u.types(l.t, "~/mage verify", 1), "nspawn containers need root; sudo may ask for your password", `has no release "bookwurm"`)
+		back()
+	})
+	l.sub("verify", func(l *lab) {
+		l.has(u.types(l.t, "~/mage verify", 0), "loading the images into a Docker store", "the lab works: all ")
+		l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
+		l.has(u.types(l.t, "~/mage plan", 0), "nothing to do")
+		l.has(u.types(l.t, "~/mage ssh calico1 id -un; ssh -F .lab/ssh_config calico2 hostname", 0), "vagrant", "calico2")
+		for _, path := range strings.Fields(u.types(l.t, "find "+u.trees()+" -maxdepth 1 '(' -writable -o ! -user root ')'", 0)) {
+			l.t.Errorf("root works in %s, which the user can change", path)
+		}
+	})
+	l.sub("stop and start", func(l *lab) {
+		u.types(l.t, "~/mage stop", 0)
+		u.types(l.t, "~/mage start", 0)
+		l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
+	})
+	l.sub("Ctrl-C", func(l *lab) {
+		l.has(u.types(l.t, "~/mage destroy", 0), "is gone")
+		l.nothingLeft()
+		start := time.Now()
+		l.has(u.interrupts(l.t, "~/mage verify", "machines:"), "interrupted; run it again to finish")
+		for left := u.startedBySudo(l); len(left) > 0; left = u.startedBySudo(l) {
+			if time.Since(start) > 10*time.Second {
+				l.t.Fatalf("sudo's commands are still at work: %v", left)
+			}
+		}
+		l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	})
+	l.sub("destroy and clean", func(l *lab) {
+		l.has(u.types(l.t, "~/mage destroy", 0), "is gone")
+		l.nothingLeft()
+		l.has(u.types(l.t, "~/mage clean", 0), "the cache is empty")
+		if left, _ := filepath.Glob(u.trees()); len(left) > 0 {
+			l.t.Errorf("left: %v", left)
+		}
+		if u.asked != 1 {
+			l.t.Errorf("sudo asked for the password %d times", u.asked)
+		}
+	})
+	l.sub("proxy, mirror, root's cache", func(l *lab) {
+		u.passes(l.t, "artifact", "Proxy|RootStore", "TestBootstrapThroughProxy", "TestRootStore")
+	})
+	l.sub("sudo ends what it started, and keeps its ticket", func(l *lab) {
+		u.sudoers(l.t, ", timestamp_timeout=0.05") // minutes
+		u.types(l.t, "sudo -v; export LAB_TEST_TICKET=3s", 0)
+		u.passes(l.t, "command", "Root|Ends|Ticket", "TestRoot", "TestRunEnds/cancel_as_root", "TestCallerEnds", "TestTicket", "TestEndsWithoutTicket")
+	})
+}
+
+// ordinary is a user at a terminal.
+type ordinary struct {
+	*user.User
+	uid, gid int
+	password string
+	terminal *os.File
+	asked    int // how often sudo wanted the password
+}
+
+// newUser makes a user who may use sudo with a password, and lets them log in. Both end with the test.
+func newUser(t *testing.T) *ordinary {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("it makes a user, and so has to be run by root")
+	}
+	if _, err := exec.LookPath("sudo"); err != nil {
+		t.Skip("sudo is not installed")
+	}
+	name := fmt.Sprintf("lab-test-%d", os.Getpid())
+	u := &ordinary{password: rand.Text()}
+	must(t, "", "useradd", "--create-home", "--shell", "/bin/bash", name)
+	t.Cleanup(func() {
+		must(t, "", "userdel", "--remove", name)
+		for _, path := range []string{u.sudoersFile(), "/run/sudo/ts/" + name, "/var/lib/sudo/lectured/" + name, u.trees()} {
+			if err := os.RemoveAll(path); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	must(t, name+":"+u.password, "chpasswd")
+	var err error
+	if u.User, err = user.Lookup(name); err != nil {
+		t.Fatal(err)
+	}
+	u.uid, _ = strconv.Atoi(u.Uid)
+	u.gid, _ = strconv.Atoi(u.Gid)
+	u.sudoers(t, "")
+	if err := os.Chmod(u.HomeDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	u.login(t)
+	return u
+}
+
+// must runs a command as root, and returns what it writes.
+func must(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func (u *ordinary) sudoersFile() string { return "/etc/sudoers.d/" + u.Username }
+
+// trees is where root keeps what the user's machines are made from.
+func (u *ordinary) trees() string { return "/var/lib/calico-cni-lab/cache/" + u.Uid }
+
+func (u *ordinary) sudoers(t *testing.T, more string) {
+	t.Helper()
+	text := fmt.Sprintf("Defaults:%[1]s use_pty, lecture=never%s\n%[1]s ALL=(ALL) ALL\n", u.Username, more)
+	must(t, text, "install", "-m", "0440", "/dev/stdin", u.sudoersFile())
+}
+
+// prompt is the shell's: with the exit status of the last command.
+var prompt = regexp.MustCompile(`@(\d+)@ $`)
+
+// login starts a shell in a new terminal.
+func (u *ordinary) login(t *testing.T) {
+	t.Helper()
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"HOME=" + u.HomeDir, "USER=" + u.Username, "LOGNAME=" + u.Username, "TERM=dumb", "PATH=" + filepath.Dir(goTool) + ":/usr/local/bin:/usr/bin:/bin"}
+	for _, name := range []string{"GOPROXY", "GOSUMDB", "GONOSUMDB"} {
+		env = append(env, name+"="+strings.TrimSpace(must(t, "", "go", "env", name)))
+	}
+	shell := exec.Command("setpriv", "--reuid="+u.Uid, "--regid="+u.Gid, "--init-groups", "bash", "--noprofile", "--norc", "--noediting")
+	shell.Env, shell.Dir = append(env, "PS1=@$?@ "), u.HomeDir
+	if u.terminal, err = pty.StartWithSize(shell, &pty.Winsize{Rows: 50, Cols: 200}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = u.terminal.Close() // hangs up
+		_ = shell.Wait()
+	})
+	u.reads(t, func(out string) bool { return prompt.MatchString(out) })
+	u.types(t, "stty -echo; umask 077", 0)
+}
+
+// reads returns what comes on the terminal until it is enough. It gives sudo the password.
+func (u *ordinary) reads(t *testing.T, enough func(string) bool) string {
+	t.Helper()
+	if err := u.terminal.SetReadDeadline(time.Now().Add(10 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	buf := make([]byte, 1<<16)
+	for !enough(out.String()) {
+		n, err := u.terminal.Read(buf)
+		if err != nil {
+			t.Fatalf("%v after:\n%s", err, out.String())
+		}
+		out.WriteString(strings.ReplaceAll(string(buf[:n]), "\r", ""))
+		if strings.HasSuffix(out.String(), "[sudo] password for "+u.Username+": ") {
+			u.asked++
+			out.WriteString("\n")
+			u.sends(t, u.password+"\n")
+		}
+	}
+	return out.String()
+}
+
+func (u *ordinary) sends(t *testing.T, text string) {
+	t.Helper()
+	if _, err := u.terminal.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// types types a command line, which has to end with a status, and returns what it writes.
+func (u *ordinary) types(t *testing.T, line string, status int) string {
+	t.Helper()
+	start := time.Now()
+	u.sends(t, line+"\n")
+	out := u.reads(t, func(out string) bool { return prompt.MatchString(out) })
+	end := prompt.FindStringSubmatchIndex(out)
+	t.Logf("%s: %.1fs", line, time.Since(start).Seconds())
+	if got := out[end[2]:end[3]]; got != strconv.Itoa(status) {
+		t.Fatalf("%s: exit status %s, not %d\n%s", line, got, status, out)
+	}
+	return out[:end[0]]
+}
+
+// passes runs tests of a package, which must not be left out.
+func (u *ordinary) passes(t *testing.T, pkg, pattern string, tests ...string) {
+	t.Helper()
+	out := u.types(t, fmt.Sprintf("~/%s.test -test.v -test.run '%s'", pkg, pattern), 0)
+	for _, name := range tests {
+		if !strings.Contains(out, "--- PASS: "+name+" ") {
+			t.Errorf("%s did not pass:\n%s", name, out)
+		}
+	}
+}
+
+// interrupts types a command line, and Ctrl-C once it has written a text.
+func (u *ordinary) interrupts(t *testing.T, line, after string) string {
+	t.Helper()
+	u.sends(t, line+"\n")
+	out := u.reads(t, func(out string) bool { return strings.Contains(out, after) })
+	start := time.Now()
+	u.sends(t, "\x03")
+	out += u.reads(t, func(out string) bool { return prompt.MatchString(out) })
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s to end:\n%s", took, out)
+	}
+	return out
+}
+
+// startedBySudo are root's processes that this user started, but for the lab's machines.
+func (u *ordinary) startedBySudo(l *lab) []string {
+	var found []string
+	all, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range all {
+		env, _ := os.ReadFile(file)
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if strings.Contains("\x00"+string(env), "\x00SUDO_UID="+u.Uid+"\x00") && len(line) > 0 && !strings.Contains(string(line), l.home()+"/") {
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// lab gives the user a checkout of what is tested here, the compiled targets, and what this computer's caches have: all but the
+// look program, which the user makes, as well as everything of root's but the box.
+func (u *ordinary) lab(t *testing.T) *lab {
+	t.Helper()
+	l := newLab(t, "nspawn")
+	l.name, l.dir = l.name+"-user", filepath.Join(u.HomeDir, "lab")
+	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}}
+	checkout := exec.Command("bash", "-c", `umask 077; mkdir "$1" && tar --extract --directory="$1"`, "bash", l.dir)
+	files := exec.Command("bash", "-c", "git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | tar --create --files-from=-")
+	checkout.SysProcAttr, files.Dir = as, l.root
+	pipe, err := files.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkout.Stdin = pipe
+	if err := files.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := checkout.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := files.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	yaml, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write(strings.Replace(string(yaml), "name: calico-cni-lab", "name: "+l.name, 1))
+	for _, pkg := range []string{"artifact", "command"} {
+		binary := filepath.Join(t.TempDir(), pkg+".test")
+		build := exec.Command("go", "test", "-c", "-o", binary, "./magefiles/internal/"+pkg)
+		build.Dir = l.root
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		must(t, "", "install", "-m", "0755", binary, u.HomeDir)
+	}
+	must(t, "", "install", "-m", "0755", l.mage, filepath.Join(u.HomeDir, "mage"))
+	u.copyCaches(t)
+	u.types(t, "cd ~/lab", 0)
+	t.Cleanup(func() {
+		if _, err := os.Stat(l.home()); err == nil {
+			u.types(t, "~/mage destroy", 0)
+		}
+	})
+	return l
+}
+
+// copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs.
+func (u *ordinary) copyCaches(t *testing.T) {
+	t.Helper()
+	cache := os.Getenv("LAB_CACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(dir, "calico-cni-lab")
+	}
+	const script = `set -euo pipefail
+		link() { cp -al "$@" 2>/dev/null || cp -a "$@"; }
+		install -d -o "$3" -g "$4" -m 0700 "$2/.cache"
+		mkdir -p "$1" "$2/.cache/calico-cni-lab" "$5"
+		link "$1/." "$2/.cache/calico-cni-lab/"
+		rm -rf "$2"/.cache/calico-cni-lab/{look-*,*.lock,*.part-*,lock,CACHEDIR.TAG}
+		find "$2/.cache/calico-cni-lab" -type d -exec chown "$3:$4" {} +
+		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
+			if [ -d "$box/root" ]; then link "$box" "$5/"; fi
+		done`
+	must(t, "", "bash", "-c", script, "bash", cache, u.HomeDir, u.Uid, u.Gid, u.trees())
+}
