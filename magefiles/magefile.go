@@ -58,6 +58,9 @@ func Verify(ctx context.Context, v, json, timeline *bool) error {
 	})
 }
 
+// Reset brings the lab back to its baseline, what verify left it as: takes away what was made since, puts back what was changed.
+func Reset(ctx context.Context) error { return on(ctx, target.Reset) }
+
 // Check looks whether the lab works, and changes nothing (-v: shows every condition, -json: the report for programs).
 func Check(ctx context.Context, v, json *bool) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Check(ctx, r, given(json), given(v)) })

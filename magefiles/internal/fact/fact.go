@@ -136,6 +136,9 @@ const (
 	BGPConfig   Kind = "bgpconfig"
 	Policies    Kind = "policies"
 	Release     Kind = "release"
+	Namespaces  Kind = "namespaces"
+	Rules       Kind = "rules"
+	Firewall    Kind = "firewall"
 )
 
 // commands are how a person sees the same thing on the machine.
@@ -163,6 +166,9 @@ var commands = map[Kind]string{
 	BGPConfig:   "sudo calicoctl get bgpconfigurations --output=yaml",
 	Policies:    "sudo calicoctl get globalnetworkpolicies --output=yaml",
 	Release:     "sudo calicoctl get clusterinformations --output=yaml",
+	Namespaces:  "sudo lsns --type net",
+	Rules:       "ip rule show",
+	Firewall:    "sudo iptables-save",
 }
 
 // Command is the command line with which a person sees facts of this kind on a machine.

@@ -32,6 +32,7 @@ type Machine struct {
 	Sandboxes   Seen[[]Sandbox]       `json:"sandboxes"`
 	Lacks       []string              `json:"lacks,omitempty"` // packages of Debian's whose programs are missing
 	Datastore   Seen[[]KeyValue]      `json:"datastore"`       // what etcd has below /calico/
+	Deep        *Deep                 `json:"deep,omitempty"`  // nil: not asked for
 }
 
 // Login is the user that the machine was entered as.
@@ -62,6 +63,8 @@ type Route struct {
 	Dev      string       `json:"dev,omitempty"`
 	Protocol string       `json:"protocol,omitempty"` // who programmed it: bird, kernel, static, boot, ...
 	Metric   int          `json:"metric,omitempty"`
+	Scope    string       `json:"scope,omitempty"` // link or host; "" is global
+	Src      netip.Addr   `json:"src,omitzero"`    // the address that packets are sent from
 }
 
 // String writes the route as `ip route` does.

@@ -28,6 +28,8 @@ type Observer struct {
 	// Program returns the look program: a file on this computer, and its SHA-256.
 	Program func(context.Context) (file, sum string, err error)
 	Slow    int // how much longer than this computer the machines take for the same work
+	// Deep looks have what a baseline needs (fact.Deep), and the datastore as etcd has it with the machine that showed it.
+	Deep bool
 }
 
 const (
@@ -64,7 +66,9 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 			}
 			if m.Role == lab.RoleEtcd {
 				f.Datastore, f.DatastoreAt = datastore(seen.Datastore), seen.At
-				seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
+				if !o.Deep {
+					seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
+				}
 			}
 			f.Machines[m.Name] = seen
 		})
@@ -93,6 +97,9 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 		return seen, err
 	}
 	r := spec.Request(o.Lab, m)
+	if o.Deep {
+		r = spec.Deep(r)
+	}
 	r.Until, r.Slow = until, o.Slow
 	limit := lookTime * time.Duration(o.Slow)
 	if until != nil {

@@ -5,6 +5,8 @@ package spec
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"path"
@@ -30,7 +32,9 @@ const (
 	calicoctlCfg = "/etc/calico/calicoctl.cfg"
 	GoRoot       = "/usr/local/go"
 	goProfile    = "/etc/profile.d/golang.sh"
-	homeBin      = "~/go/bin" // of the login user
+	homeBin      = "~/go/bin"                 // of the login user
+	CNIState     = "/var/lib/cni"             // what libcni and the plugins remember
+	nodename     = "/var/lib/calico/nodename" // which node the machine is, to Calico's plugin
 )
 
 // WorkloadPort is where a workload answers over TCP.
@@ -151,6 +155,7 @@ func (s *Spec) Node(m lab.Machine) Container {
 			"ETCD_ENDPOINTS=" + EtcdURL(s.Lab),
 			"WAIT_FOR_DATASTORE=true", // it may start before etcd
 			"FELIX_HEALTHENABLED=true",
+			"FELIX_MTUIFACEPATTERN=" + mtuPattern,
 		},
 		Volumes: []string{
 			"/var/log/calico:/var/log/calico",
@@ -162,6 +167,10 @@ func (s *Spec) Node(m lab.Machine) Container {
 		Cmd: []string{"start_runit"},
 	}
 }
+
+// mtuPattern matches the interfaces from which Felix takes the MTU that workloads get: Felix' own pattern, and nspawn's host0. Where
+// none matches they get 1460.
+const mtuPattern = `^(host0|(en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)$`
 
 // NodeDirs are the directories that Docker makes for calico-node's volumes where they aren't there.
 var NodeDirs = []string{"/var/log/calico", "/var/lib/calico", "/var/run/calico", "/run/docker/plugins/", "/lib/modules/"}
@@ -287,4 +296,26 @@ func Request(l *lab.Lab, m lab.Machine) fact.Request {
 		r.GoTree = true
 	}
 	return r
+}
+
+// Deep makes a request that of a baseline: with the contents of the small files that matter, and all that is only looked at then.
+func Deep(r fact.Request) fact.Request {
+	r.Deep, r.Texts = true, []string{ConfDir, calicoctlCfg, goProfile, CNIState, nodename}
+	return r
+}
+
+// Digest tells one lab's spec from another's: what lab.yaml says, and what is made of the pins.
+func (s *Spec) Digest() string {
+	h := sha256.New()
+	for _, m := range s.Lab.Machines {
+		fmt.Fprintf(h, "%v\n", m)
+		for _, c := range s.Containers(m) {
+			fmt.Fprintf(h, "%q\n", c.Flags())
+		}
+	}
+	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), []remote.File{s.Conflist()}, s.CnitoolFiles()) {
+		fmt.Fprintf(h, "%q %o %q %q %q\n", f.Path, f.Mode, f.Owner, f.Link, f.Sum())
+	}
+	fmt.Fprintf(h, "%+v %s %s\n", s.Lab.Pool, s.Lab.Network, s.Lab.Versions.Go)
+	return hex.EncodeToString(h.Sum(nil))
 }

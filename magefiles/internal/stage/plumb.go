@@ -107,9 +107,10 @@ func oldConflists(e *Env, seen fact.Machine) []string {
 	return old
 }
 
-// waitForNode waits until calico-node has named the node: Calico's plugin asks for the file.
+// waitForNode waits until calico-node has named the node, and Felix has written the workloads' MTU: Calico's plugin asks for the
+// files. Without the second it would take 1500, which a workload that is plumbed later may not get.
 const waitForNode = `for _ in {1..600}; do
-	if [ -s /var/lib/calico/nodename ]; then break; fi
+	if [ -s /var/lib/calico/nodename ] && [ -s /var/lib/calico/mtu ]; then break; fi
 	read -r -t 0.1 <> <(:) || true
 done`
 
@@ -132,6 +133,9 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 		s.line("%s", waitForNode)
 		s.line(`key=$(docker inspect --format '{{.NetworkSettings.SandboxKey}}' %s)`, spec.WorkloadContainer)
 		s.line(`%s del %s "$key"`, tool, command.Quote(e.Lab.Network))
+		if a := e.Addresses[m.Name]; a.IsValid() {
+			tool = "CNI_ARGS=" + command.Quote("IP="+a.String()) + " " + tool
+		}
 		s.line(`%s add %s "$key" >/dev/null`, tool, command.Quote(e.Lab.Network))
 		return s.run(ctx, h)
 	}

@@ -38,7 +38,7 @@ func plumbConditions(e *Env, m lab.Machine) []check.Condition {
 		on("address", m, fact.Blocks,
 			"the workload on "+m.Name+" has an address of pool "+pool.Name+", from a block of its node", "runs cnitool del and add",
 			func(seen fact.Machine, f *fact.Lab) check.Finding {
-				return addressFinding(seen, f, m.Name, e.Lab)
+				return addressFinding(seen, f, m.Name, e)
 			}),
 		routeCondition(e, m),
 		on("endpoint", m, fact.Routes,
@@ -97,7 +97,8 @@ func attachmentFinding(seen fact.Machine, network string) check.Finding {
 	return check.OK("%s on %s", a.Address(), a.IfName)
 }
 
-func addressFinding(seen fact.Machine, f *fact.Lab, node string, l *lab.Lab) check.Finding {
+func addressFinding(seen fact.Machine, f *fact.Lab, node string, e *Env) check.Finding {
+	l := e.Lab
 	w, missing := attached(seen, l.Network)
 	if missing != nil {
 		return *missing
@@ -108,6 +109,8 @@ func addressFinding(seen fact.Machine, f *fact.Lab, node string, l *lab.Lab) che
 		return check.CantSee("the workload has no address")
 	case f.Datastore.Unknown != "":
 		return check.CantSee("the datastore can't be read: %s", f.Datastore.Unknown)
+	case e.Addresses[node].IsValid() && a != e.Addresses[node]:
+		return check.Not("the workload has %s, not %s as it had", a, e.Addresses[node])
 	case !l.Pool.CIDR.Contains(a):
 		return check.Not("%s is not in %s", a, l.Pool.CIDR)
 	}

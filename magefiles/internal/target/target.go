@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
@@ -49,6 +50,9 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 		return nil, check.Report{}, err
 	}
 	if err := keepPlan(ctx, r, l); err != nil {
+		return nil, check.Report{}, err
+	}
+	if err := lookBefore(ctx, r, l); err != nil {
 		return nil, check.Report{}, err
 	}
 	engine := l.Engine()
@@ -111,6 +115,13 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 	if o.JSON {
 		r.Console.Redirect(os.Stderr)
 	}
+	line, err := lessonLine(r, nil)
+	if err != nil {
+		return err
+	}
+	if line != "" {
+		r.Console.Notice("%s", line)
+	}
 	trace := &stage.Trace{}
 	if o.Timeline {
 		ctx = stage.WithTrace(ctx, trace)
@@ -118,6 +129,9 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 	l, report, err := reach(ctx, r, everything)
 	if o.Timeline && l != nil {
 		err = errors.Join(err, writeTimeline(r, trace))
+	}
+	if err == nil && report.OK {
+		err = keepBaseline(ctx, r, l)
 	}
 	if err == nil && report.OK && !o.JSON && !o.Verbose {
 		r.Console.Works(report) // each stage has had its line
@@ -231,6 +245,15 @@ func Status(ctx context.Context, r *run.Run) error {
 	if present {
 		more = append(more, [2]string{"logs", filepath.Join(r.StateDir, "logs")},
 			[2]string{"ssh", "ssh -F " + filepath.Join(r.StateDir, machine.SSHConfigFile) + " " + machines[0].Machine})
+	}
+	if present {
+		line, err := lessonLine(r, func() fact.Lab { return deepLook(ctx, l) })
+		if err != nil {
+			return err
+		}
+		if line != "" {
+			more = append(more, [2]string{"lesson", line})
+		}
 	}
 	next := "go tool mage verify"
 	var report check.Report

@@ -115,6 +115,12 @@ func routesOf(h *netlink.Handle) ([]fact.Route, error) {
 		if via, ok := netip.AddrFromSlice(r.Gw); ok {
 			route.Via = via.Unmap()
 		}
+		if src, ok := netip.AddrFromSlice(r.Src); ok {
+			route.Src = src.Unmap()
+		}
+		if r.Scope != unix.RT_SCOPE_UNIVERSE {
+			route.Scope = r.Scope.String()
+		}
 		out = append(out, route)
 	}
 	return out, nil

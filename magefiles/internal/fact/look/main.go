@@ -72,6 +72,9 @@ func look(r fact.Request) fact.Machine {
 		m.Docker = docker(dockerSocket, r.Slow)
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
+		if r.Deep {
+			m.Deep = deep(r, m.Docker)
+		}
 	})
 	all.Go(func() { m.BIRD = bird(birdSocket) })
 	all.Go(func() { m.Felix = felix() })

@@ -1,0 +1,166 @@
+// Package baseline is what a lab was when it was made, and the way back to it. A baseline is a list of items, one for each thing
+// that a reader may change: a key of Calico's datastore, a container, a route, a chain of the firewall. It is compared with
+// facts, item by item, and what differs is taken away or put back.
+package baseline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+// File is where a baseline is kept in a lab's state directory.
+const File = "baseline.json"
+
+// Baseline is a lab's recorded state.
+type Baseline struct {
+	At         time.Time           `json:"at"`
+	Definition string              `json:"definition"` // digest of what the lab was to be when it was recorded (spec.Spec.Digest)
+	Network    string              `json:"network"`    // the CNI network's name
+	Shared     bool                `json:"shared"`     // whether the machines are somebody's who has other things there: only the lab's own is an item
+	Workloads  map[string]Workload `json:"workloads"`  // by machine
+	Items      []Item              `json:"items"`      // sorted
+}
+
+// Workload is what is another one whenever a workload is plumbed anew. Items have tokens in its place, so that a workload that
+// was made anew and has its address is the same.
+type Workload struct {
+	ID        string     `json:"id"`        // container ID, to CNI: cnitool-...
+	Interface string     `json:"interface"` // on the machine: cali...
+	MAC       string     `json:"mac"`       // of the interface in the sandbox
+	Sandbox   string     `json:"sandbox"`   // the sandbox key
+	Address   netip.Addr `json:"address"`
+}
+
+// Kind is a kind of item.
+type Kind string
+
+// The kinds, in the order in which they are put back.
+const (
+	Sysctl    Kind = "sysctl"
+	Container Kind = "container"
+	Network   Kind = "Docker network"
+	Namespace Kind = "network namespace"
+	Link      Kind = "interface"
+	Qdisc     Kind = "queueing discipline"
+	Rule      Kind = "routing rule"
+	Route     Kind = "route"
+	Neighbour Kind = "neighbour"
+	Chain     Kind = "firewall chain"
+	Path      Kind = "file"
+	Entry     Kind = "datastore entry"
+	Service   Kind = "service" // of calico-node
+	Rendered  Kind = "configuration of BIRD"
+	Sandbox   Kind = "sandbox"
+)
+
+// Key names an item.
+type Key struct {
+	Kind    Kind   `json:"kind"`
+	Machine string `json:"machine,omitempty"` // "" is the datastore
+	Name    string `json:"name"`
+}
+
+// Item is one thing as it was, or is.
+type Item struct {
+	Key
+	Value string `json:"value"`         // what is compared
+	Raw   string `json:"raw,omitempty"` // what it is put back from, where that is more
+}
+
+// ErrNone is that there is no baseline yet.
+var ErrNone = errors.New("no baseline has been recorded, so there is nothing to go back to; record one with: go tool mage verify")
+
+// Read reads the baseline of a lab; ErrNone where there is none.
+func Read(stateDir string) (*Baseline, error) {
+	path := filepath.Join(stateDir, File)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	var b Baseline
+	if err := json.Unmarshal(data, &b); err != nil {
+		return nil, fmt.Errorf("%s: %w; remove it, and record the lab as it is with: go tool mage verify", path, err)
+	}
+	return &b, nil
+}
+
+// Write keeps the baseline, whole or not at all.
+func (b *Baseline) Write(stateDir string) error {
+	data, err := json.MarshalIndent(b, "", " ")
+	if err != nil {
+		return err
+	}
+	return machine.WriteFile(filepath.Join(stateDir, File), append(data, '\n'), 0o644)
+}
+
+// New makes the baseline of a lab from the facts of a deep look. It is an error where something couldn't be seen.
+func New(f *fact.Lab, definition, network string, shared bool) (*Baseline, error) {
+	b := &Baseline{At: f.At, Definition: definition, Network: network, Shared: shared, Workloads: map[string]Workload{}}
+	b.Workloads = workloads(f, network, nil)
+	s := b.state(f)
+	for scope, why := range s.unknown {
+		return nil, fmt.Errorf("no baseline can be recorded: %s on %s: %s", scope.Kind, scope.Machine, why)
+	}
+	b.Items = s.list()
+	return b, nil
+}
+
+// Addresses are what the workloads have, by machine.
+func (b *Baseline) Addresses() map[string]netip.Addr {
+	all := map[string]netip.Addr{}
+	for m, w := range b.Workloads {
+		all[m] = w.Address
+	}
+	return all
+}
+
+// Follow returns the baseline after a run that changed the lab because its definition changed: what the run changed is taken over,
+// what somebody else had changed before is not. before and after are facts of deep looks.
+func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (*Baseline, error) {
+	now, err := New(after, definition, network, b.Shared)
+	if err != nil {
+		return nil, err
+	}
+	was := now.state(before)
+	// In the tokens of the workloads as they are now: what was plumbed anew is no change.
+	old := map[Key]Item{}
+	for _, i := range b.Items {
+		old[i.Key] = i
+	}
+	then, items := was.items, state{items: map[Key]Item{}}
+	for _, i := range now.Items {
+		was, had := then[i.Key]
+		if base, in := old[i.Key]; had && was.Value == i.Value && in {
+			i = base // the run didn't touch it
+		} else if had && was.Value == i.Value && !in {
+			continue // somebody had made it before
+		}
+		items.items[i.Key] = i
+	}
+	for k, base := range old {
+		_, had := then[k]
+		if _, is := items.items[k]; !is && !had {
+			items.items[k] = base // somebody had taken it away before
+		}
+	}
+	now.Items = items.list()
+	for m, w := range now.Workloads {
+		if had := workloads(before, network, nil)[m]; had.Address == w.Address { // plumbed or not, the run left it where somebody had it
+			w.Address = b.Workloads[m].Address
+			now.Workloads[m] = w
+		}
+	}
+	return now, nil
+}

@@ -1,0 +1,265 @@
+package baseline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+)
+
+// Restorer brings a lab back to its baseline.
+type Restorer struct {
+	Baseline *Baseline
+	Lab      *lab.Lab
+	EtcdURL  string
+	Look     func(context.Context) fact.Lab // a deep look at all machines
+	Host     func(ctx context.Context, name string) (*remote.Host, error)
+	Etcd     func(context.Context) error // brings about what the datastore needs
+	Stages   func(context.Context) error // brings about everything else that lab.yaml says, the workloads with their addresses
+	Told     func(line string)           // what was taken away or put back
+	Slow     int                         // how much longer than this computer the machines take for the same work
+}
+
+const (
+	rounds     = 4                // of looking and putting back, before it is given up
+	settleTime = 10 * time.Second // what BIRD, confd and Felix take to catch up, at most
+	undoTime   = time.Minute      // a machine's script
+)
+
+// Run takes away what wasn't there, puts back what was, and looks again until nothing differs. It returns how many things it
+// undid, and those that nothing can put back. Interrupted anywhere, it can be run again.
+func (r *Restorer) Run(ctx context.Context) (undone int, lost []Difference, err error) {
+	told := map[Key]bool{}
+	tell := func(all []Difference) {
+		all = slices.DeleteFunc(slices.Clone(all), func(d Difference) bool { return told[d.Key] || d.How == Unseen || d.Lost != "" })
+		for _, d := range all {
+			told[d.Key] = true
+		}
+		for _, line := range Lines(all) {
+			r.Told(line)
+		}
+		undone += len(causes(all))
+	}
+	var left []Difference
+	var said string
+	for round := range rounds {
+		f := r.Look(ctx)
+		left, lost = split(Differences(r.Baseline, &f), round)
+		if len(left) == 0 && round > 0 {
+			return undone, lost, nil
+		}
+		said, err = r.machines(ctx, left, &f, round)
+		if err == nil {
+			left, err = r.datastore(ctx, left, &f)
+		}
+		if err == nil {
+			tell(slices.DeleteFunc(slices.Clone(left), byStages))
+			err = r.Stages(ctx)
+		}
+		if err != nil {
+			return undone, lost, err
+		}
+		tell(left)
+		if left, lost, err = r.settle(ctx); err != nil || len(left) == 0 {
+			return undone, lost, err
+		}
+	}
+	return undone, lost, &LeftError{left, said}
+}
+
+// split parts what can be put back from what can't: files that neither the baseline nor a stage has are known as such when the stages
+// are through.
+func split(all []Difference, round int) (left, lost []Difference) {
+	for _, d := range all {
+		if round > 0 && d.Kind == Path && d.How != Extra && d.Was.Raw == "" {
+			d.Lost = "its contents weren't kept"
+		}
+		if d.Lost != "" {
+			lost = append(lost, d)
+		} else {
+			left = append(left, d)
+		}
+	}
+	return left, lost
+}
+
+// LeftError is what differs all the same.
+type LeftError struct {
+	Left []Difference
+	Said string // what the machines said to what they were told
+}
+
+func (e *LeftError) Error() string {
+	text := fmt.Sprintf("%d things still aren't as they were:", len(e.Left))
+	for _, d := range e.Left {
+		text += fmt.Sprintf("\n  %s %s %s%s", d.Machine, d.About, d.How, map[bool]string{true: ": " + d.Is.Value}[d.How == Unseen])
+	}
+	if e.Said != "" {
+		text += "\nthe machines said:\n  " + strings.ReplaceAll(e.Said, "\n", "\n  ")
+	}
+	return text + "\nrun it again; if that doesn't help, make the lab anew: go tool mage destroy verify"
+}
+
+// settle looks until nothing differs, or what comes by itself has had its time.
+func (r *Restorer) settle(ctx context.Context) (left, lost []Difference, err error) {
+	deadline := time.Now().Add(settleTime * time.Duration(max(r.Slow, 1)))
+	for {
+		f := r.Look(ctx)
+		left, lost = split(Differences(r.Baseline, &f), 1)
+		late := slices.ContainsFunc(left, func(d Difference) bool { return !comes(d) })
+		if cause := context.Cause(ctx); cause != nil || len(left) == 0 || late || time.Now().After(deadline) {
+			return left, lost, cause
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// byStages says whether an item is put back by the lab's stages.
+func byStages(d Difference) bool {
+	switch d.Kind {
+	case Container, Path:
+		return d.How != Extra && (d.Kind == Container) == (d.Was.Raw != "")
+	case Sandbox:
+		return true
+	}
+	return comes(d) || d.Kind == Link && d.How == Missing
+}
+
+// comes says whether something may come by itself: Calico's processes follow the datastore.
+func comes(d Difference) bool {
+	switch d.Kind {
+	case Rendered, Service:
+		return true
+	case Route:
+		return strings.Contains(d.Was.Value+d.Is.Value, "proto bird") || strings.Contains(d.Was.Value+d.Is.Value, "dev {interface")
+	case Neighbour:
+		return strings.Contains(d.Name, "{interface")
+	case Container:
+		return d.How == Unseen
+	}
+	return d.How == Unseen
+}
+
+// machines runs each machine's script, and puts its small files.
+func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, round int) (said string, err error) {
+	names := expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads))
+	out := make([]string, len(r.Lab.Machines))
+	reborn := slices.ContainsFunc(all, func(d Difference) bool {
+		return d.How == Missing && d.Name == resourcePrefix+"clusterinformations/default"
+	})
+	g, gctx := errgroup.WithContext(ctx)
+	for i, m := range r.Lab.Machines {
+		seen, ok := f.Machine(m.Name)
+		if !ok {
+			continue // the stages say why
+		}
+		these := slices.DeleteFunc(slices.Clone(all), func(d Difference) bool { return d.Machine != m.Name && d.Kind != Entry })
+		text := r.Baseline.machineScript(these, seen, names, round)
+		if reborn && m.Role == lab.RoleCalico { // whoever watches a datastore that lost everything waits for what was to come after
+			text += fmt.Sprintf("docker ps --quiet --filter label=%s=%s | xargs -r docker restart >/dev/null\n", fact.LabelPart, fact.PartNode)
+		}
+		put := files(these, names, seen.Login.Home)
+		if text == "" && len(put) == 0 {
+			continue
+		}
+		g.Go(func() error {
+			h, err := r.Host(gctx, m.Name)
+			if err != nil {
+				return err
+			}
+			if text != "" {
+				answer, err := h.Exec(gctx, undoTime*time.Duration(max(r.Slow, 1)), strings.NewReader(text), "bash", "-s")
+				if err != nil {
+					return fmt.Errorf("putting %s back: %w", m.Name, err)
+				}
+				out[i] = strings.TrimSpace(string(answer))
+			}
+			return h.Put(gctx, put...)
+		})
+	}
+	err = g.Wait()
+	out = slices.DeleteFunc(out, func(s string) bool { return s == "" })
+	return strings.Join(out, "\n"), err
+}
+
+// datastore puts Calico's keys back. It returns what differs, with what could only be seen once etcd answered.
+func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab) ([]Difference, error) {
+	if slices.ContainsFunc(all, func(d Difference) bool { return d.Kind == Entry && d.How == Unseen }) {
+		if err := r.Etcd(ctx); err != nil {
+			return all, err
+		}
+		*f = r.Look(ctx)
+		for _, d := range Differences(r.Baseline, f) {
+			if d.Kind == Entry {
+				all = append(all, d)
+			}
+		}
+	}
+	ops := operations(all, expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads)))
+	h, err := r.Host(ctx, r.Lab.Etcd().Name)
+	if err != nil {
+		return all, err
+	}
+	for chunk := range slices.Chunk(ops, mostOps) {
+		data, err := json.Marshal(map[string]any{"success": chunk})
+		if err != nil {
+			return all, err
+		}
+		out, err := h.Exec(ctx, undoTime, bytes.NewReader(data), "curl", "--silent", "--show-error", "--fail", "--max-time", "20", "--data-binary", "@-", r.EtcdURL+"/v3/kv/txn")
+		if err == nil && !bytes.Contains(out, []byte(`"succeeded":true`)) {
+			err = errors.New(string(out))
+		}
+		if err != nil {
+			return all, fmt.Errorf("putting the datastore back: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// mostOps is how many operations etcd takes in one transaction (--max-txn-ops). Where it takes several, an interruption between two
+// is one between two rounds.
+const mostOps = 128
+
+// operations are what brings the datastore back, as etcd's JSON gateway has them. The policies and the like come before what is plumbed.
+func operations(all []Difference, names *strings.Replacer) []map[string]any {
+	ops := map[string]map[string]any{}
+	for _, d := range all {
+		if d.Kind != Entry || d.How == Unseen {
+			continue
+		}
+		key := []byte(names.Replace(d.Name))
+		if d.How == Extra {
+			ops[string(key)] = map[string]any{"request_delete_range": map[string][]byte{"key": key}}
+		} else {
+			ops[string(key)] = map[string]any{"request_put": map[string][]byte{"key": key, "value": []byte(names.Replace(d.Was.Raw))}}
+		}
+	}
+	var out []map[string]any
+	for _, key := range slices.Backward(slices.Sorted(maps.Keys(ops))) {
+		out = append(out, ops[key])
+	}
+	return out
+}
+
+// Without is the baseline without what is lost.
+func (b *Baseline) Without(lost []Difference) *Baseline {
+	c := *b
+	c.Items = slices.DeleteFunc(slices.Clone(b.Items), func(i Item) bool {
+		return slices.ContainsFunc(lost, func(d Difference) bool { return d.Key == i.Key })
+	})
+	return &c
+}
