@@ -102,13 +102,17 @@ func (b *Baseline) Write(stateDir string) error {
 	if err != nil {
 		return err
 	}
-	return machine.WriteFile(filepath.Join(stateDir, File), append(data, '\n'), 0o644)
+	return machine.WriteFile(filepath.Join(stateDir, File), append(data, '\n'), 0o600)
 }
 
 // New makes the baseline of a lab from the facts of a deep look. It is an error where something couldn't be seen.
 func New(f *fact.Lab, definition, network string, shared bool) (*Baseline, error) {
-	b := &Baseline{At: f.At, Definition: definition, Network: network, Shared: shared, Workloads: map[string]Workload{}}
-	b.Workloads = workloads(f, network, nil)
+	return record(f, Baseline{Definition: definition, Network: network, Shared: shared})
+}
+
+func record(f *fact.Lab, like Baseline) (*Baseline, error) {
+	b := &like
+	b.At, b.Workloads = f.At, workloads(f, b.Network, b.Workloads)
 	s := b.state(f)
 	for scope, why := range s.unknown {
 		return nil, fmt.Errorf("no baseline can be recorded: %s on %s: %s", scope.Kind, scope.Machine, why)
@@ -129,30 +133,29 @@ func (b *Baseline) Addresses() map[string]netip.Addr {
 // Follow returns the baseline after a run that changed the lab because its definition changed: what the run changed is taken over,
 // what somebody else had changed before is not. before and after are facts of deep looks.
 func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (*Baseline, error) {
-	now, err := New(after, definition, network, b.Shared)
+	now, err := record(after, Baseline{Definition: definition, Network: network, Shared: b.Shared, Workloads: b.Workloads})
 	if err != nil {
 		return nil, err
 	}
-	was := now.state(before)
 	// In the tokens of the workloads as they are now: what was plumbed anew is no change.
-	old := map[Key]Item{}
-	for _, i := range b.Items {
-		old[i.Key] = i
+	then, old, items := now.state(before).items, map[Key]Item{}, state{items: map[Key]Item{}}
+	for _, base := range b.Items {
+		old[base.Key] = base
 	}
-	then, items := was.items, state{items: map[Key]Item{}}
 	for _, i := range now.Items {
 		was, had := then[i.Key]
-		if base, in := old[i.Key]; had && was.Value == i.Value && in {
-			i = base // the run didn't touch it
-		} else if had && was.Value == i.Value && !in {
-			continue // somebody had made it before
-		}
-		items.items[i.Key] = i
+		base, in := old[i.Key]
+		switch {
+		case !had || was.Value != i.Value: // the run made or changed it
+			items.items[i.Key] = i
+		case in:
+			items.items[i.Key] = base
+		} // else somebody had made it before
 	}
 	for k, base := range old {
 		_, had := then[k]
-		if _, is := items.items[k]; !is && !had {
-			items.items[k] = base // somebody had taken it away before
+		if _, is := items.items[k]; !is && !had { // somebody had taken it away before
+			items.items[k] = base
 		}
 	}
 	now.Items = items.list()

@@ -113,6 +113,9 @@ func sameContainer(a, b Item) bool {
 
 func about(d Difference) string {
 	k := d.Key
+	if d.How == Unseen {
+		return map[bool]string{true: "the datastore", false: "what there is of kind " + string(k.Kind)}[k.Kind == Entry]
+	}
 	switch k.Kind {
 	case Route:
 		return "route " + cmp.Or(d.Was.Value, d.Is.Value)

@@ -101,7 +101,7 @@ type LeftError struct {
 }
 
 func (e *LeftError) Error() string {
-	text := fmt.Sprintf("%d things still aren't as they were:", len(e.Left))
+	text := "this still isn't as it was:"
 	for _, d := range e.Left {
 		text += fmt.Sprintf("\n  %s %s %s%s", d.Machine, d.About, d.How, map[bool]string{true: ": " + d.Is.Value}[d.How == Unseen])
 	}

@@ -66,6 +66,10 @@ func (s *script) undo(d Difference, names *strings.Replacer, round int) {
 	case Network:
 		s.run("docker", "network", "rm", name)
 	case Namespace:
+		if d.How == Missing {
+			s.run("ip", "netns", "add", name)
+			return
+		}
 		// What runs in it would keep it.
 		fmt.Fprintf(s, "ip netns pids %[1]s 2>/dev/null | xargs -r kill -KILL 2>/dev/null\n", command.Quote(name))
 		s.run("ip", "netns", "del", name)

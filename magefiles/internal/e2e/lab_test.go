@@ -40,6 +40,7 @@ func TestLab(t *testing.T) {
 		{"names in use, of network namespaces", strangeNamespace},
 		{"pool and network change", poolAndNetwork},
 		{"broken and mended", brokenAndMended},
+		{"reset", resets},
 		{"unplumb", unplumb},
 		{"stop and start", stopAndStart},
 		{"a checkout that was removed", abandoned},

@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,6 +167,20 @@ func TestToPlumb(t *testing.T) {
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestAddresses: a workload that is to have a certain address lacks it where it has another.
+func TestAddresses(t *testing.T) {
+	f := recording(t, healthyFile)
+	e := envOf(t, f, "")
+	for want, broken := range map[string]bool{"10.1.127.192": false, "10.1.127.200": true} {
+		e.Addresses = map[string]netip.Addr{"calico1": netip.MustParseAddr(want)}
+		r := check.Run(Conditions(e, []Stage{plumb()}), f)
+		is := slices.ContainsFunc(r.Results, func(res check.Result) bool { return res.ID == "address/calico1" && res.State == check.Broken })
+		if is != broken {
+			t.Errorf("%s is wanted: broken %t, not %t", want, is, broken)
 		}
 	}
 }

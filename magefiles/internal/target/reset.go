@@ -158,29 +158,33 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 }
 
 // keepBaseline records the baseline of a lab that was just verified, unless there is one for what it is to be. One that there is
-// follows what the run changed; what somebody made by hand doesn't become part of it.
-func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab) error {
+// follows what a run changed; what somebody made by hand doesn't become part of it. After a run that wasn't to bring about everything
+// (whole is false) the baseline is still the old definition's.
+func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error {
 	b, err := baseline.Read(r.StateDir)
 	if err != nil && !errors.Is(err, baseline.ErrNone) {
+		return err
+	}
+	before, err := readBefore(r)
+	if err != nil || !whole && (b == nil || before == nil) {
 		return err
 	}
 	s, err := l.Spec(ctx)
 	if err != nil {
 		return err
 	}
-	definition := s.Digest()
-	if b != nil && b.Definition == definition {
+	definition, network := s.Digest(), l.Network
+	switch {
+	case b != nil && b.Definition == definition:
 		return nil
-	}
-	before, err := readBefore(r)
-	if err != nil {
-		return err
+	case !whole:
+		definition, network = b.Definition, b.Network
 	}
 	made, err := calm(ctx, l, func(f *fact.Lab) (*baseline.Baseline, error) {
 		if b != nil && before != nil {
-			return b.Follow(before, f, definition, l.Network)
+			return b.Follow(before, f, definition, network)
 		}
-		return baseline.New(f, definition, l.Network, l.Provider.Capabilities().Undo)
+		return baseline.New(f, definition, network, l.Provider.Capabilities().Undo)
 	})
 	if err != nil {
 		return err
@@ -257,7 +261,11 @@ func lessonLine(r *run.Run, look func() fact.Lab) (string, error) {
 				n++
 			}
 		}
-		text += fmt.Sprintf("; %s differ from the baseline", things(n))
+		verb := "differ"
+		if n == 1 {
+			verb = "differs"
+		}
+		text += fmt.Sprintf("; %s %s from the baseline", things(n), verb)
 	}
 	return text + "; leave it with: go tool mage reset", nil
 }

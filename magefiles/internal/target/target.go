@@ -37,7 +37,7 @@ func Reach(ctx context.Context, r *run.Run, name string) error {
 		support.CollectFailed(ctx, r, l)
 		return unmet(report)
 	}
-	return nil
+	return keepBaseline(ctx, r, l, false)
 }
 
 // reach runs the engine, and collects the logs of a failure once its cause is printed.
@@ -131,7 +131,7 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		err = errors.Join(err, writeTimeline(r, trace))
 	}
 	if err == nil && report.OK {
-		err = keepBaseline(ctx, r, l)
+		err = keepBaseline(ctx, r, l, true)
 	}
 	if err == nil && report.OK && !o.JSON && !o.Verbose {
 		r.Console.Works(report) // each stage has had its line

@@ -1,0 +1,415 @@
+package baseline
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
+
+// recorded are the facts of a deep look at a lab of which everything worked: the before.json that a run of a target leaves in the
+// state directory when lab.yaml was changed and the run was cut off.
+func recorded(t *testing.T) *fact.Lab {
+	t.Helper()
+	packed, err := os.ReadFile("testdata/healthy.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fact.Read(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &f
+}
+
+func made(t *testing.T, shared bool) *Baseline {
+	t.Helper()
+	b, err := New(recorded(t), "definition", "test-calico", shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// change changes the facts of a machine.
+func change(machine string, with func(*fact.Machine)) func(*fact.Lab) {
+	return func(f *fact.Lab) {
+		m := f.Machines[machine]
+		with(&m)
+		f.Machines[machine] = m
+	}
+}
+
+func entries(with func([]fact.KeyValue) []fact.KeyValue) func(*fact.Lab) {
+	return change("etcd-node", func(m *fact.Machine) { m.Datastore.Value = with(m.Datastore.Value) })
+}
+
+func entry(key, old, new string) func(*fact.Lab) {
+	return entries(func(all []fact.KeyValue) []fact.KeyValue {
+		for i := range all {
+			if strings.Contains(all[i].Key, key) {
+				all[i].Value = bytes.Replace(all[i].Value, []byte(old), []byte(new), 1)
+			}
+		}
+		return all
+	})
+}
+
+func container(name string) fact.Container {
+	c := fact.Container{ID: "0123", Name: "/" + name}
+	c.State.Status = "running"
+	return c
+}
+
+// workload returns the lab's workload container of a machine.
+func workload(m *fact.Machine) *fact.Container {
+	i := slices.IndexFunc(m.Docker.Value.Containers, func(c fact.Container) bool { return c.Config.Labels[fact.LabelPart] == fact.PartWorkload })
+	return &m.Docker.Value.Containers[i]
+}
+
+// different are one thing each that somebody does to a lab, and what differs then.
+var different = []struct {
+	name string
+	do   func(*fact.Lab)
+	want string // machine, how and what, a line each
+	// lab says whether it is one where the machines are somebody's, too.
+	shared bool
+}{
+	{"a policy", entries(func(all []fact.KeyValue) []fact.KeyValue {
+		return append(all, fact.KeyValue{Key: resourcePrefix + "globalnetworkpolicies/deny-all", Value: []byte("{}")})
+	}), " extra globalnetworkpolicies/deny-all", true},
+	{"a pool gone", entries(func(all []fact.KeyValue) []fact.KeyValue {
+		return slices.DeleteFunc(all, func(kv fact.KeyValue) bool { return strings.Contains(kv.Key, "/ippools/") })
+	}), " missing ippools/my.ippool-1", true},
+	{"a reflector", entry("nodes/calico1", `"bgp":{`, `"bgp":{"routeReflectorClusterID":"224.0.0.1",`), " changed nodes/calico1", true},
+	{"an address", entry("block/10.1.127.192-26", `[0,null`, `[0,0`), " changed IPAM's block 10.1.127.192/26", true},
+	{"the next address", entry("block/10.1.127.192-26", `"unallocated":[1,2,`, `"unallocated":[2,1,`), " changed IPAM's block 10.1.127.192/26", true},
+	{"a container", change("calico1", func(m *fact.Machine) {
+		m.Docker.Value.Containers = append(m.Docker.Value.Containers, container("mine"))
+	}), "calico1 extra container mine", false},
+	{"a container of the lab's network", change("calico1", func(m *fact.Machine) {
+		c := container("mine")
+		c.NetworkSettings.SandboxKey = "/run/docker/netns/mine"
+		m.Docker.Value.Containers = append(m.Docker.Value.Containers, c)
+		m.Attachments.Value = append(m.Attachments.Value, fact.Attachment{Network: "test-calico", NetNS: "/run/docker/netns/mine", Live: true})
+	}), "calico1 extra container mine", true},
+	{"the workload stopped", change("calico2", func(m *fact.Machine) { workload(m).State.Status = "exited" }), "calico2 changed container workload", true},
+	{"the workload gone", change("calico2", func(m *fact.Machine) {
+		m.Docker.Value.Containers = slices.DeleteFunc(m.Docker.Value.Containers, func(c fact.Container) bool { return c.Name == "/workload" })
+	}), "calico2 missing container workload", true},
+	{"an interface", change("calico1", func(m *fact.Machine) { m.Links.Value = append(m.Links.Value, fact.Link{Name: "hand0", Type: "veth"}) }), "calico1 extra interface hand0", false},
+	{"a cali interface", change("calico1", func(m *fact.Machine) {
+		m.Links.Value = append(m.Links.Value, fact.Link{Name: "calihand0", Type: "veth"})
+	}), "calico1 extra interface calihand0", true},
+	{"an MTU", change("calico2", func(m *fact.Machine) {
+		for i := range m.Links.Value {
+			if m.Links.Value[i].Name == "host0" {
+				m.Links.Value[i].MTU = 1400
+			}
+		}
+	}), "calico2 changed interface host0", false},
+	{"a route", change("calico1", func(m *fact.Machine) {
+		m.Routes.Value = append(m.Routes.Value, fact.Route{To: netip.MustParsePrefix("10.78.0.0/16"), Dev: "host0"})
+	}), "calico1 extra route 10.78.0.0/16 dev host0", false},
+	{"the default route gone", change("calico1", func(m *fact.Machine) {
+		m.Routes.Value = slices.DeleteFunc(m.Routes.Value, func(r fact.Route) bool { return r.To.Bits() == 0 })
+	}), "calico1 missing route default via 192.168.4.1 dev host0 proto static", false},
+	{"a permanent neighbour", change("calico1", func(m *fact.Machine) {
+		m.Neighbours.Value = append(m.Neighbours.Value, fact.Neighbour{Address: netip.MustParseAddr("192.168.4.9"), Dev: "host0", State: "permanent"})
+	}), "calico1 extra neighbour 192.168.4.9 dev host0", false},
+	{"a routing rule", change("calico1", func(m *fact.Machine) { m.Deep.Rules.Value = append(m.Deep.Rules.Value, "priority 5 table 100") }), "calico1 extra routing rule priority 5 table 100", false},
+	{"a network namespace", change("calico1", func(m *fact.Machine) { m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, "w1") }), "calico1 extra network namespace w1", false},
+	{"a Docker network", change("calico1", func(m *fact.Machine) { m.Deep.Networks.Value["mine"] = "1" }), "calico1 extra Docker network mine", false},
+	{"forwarding", change("calico2", func(m *fact.Machine) { m.Deep.Sysctls.Value["net/ipv4/ip_forward"] = "0" }), "calico2 changed net.ipv4.ip_forward", false},
+	{"a queueing discipline", change("calico2", func(m *fact.Machine) { m.Deep.Qdiscs.Value["host0"] = "tbf" }), "calico2 changed queueing discipline host0", false},
+	{"a firewall rule", change("calico2", func(m *fact.Machine) {
+		m.Deep.Firewall.Value["iptables"] = strings.Replace(m.Deep.Firewall.Value["iptables"], "-A FORWARD -j DOCKER-USER\n", "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER\n", 1)
+	}), "calico2 changed chain FORWARD of iptables' table filter", false},
+	{"a conflist", change("calico1", func(m *fact.Machine) {
+		f := m.Files.Value["/etc/cni/net.d/10-test-calico.conflist"]
+		f.SHA256 = "other"
+		m.Files.Value["/etc/cni/net.d/10-test-calico.conflist"] = f
+	}), "calico1 changed /etc/cni/net.d/10-test-calico.conflist", true},
+	{"another conflist", change("calico1", func(m *fact.Machine) { m.Files.Value["/etc/cni/net.d/99-mine.conf"] = fact.File{Mode: "644"} }), "calico1 extra /etc/cni/net.d/99-mine.conf", false},
+	{"a plugin gone", change("calico1", func(m *fact.Machine) { delete(m.Files.Value, "/opt/cni/bin/portmap") }), "calico1 missing /opt/cni/bin/portmap", false},
+	{"nodename", change("calico1", func(m *fact.Machine) { m.Deep.Texts.Value["/var/lib/calico/nodename"] = fact.Text{Content: "calico2"} }), "calico1 changed /var/lib/calico/nodename", false},
+	{"what libcni remembers", change("calico1", func(m *fact.Machine) {
+		m.Deep.Texts.Value["/var/lib/cni/results/test-calico-cnitool-x-eth0"] = fact.Text{}
+	}), "calico1 extra /var/lib/cni/results/test-calico-cnitool-x-eth0", true},
+	{"the sandbox", change("calico1", func(m *fact.Machine) { m.Sandboxes.Value[0].Routes = nil }), "calico1 changed sandbox workload", true},
+	{"a filter in the sandbox", change("calico1", func(m *fact.Machine) {
+		m.Deep.Inside.Value[m.Sandboxes.Value[0].Key] = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n"
+	}), "calico1 changed sandbox workload", true},
+	{"a service", change("calico1", func(m *fact.Machine) { m.Deep.Services.Value["confd"] = "down" }), "calico1 changed calico-node's confd", true},
+	{"BIRD's configuration", change("calico1", func(m *fact.Machine) { m.Deep.Rendered.Value["bird.cfg"] += "# mine\n" }), "calico1 changed BIRD's bird.cfg", true},
+	{"etcd doesn't answer", func(f *fact.Lab) { f.Datastore = fact.Unknown[fact.Datastore]("etcd doesn't answer") }, " unseen the datastore", true},
+	{"a machine doesn't answer", func(f *fact.Lab) {
+		delete(f.Machines, "calico2")
+		f.Unreached = map[string]string{"calico2": "no route"}
+	}, "calico2 unseen what there is of kind container", true},
+	{"Docker doesn't answer", change("calico2", func(m *fact.Machine) { m.Docker = fact.Unknown[fact.Docker]("stopped") }), "calico2 unseen what there is of kind container", true},
+
+	{"what Felix reports", entries(func(all []fact.KeyValue) []fact.KeyValue {
+		return append(all, fact.KeyValue{Key: "/calico/felix/v2/no-region/host/calico1/status", Value: []byte("{}")})
+	}), "", true},
+	{"times and revisions", entry("block/10.1.127.192-26", `"sequenceNumber":1`, `"sequenceNumber":2`), "", true},
+	{"what calico-node finds", entry("nodes/calico1", `"interfaces":[`, `"interfaces":[{"name":"hand0"},`), "", true},
+	{"a rule of Felix'", change("calico2", func(m *fact.Machine) { m.Deep.Firewall.Value["iptables"] += "*raw\n:cali-mine - [0:0]\nCOMMIT\n" }), "", true},
+	{"an interface of Docker's", change("calico1", func(m *fact.Machine) { m.Links.Value = append(m.Links.Value, fact.Link{Name: "veth0a1b2c3"}) }), "", true},
+	{"a program of the user's", change("calico1", func(m *fact.Machine) { m.Files.Value["~/go/bin/dlv"] = fact.File{Mode: "755"} }), "", true},
+	{"a neighbour that comes and goes", change("calico1", func(m *fact.Machine) {
+		m.Neighbours.Value = append(m.Neighbours.Value, fact.Neighbour{Address: netip.MustParseAddr("192.168.4.9"), Dev: "host0", State: "stale"})
+	}), "", true},
+}
+
+func listed(all []Difference) string {
+	var lines []string
+	for _, d := range all {
+		lines = append(lines, strings.TrimRight(d.Machine+" "+string(d.How)+" "+d.About, " "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestDifferences(t *testing.T) {
+	b := made(t, false)
+	kinds := map[Kind]bool{}
+	for _, d := range different {
+		f := recorded(t)
+		d.do(f)
+		all := Differences(b, f)
+		for _, diff := range all {
+			kinds[diff.Kind] = true
+		}
+		if got := listed(all); !strings.HasPrefix(got, d.want) || d.want == "" && got != "" || strings.Count(got, "\n") > 0 && !strings.Contains(got, "unseen") {
+			t.Errorf("%s:\n%s\nwant %q", d.name, got, d.want)
+		}
+	}
+	for _, k := range append(scriptKinds, Entry) {
+		if !kinds[k] {
+			t.Errorf("nothing makes a difference of kind %q", k)
+		}
+	}
+}
+
+// TestShared: on machines that are somebody's, only what is the lab's own differs.
+func TestShared(t *testing.T) {
+	own := func(f *fact.Lab) {
+		for name, m := range f.Machines {
+			m.Owned.Value = append(m.Owned.Value, "/etc/cni/net.d/10-test-calico.conflist")
+			f.Machines[name] = m
+		}
+	}
+	f := recorded(t)
+	own(f)
+	b, err := New(f, "", "test-calico", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range different {
+		f := recorded(t)
+		own(f)
+		d.do(f)
+		if got := listed(Differences(b, f)); (got != "") != (d.shared && d.want != "") {
+			t.Errorf("%s:\n%s\na difference: %t", d.name, got, d.shared)
+		}
+	}
+}
+
+// TestPlumbedAnew: a workload that was made anew and has its address is the same; one with another address isn't.
+func TestPlumbedAnew(t *testing.T) {
+	b := made(t, false)
+	w := b.Workloads["calico1"]
+	data, err := recorded(t).Write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := strings.NewReplacer(w.ID, "cnitool-00112233445566778899", strings.ReplaceAll(w.ID, "-", "--"), "cnitool--00112233445566778899",
+		w.Interface, "calicnitool-001", w.MAC, "02:00:00:00:00:01", w.Sandbox, "/var/run/docker/netns/000111222333")
+	read := func(with func(string) string) *fact.Lab {
+		f, err := fact.Read([]byte(with(string(data))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range f.Machines { // JSON has the values of etcd's keys in base64, as those of libcni's
+			for i, kv := range m.Datastore.Value {
+				m.Datastore.Value[i].Value = []byte(with(string(kv.Value)))
+			}
+		}
+		return &f
+	}
+	if got := listed(Differences(b, read(renamed.Replace))); got != "" {
+		t.Errorf("plumbed anew:\n%s", got)
+	}
+	other := strings.NewReplacer("10.1.127.192/32", "10.1.127.193/32")
+	got := listed(Differences(b, read(func(s string) string { return other.Replace(renamed.Replace(s)) })))
+	for _, want := range []string{"changed workloadendpoints/default/calico1-cni-", "calico1 changed sandbox workload", "calico1 missing route 10.1.127.192"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("with another address: no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestFollow(t *testing.T) {
+	b := made(t, false)
+	policy := different[0].do
+	var before, after = recorded(t), recorded(t)
+	policy(before) // by hand, before the run
+	delete(before.Machines["calico1"].Files.Value, "/opt/cni/bin/portmap")
+	policy(after)
+	delete(after.Machines["calico1"].Files.Value, "/opt/cni/bin/portmap")
+	entry("ippools/", `"natOutgoing":true`, `"natOutgoing":false`)(after) // what the run did
+	change("calico2", func(m *fact.Machine) { delete(m.Files.Value, "/opt/cni/bin/ptp") })(after)
+	followed, err := b.Follow(before, after, "another", "test-calico")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if followed.Definition != "another" {
+		t.Errorf("definition %q", followed.Definition)
+	}
+	want := " extra globalnetworkpolicies/deny-all\ncalico1 missing /opt/cni/bin/portmap"
+	all := Differences(followed, after)
+	slices.SortFunc(all, func(a, b Difference) int { return strings.Compare(a.Machine, b.Machine) })
+	if diff := cmp.Diff(want, listed(all)); diff != "" {
+		t.Errorf("after the run, against the baseline that followed it (-want +got):\n%s", diff)
+	}
+	if got := followed.Beyond(b, "my.ippool-1"); len(got) > 0 {
+		t.Errorf("beyond: %v", got)
+	}
+	fresh, err := New(after, "", "test-calico", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"globalnetworkpolicies/deny-all"}, fresh.Beyond(nil, "my.ippool-1")); diff != "" {
+		t.Errorf("beyond (-want +got):\n%s", diff)
+	}
+}
+
+func TestWriteAndRead(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Read(dir); !errors.Is(err, ErrNone) {
+		t.Errorf("%v, not ErrNone", err)
+	}
+	b := made(t, false)
+	if err := b.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(b.Items, got.Items); diff != "" {
+		t.Errorf("(-written +read):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]netip.Addr{"calico1": netip.MustParseAddr("10.1.127.192"), "calico2": netip.MustParseAddr("10.1.86.64")}, got.Addresses(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	if err := os.Truncate(filepath.Join(dir, File), 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), "go tool mage verify") {
+		t.Errorf("a damaged one: %v", err)
+	}
+}
+
+func TestUnseenIsNoBaseline(t *testing.T) {
+	f := recorded(t)
+	f.Datastore = fact.Unknown[fact.Datastore]("etcd doesn't answer")
+	if b, err := New(f, "", "test-calico", false); err == nil {
+		t.Errorf("a baseline of %d things without the datastore", len(b.Items))
+	}
+	f = recorded(t)
+	for name, m := range f.Machines {
+		m.Deep = nil
+		f.Machines[name] = m
+	}
+	if _, err := New(f, "", "test-calico", false); err == nil {
+		t.Error("a baseline of a look that wasn't deep")
+	}
+}
+
+func TestCondition(t *testing.T) {
+	b := made(t, false)
+	for _, c := range []struct {
+		do   func(*fact.Lab)
+		want check.State
+	}{
+		{func(*fact.Lab) {}, check.Holds}, {different[0].do, check.Broken},
+		{func(f *fact.Lab) { f.Datastore = fact.Unknown[fact.Datastore]("no answer") }, check.Unknown},
+	} {
+		f := recorded(t)
+		c.do(f)
+		if got := Condition(b).Test(f); got.State != c.want {
+			t.Errorf("%s: %s, not %s", got.State, got.Found, c.want)
+		}
+	}
+}
+
+func TestLesson(t *testing.T) {
+	dir := t.TempDir()
+	if _, ok, err := ReadLesson(dir); ok || err != nil {
+		t.Errorf("%t %v where there is none", ok, err)
+	}
+	l := Lesson{"routes", 2, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)}
+	if err := l.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, err := ReadLesson(dir); got != l || !ok || err != nil {
+		t.Errorf("%v %t %v", got, ok, err)
+	}
+	for range 2 {
+		if err := EndLesson(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, ok, _ := ReadLesson(dir); ok {
+		t.Error("it goes on")
+	}
+}
+
+func TestLines(t *testing.T) {
+	b := made(t, false)
+	f := recorded(t)
+	different[0].do(f)
+	change("calico1", func(m *fact.Machine) {
+		m.Links.Value = append(m.Links.Value, fact.Link{Name: "hand0"})
+		m.Routes.Value = append(m.Routes.Value, fact.Route{To: netip.MustParsePrefix("10.78.0.0/16"), Dev: "hand0"})
+		for _, n := range strings.Fields("a b c d e f g h i") {
+			m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, n)
+		}
+		for k := range maps.Clone(m.Deep.Sysctls.Value) {
+			if strings.HasSuffix(k, "forward") || strings.HasSuffix(k, "/forwarding") && strings.Contains(k, "ipv4") {
+				m.Deep.Sysctls.Value[k] = "0"
+			}
+		}
+	})(f)
+	want := []string{
+		"calico1   put back net.ipv4.ip_forward",
+		"datastore took away globalnetworkpolicies/deny-all",
+		"calico1   took away interface hand0",
+		"calico1   took away 9 network namespaces: network namespace a, ... network namespace i",
+	}
+	if diff := cmp.Diff(want, Lines(Differences(b, f))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
