@@ -158,9 +158,6 @@ func comes(d Difference) bool {
 func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, round int) (said string, err error) {
 	names := expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads))
 	out := make([]string, len(r.Lab.Machines))
-	reborn := slices.ContainsFunc(all, func(d Difference) bool {
-		return d.How == Missing && d.Name == resourcePrefix+"clusterinformations/default"
-	})
 	g, gctx := errgroup.WithContext(ctx)
 	for i, m := range r.Lab.Machines {
 		seen, ok := f.Machine(m.Name)
@@ -169,9 +166,6 @@ func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, 
 		}
 		these := slices.DeleteFunc(slices.Clone(all), func(d Difference) bool { return d.Machine != m.Name && d.Kind != Entry })
 		text := r.Baseline.machineScript(these, seen, names, round)
-		if reborn && m.Role == lab.RoleCalico { // whoever watches a datastore that lost everything waits for what was to come after
-			text += fmt.Sprintf("docker ps --quiet --filter label=%s=%s | xargs -r docker restart >/dev/null\n", fact.LabelPart, fact.PartNode)
-		}
 		put := files(these, names, seen.Login.Home)
 		if text == "" && len(put) == 0 {
 			continue
@@ -209,6 +203,11 @@ func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab)
 			}
 		}
 	}
+	if slices.ContainsFunc(all, func(d Difference) bool { return d.How == Missing && d.Name == always }) {
+		if err := r.stopNodes(ctx); err != nil {
+			return all, err
+		}
+	}
 	ops := operations(all, expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads)))
 	h, err := r.Host(ctx, r.Lab.Etcd().Name)
 	if err != nil {
@@ -228,6 +227,26 @@ func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab)
 		}
 	}
 	return all, nil
+}
+
+// always is a key that is there as long as the datastore is the one that calico-node knows.
+const always = resourcePrefix + "clusterinformations/default"
+
+// stopNodes stops calico-node everywhere; its stage starts it again. Felix and confd watch a datastore from a revision on, and would
+// wait for ever for one that an etcd without its data doesn't get to.
+func (r *Restorer) stopNodes(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, m := range r.Lab.ByRole(lab.RoleCalico) {
+		g.Go(func() error {
+			h, err := r.Host(ctx, m.Name)
+			if err != nil {
+				return err
+			}
+			_, err = h.Script(ctx, `docker ps --quiet --filter label="$1" | xargs -r docker stop --time 1`, fact.LabelPart+"="+fact.PartNode)
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // mostOps is how many operations etcd takes in one transaction (--max-txn-ops). Where it takes several, an interruption between two

@@ -25,7 +25,7 @@ var mischief = []struct{ machine, command, says string }{
 	{"etcd-node", `sudo calicoctl delete workloadendpoint -n default $(sudo calicoctl get workloadendpoints -A -o json | jq -r '.items[]|select(.spec.node=="calico1")|.metadata.name')`, "put back workloadendpoints/default/calico1-cni-"},
 	{"etcd-node", apply("Tier", "mine", "{order: 10}"), "took away tiers/mine"},
 	{"etcd-node", apply("GlobalNetworkPolicy", "mine.deny", "{tier: mine, types: [Ingress, Egress], ingress: [{action: Deny}]}"), "took away globalnetworkpolicies/mine.deny"},
-	{"etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"), "took away globalnetworkpolicies/deny-all"},
+	{"etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"), "took away globalnetworkpolicies/default.deny-all"},
 	{"etcd-node", apply("Profile", "open", "{ingress: [{action: Allow}]}"), "took away profiles/open"},
 	{"etcd-node", apply("BGPPeer", "tor", "{peerIP: 192.168.4.99, asNumber: 64999}"), "took away bgppeers/tor"},
 	{"etcd-node", apply("IPPool", "small", "{cidr: 10.9.0.0/28, blockSize: 30, ipipMode: Never}"), "took away ippools/small"},
@@ -167,6 +167,7 @@ func resets(l *lab) {
 		l.t.Logf("reset took %s", time.Since(start))
 		l.same(before)
 	})
+	l.sub("etcd's data", func(l *lab) { lostData(l, before) })
 	l.sub("killed", func(l *lab) { killedResets(l, before) })
 	l.sub("a lesson under way", underWay)
 	l.sub("half up", func(l *lab) {
@@ -176,6 +177,19 @@ func resets(l *lab) {
 		l.ok("reset")
 		l.same(before)
 	})
+}
+
+// lostData: with its data gone, etcd gets all of it back, and Felix, which watched the old one, hears of what comes next.
+func lostData(l *lab, before map[string]string) {
+	l.ssh("etcd-node", "sudo docker rm -f etcd && sudo docker volume rm calico-cni-lab-etcd")
+	l.has(l.ok("reset"), "datastore put back")
+	l.same(before)
+	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
+	for _, m := range []string{"calico1", "calico2"} {
+		l.ssh(m, "for i in {1..50}; do sudo iptables-save | grep -q deny-all && exit; sleep 0.1; done; exit 1")
+	}
+	l.ok("reset")
+	l.same(before)
 }
 
 func (l *lab) mischief() {
@@ -234,4 +248,22 @@ func underWay(l *lab) {
 			l.t.Errorf("the lesson goes on:\n%s", out)
 		}
 	}
+}
+
+// resetOnTheirs: on machines that are somebody's, what isn't the lab's stays.
+func resetOnTheirs(l *lab) {
+	const theirs = "sudo docker ps -a --format '{{.Names}} {{.State}}' | grep theirs; ip route | grep 203.0.113; sudo iptables-save 2>/dev/null | grep theirs; ls /run/netns"
+	l.ssh("calico1", "sudo docker run -d --name theirs --net none calico-cni-lab/workload:bookworm sleep 3000; sudo ip route add blackhole 203.0.113.0/24; sudo ip netns add theirs; "+
+		"sudo iptables -A INPUT -m comment --comment theirs -j ACCEPT")
+	was := l.ssh("calico1", theirs)
+	l.ssh("calico1", "sudo docker run -d --name mine --net none calico-cni-lab/workload:bookworm sleep 3000; "+
+		"sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d ~/go/bin/cnitool add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' mine); sudo docker rm -f workload")
+	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
+	l.has(l.ok("reset"), "took away container mine", "took away globalnetworkpolicies/default.deny-all", "put back container workload", "4 things undone")
+	if is := l.ssh("calico1", theirs); is != was || strings.Count(is, "\n") != 3 {
+		l.t.Errorf("theirs: %s\nwas: %s", is, was)
+	}
+	l.has(l.ok("reset"), "nothing differed from the baseline")
+	l.ssh("calico1", "sudo docker rm -f theirs; sudo ip route del 203.0.113.0/24; sudo ip netns del theirs; sudo iptables -D INPUT -m comment --comment theirs -j ACCEPT; sudo umount /run/netns; sudo rmdir /run/netns")
+	l.holds()
 }

@@ -71,6 +71,7 @@ func TestStrangers(t *testing.T) {
 		l.has(l.ssh("calico3", "id -un; ls ~/go/bin; ip route"), "netadmin", "cnitool", "via 192.168.4.5", "via 192.168.4.6", "proto bird")
 		l.did(l.ok("verify"), true)
 	})
+	l.sub("reset leaves alone what isn't the lab's", resetOnTheirs)
 	l.sub("what comes later is refused too", s.later)
 	l.sub("another way in, another network", func(l *lab) {
 		const conflist = "/etc/cni/net.d/10-test-calico.conflist"

@@ -192,7 +192,7 @@ func sysctls(root string) fact.Seen[map[string]string] {
 
 func networks(slow int) fact.Seen[map[string]string] {
 	var list []struct{ Name, ID string }
-	if err := newEngine(slow).get("/networks", &list); err != nil {
+	if err := newEngine(dockerSocket, slow).get("/networks", &list); err != nil {
 		return fact.Unknown[map[string]string](err.Error())
 	}
 	all := map[string]string{}
