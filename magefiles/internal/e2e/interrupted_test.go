@@ -113,12 +113,7 @@ func interrupted(l *lab) {
 // signalled runs verify, sends a signal when a text has come, and returns what it wrote and how long it took to end.
 func (l *lab) signalled(after string, sig syscall.Signal, args ...string) (output string, took time.Duration, err error) {
 	l.t.Helper()
-	return l.signalledTarget("verify", after, sig, args...)
-}
-
-func (l *lab) signalledTarget(target, after string, sig syscall.Signal, args ...string) (output string, took time.Duration, err error) {
-	l.t.Helper()
-	cmd := l.start(context.Background(), append(args, target)...)
+	cmd := l.start(context.Background(), append(args, "verify")...)
 	out := &watched{want: after, seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {

