@@ -145,7 +145,7 @@ var different = []struct {
 	{"a queueing discipline", change("calico2", func(m *fact.Machine) { m.Deep.Qdiscs.Value["host0"] = "tbf" }), "calico2 changed queueing discipline host0", false},
 	{"a firewall rule", change("calico2", func(m *fact.Machine) {
 		m.Deep.Firewall.Value["iptables"] = strings.Replace(m.Deep.Firewall.Value["iptables"], "-A FORWARD -j DOCKER-USER\n", "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER\n", 1)
-	}), "calico2 changed chain FORWARD of iptables' table filter", false},
+	}), "calico2 changed chain FORWARD of iptables, table filter", false},
 	{"a conflist", change("calico1", func(m *fact.Machine) {
 		f := m.Files.Value["/etc/cni/net.d/10-test-calico.conflist"]
 		f.SHA256 = "other"

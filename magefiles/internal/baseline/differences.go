@@ -123,7 +123,7 @@ func about(d Difference) string {
 		return entryName(k.Name)
 	case Chain:
 		f := append(strings.Fields(k.Name), "", "", "")
-		return fmt.Sprintf("chain %s of %s' table %s", f[2], f[0], f[1])
+		return fmt.Sprintf("chain %s of %s, table %s", f[2], f[0], f[1])
 	case Path:
 		return k.Name
 	case Sysctl:
@@ -137,7 +137,18 @@ func about(d Difference) string {
 }
 
 // few is how many things of a kind are told one by one.
-const few = 8
+const few = 5
+
+// group names what a difference is one of, as several.
+func (d Difference) group() string {
+	switch kind, _, ok := strings.Cut(d.About, "/"); {
+	case d.Kind == Entry && ok && !strings.Contains(kind, " "):
+		return kind
+	case d.Kind == Entry:
+		return "entries of IPAM's"
+	}
+	return strings.Replace(string(d.Kind)+"s", "ys", "ies", 1)
+}
 
 // Lines tell of differences that were undone, a line each; many of a kind on a machine are one.
 func Lines(all []Difference) []string {
@@ -145,7 +156,7 @@ func Lines(all []Difference) []string {
 	groups := map[group][]string{}
 	var order []group
 	for _, d := range causes(all) {
-		g := group{cmp.Or(d.Machine, "datastore"), "put back", string(d.Kind)}
+		g := group{cmp.Or(d.Machine, "datastore"), "put back", d.group()}
 		if d.How == Extra {
 			g.verb = "took away"
 		}
@@ -160,11 +171,7 @@ func Lines(all []Difference) []string {
 	var lines []string
 	for _, g := range order {
 		if names := groups[g]; len(names) > few {
-			kind := strings.TrimSuffix(g.kind, "y") + "ies"
-			if !strings.HasSuffix(g.kind, "y") {
-				kind = g.kind + "s"
-			}
-			lines = append(lines, fmt.Sprintf("%-9s %s %d %s: %s, ... %s", g.where, g.verb, len(names), kind, names[0], names[len(names)-1]))
+			lines = append(lines, fmt.Sprintf("%-9s %s %d %s: %s, ... %s", g.where, g.verb, len(names), g.kind, names[0], names[len(names)-1]))
 			continue
 		}
 		for _, name := range groups[g] {
@@ -175,11 +182,12 @@ func Lines(all []Difference) []string {
 }
 
 // causes are the differences without those that come of another one: what is on an interface that comes or goes, what the plugins and
-// IPAM remember of it, an interface's forwarding.
+// IPAM remember of it, what Docker makes for a network, an interface's forwarding.
 func causes(all []Difference) []Difference {
-	has := map[Key]bool{}
+	has, made := map[Key]bool{}, map[Key]bool{}
 	for _, d := range all {
 		has[d.Key] = d.How != Changed || d.Kind == Sysctl
+		made[Key{d.Kind, d.Machine, ""}] = made[Key{d.Kind, d.Machine, ""}] || d.How == Extra
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(d Difference) bool {
 		text := d.Name + " " + d.Was.Value + d.Is.Value
@@ -195,7 +203,10 @@ func causes(all []Difference) []Difference {
 		case Entry:
 			return strings.HasPrefix(d.Name, "/calico/ipam/v2/handle/")
 		}
-		return d.Kind == Link && strings.HasPrefix(d.Name, "{")
+		bridges := made[Key{Network, d.Machine, ""}]
+		plumbed := made[Key{Container, d.Machine, ""}] || made[Key{Namespace, d.Machine, ""}]
+		return d.Kind == Chain && bridges && strings.Contains(text, " br-") ||
+			d.Kind == Link && (strings.HasPrefix(d.Name, "{") || bridges && strings.HasPrefix(d.Name, "br-") || plumbed && strings.HasPrefix(d.Name, "cali"))
 	})
 }
 

@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,76 +53,85 @@ func (c chain) others() []string {
 // foreign is the chain without what is Felix': its policy and its rules, a line each.
 func (c chain) foreign() string { return strings.Join(append([]string{c.policy}, c.others()...), "\n") }
 
-// restoreFirewall writes what brings the chains of one command to what they were, for `COMMAND-restore --noflush`: was and is are
-// the values of the chains that differ, by "TABLE NAME"; "" where there was, or is, none. saved is what the command's save printed.
-// Felix' rules stay as they are and where they are, at the head of a chain and at its end.
-func restoreFirewall(was, is map[string]string, saved string) string {
+// restoreFirewall writes what brings the chains of one command to what they were, each a transaction of `COMMAND-restore --noflush`: was
+// and is are the values of the chains that differ, by "TABLE NAME"; "" where there was, or is, none. saved is what the command's save
+// printed. Rules that are extra go one by one, as some may have gone already. Felix' rules stay as they are and where they are, at the
+// head of a chain and at its end.
+func restoreFirewall(was, is map[string]string, saved string) []string {
 	tables := map[string][]string{}
 	for k := range was {
 		table, name, _ := strings.Cut(k, " ")
 		tables[table] = append(tables[table], name)
 	}
-	var out strings.Builder
+	var all []string
+	transaction := func(table, lines string) {
+		if lines != "" {
+			all = append(all, "*"+table+"\n"+lines+"COMMIT\n")
+		}
+	}
 	for _, table := range slices.Sorted(maps.Keys(tables)) {
-		fmt.Fprintf(&out, "*%s\n", table)
-		names := tables[table]
-		slices.Sort(names)
-		var made, gone []string
-		for _, name := range names {
-			lines := strings.Split(was[table+" "+name], "\n")
-			policy := lines[0]
+		var heads, rules, gone string
+		slices.Sort(tables[table])
+		for _, name := range tables[table] {
+			old, now := parseValue(was[table+" "+name]), parseValue(is[table+" "+name])
 			switch {
-			case policy == "" && builtin(is[table+" "+name]):
-				fmt.Fprintf(&out, ":%s ACCEPT [0:0]\n", name)
-			case policy == "":
-				gone = append(gone, name)
-			case policy != "-":
-				fmt.Fprintf(&out, ":%s %s [0:0]\n", name, policy)
-			default:
-				made = append(made, name)
+			case old.policy == "" && now.policy == "-":
+				gone += "-F " + name + "\n"
+				rules += "-X " + name + "\n"
+				continue
+			case old.policy == "-": // emptied, if it is there
+				heads += ":" + name + " - [0:0]\n"
+				rules = lines(old.rules) + rules
+				continue
+			case cmp.Or(old.policy, "ACCEPT") != now.policy:
+				heads += ":" + name + " " + cmp.Or(old.policy, "ACCEPT") + " [0:0]\n"
+			}
+			for _, rule := range without(now.rules, old.rules) {
+				transaction(table, "-D "+strings.TrimPrefix(rule, "-A ")+"\n")
+			}
+			if left := without(now.rules, without(now.rules, old.rules)); !slices.Equal(left, old.rules) {
+				rules = reinsert(name, left, old.rules, headOf(saved, table, name)) + rules
 			}
 		}
-		for _, name := range made { // emptied, if it is there
-			fmt.Fprintf(&out, ":%s - [0:0]\n", name)
-		}
-		for _, name := range names {
-			out.WriteString(rewrite(name, was[table+" "+name], is[table+" "+name], headOf(saved, table, name)))
-		}
-		for _, name := range gone {
-			fmt.Fprintf(&out, "-F %s\n", name)
-		}
-		for _, name := range gone {
-			fmt.Fprintf(&out, "-X %s\n", name)
-		}
-		out.WriteString("COMMIT\n")
+		transaction(table, heads+gone+rules)
 	}
-	return out.String()
+	return all
 }
 
-func builtin(value string) bool { return value != "" && !strings.HasPrefix(value, "-") }
-
-// rewrite removes the rules of a chain that aren't Felix', and puts those in their place that were there; head is how many rules of
-// Felix' are before them.
-func rewrite(name, was, is string, head int) string {
-	var out strings.Builder
-	_, rules, _ := strings.Cut(is, "\n")
-	own := strings.HasPrefix(was, "-") // it was emptied
-	for rule := range strings.SplitSeq(rules, "\n") {
-		if rule != "" && !own && builtin(is) {
-			fmt.Fprintf(&out, "-D %s\n", strings.TrimPrefix(rule, "-A "))
-		}
+// parseValue takes the value of a chain's item apart.
+func parseValue(value string) chain {
+	policy, rules, some := strings.Cut(value, "\n")
+	c := chain{policy: policy}
+	if some {
+		c.rules = strings.Split(rules, "\n")
 	}
-	_, rules, _ = strings.Cut(was, "\n")
-	for rule := range strings.SplitSeq(rules, "\n") {
-		if rule == "" {
-			continue
-		}
-		if own {
-			out.WriteString(rule + "\n")
-			continue
-		}
-		head++
-		fmt.Fprintf(&out, "-I %s %d %s\n", name, head, strings.TrimPrefix(rule, "-A "+name+" "))
+	return c
+}
+
+// without are the rules of all without some, each as often as it is there more.
+func without(all, some []string) []string {
+	n := map[string]int{}
+	for _, r := range some {
+		n[r]++
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(r string) bool { n[r]--; return n[r] >= 0 })
+}
+
+func lines(rules []string) string {
+	if len(rules) == 0 {
+		return ""
+	}
+	return strings.Join(rules, "\n") + "\n"
+}
+
+// reinsert removes the rules of a chain that are left, and puts all in their order behind the first head ones, which are Felix'.
+func reinsert(name string, left, all []string, head int) string {
+	var out strings.Builder
+	for _, rule := range left {
+		fmt.Fprintf(&out, "-D %s\n", strings.TrimPrefix(rule, "-A "))
+	}
+	for i, rule := range all {
+		fmt.Fprintf(&out, "-I %s %d %s\n", name, head+i+1, strings.TrimPrefix(rule, "-A "+name+" "))
 	}
 	return out.String()
 }

@@ -34,22 +34,37 @@ func TestParseFirewall(t *testing.T) {
 }
 
 func TestRestoreFirewall(t *testing.T) {
-	was := map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j DOCKER\n-A FORWARD -j LAST", "filter DOCKER": "-\n-A DOCKER -j RETURN", "filter MINE": "", "filter INPUT": ""}
-	is := map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j DROP\n-A FORWARD -j DOCKER", "filter DOCKER": "-", "filter MINE": "-\n-A MINE -j RETURN", "filter INPUT": "DROP"}
-	want := `*filter
-:FORWARD DROP [0:0]
-:INPUT ACCEPT [0:0]
-:DOCKER - [0:0]
--A DOCKER -j RETURN
--D FORWARD -j DROP
--D FORWARD -j DOCKER
--I FORWARD 2 -j DOCKER
--I FORWARD 3 -j LAST
--F MINE
--X MINE
-COMMIT
-`
-	if diff := cmp.Diff(want, restoreFirewall(was, is, saved)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for name, c := range map[string]struct {
+		was, is map[string]string
+		want    []string
+	}{
+		"an extra rule, twice": {
+			map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j A"}, map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j X\n-A FORWARD -j A\n-A FORWARD -j X"},
+			[]string{"*filter\n-D FORWARD -j X\nCOMMIT\n", "*filter\n-D FORWARD -j X\nCOMMIT\n"},
+		},
+		"a missing rule and a policy": {
+			map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j A\n-A FORWARD -j B"}, map[string]string{"filter FORWARD": "ACCEPT\n-A FORWARD -j B"},
+			[]string{"*filter\n:FORWARD DROP [0:0]\n-D FORWARD -j B\n-I FORWARD 2 -j A\n-I FORWARD 3 -j B\nCOMMIT\n"},
+		},
+		"another order": {
+			map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j A\n-A FORWARD -j B"}, map[string]string{"filter FORWARD": "DROP\n-A FORWARD -j B\n-A FORWARD -j A"},
+			[]string{"*filter\n-D FORWARD -j B\n-D FORWARD -j A\n-I FORWARD 2 -j A\n-I FORWARD 3 -j B\nCOMMIT\n"},
+		},
+		"an extra chain that another one needs": {
+			map[string]string{"filter INPUT": "", "filter MINE": ""}, map[string]string{"filter INPUT": "ACCEPT\n-A INPUT -j MINE", "filter MINE": "-\n-A MINE -j RETURN"},
+			[]string{"*filter\n-D INPUT -j MINE\nCOMMIT\n", "*filter\n-F MINE\n-X MINE\nCOMMIT\n"},
+		},
+		"a chain that is gone": {
+			map[string]string{"nat DOCKER": "-\n-A DOCKER -j RETURN", "nat OUTPUT": "ACCEPT\n-A OUTPUT -j DOCKER"}, map[string]string{"nat DOCKER": "", "nat OUTPUT": ""},
+			[]string{"*nat\n:DOCKER - [0:0]\n:OUTPUT ACCEPT [0:0]\n-I OUTPUT 1 -j DOCKER\n-A DOCKER -j RETURN\nCOMMIT\n"},
+		},
+		"a policy": {
+			map[string]string{"filter INPUT": ""}, map[string]string{"filter INPUT": "DROP"},
+			[]string{"*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"},
+		},
+	} {
+		if diff := cmp.Diff(c.want, restoreFirewall(c.was, c.is, saved)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

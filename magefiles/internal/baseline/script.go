@@ -223,8 +223,9 @@ func (s *script) firewall(all []Difference, seen fact.Machine) {
 		was[name][chain], is[name][chain] = d.Was.Value, d.Is.Value
 	}
 	for _, name := range slices.Sorted(maps.Keys(was)) {
-		text := restoreFirewall(was[name], is[name], seen.Deep.Firewall.Value[name])
-		s.line("run %s-restore --noflush <<<%s", name, command.Quote(text))
+		for _, text := range restoreFirewall(was[name], is[name], seen.Deep.Firewall.Value[name]) {
+			s.line("run %s-restore --noflush <<<%s", name, command.Quote(text))
+		}
 	}
 }
 

@@ -38,14 +38,14 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico1", "sudo docker network create mine && sudo docker run -d --name bridged --net mine calico-cni-lab/workload:bookworm sleep 3000", "took away container bridged"},
 	{"calico1", `sudo sed -i 's/"calico-ipam"/"calico-ipam", "ipv4_pools": ["small"]/' /etc/cni/net.d/10-test-calico.conflist`, "put back /etc/cni/net.d/10-test-calico.conflist"},
 	// Two blocks of the small pool are full then, and a third one is begun.
-	{"calico1", "for i in 1 2 3 4 5 6 7 8 9; do sudo ip netns add w$i && " + cnitool + " add test-calico /run/netns/w$i || exit; done", "network namespaces: network namespace w1"},
+	{"calico1", "for i in 1 2 3 4 5 6 7 8 9; do sudo ip netns add w$i && " + cnitool + " add test-calico /run/netns/w$i || exit; done", "took away 9 network namespaces: network namespace w1, ..."},
 	{"calico1", "sudo ip link add hand0 type veth peer name hand1 && sudo ip addr add 10.77.0.1/24 dev hand0 && sudo ip link set hand0 up && sudo ip link set hand1 up", "took away interface hand0"},
 	{"calico1", "sudo ip route add 10.78.0.0/16 via 10.77.0.2 && sudo ip route add blackhole 203.0.113.0/24 && sudo ip rule add from 10.77.0.0/24 table 100", "took away route blackhole 203.0.113.0/24"},
 	{"calico1", "sudo ip neigh add 192.168.4.77 lladdr 02:00:00:00:00:09 dev host0 nud permanent", "took away neighbour 192.168.4.77"},
 	{"calico1", "echo '{}' | sudo tee /etc/cni/net.d/99-mine.conf; echo '#!/bin/sh' | sudo tee /opt/cni/bin/mine", "took away /opt/cni/bin/mine"},
 	{"calico2", "sudo sysctl -w net.ipv4.ip_forward=0; sudo sysctl -w net.ipv4.conf.host0.rp_filter=1", "put back net.ipv4.ip_forward"},
 	{"calico2", `sudo iptables -I FORWARD -j DROP && sudo iptables -N MINE && sudo iptables -A MINE -m comment --comment 'say "no"' -j RETURN && sudo iptables -A OUTPUT -j MINE`, "took away chain MINE"},
-	{"calico2", "sudo iptables -t nat -F POSTROUTING; sudo ip6tables -A INPUT -p tcp --dport 9 -j DROP; sudo iptables-legacy -A INPUT -p tcp --dport 9 -j DROP", "put back chain POSTROUTING of iptables' table nat"},
+	{"calico2", "sudo iptables -t nat -F POSTROUTING; sudo ip6tables -A INPUT -p tcp --dport 9 -j DROP; sudo iptables-legacy -A INPUT -p tcp --dport 9 -j DROP", "put back chain POSTROUTING of iptables, table nat"},
 	{"calico2", "sudo docker rm -f workload", "put back container workload"},
 	{"calico2", "sudo ip link set host0 mtu 1400; sudo /usr/sbin/tc qdisc add dev host0 root tbf rate 1mbit burst 32kbit latency 400ms", "put back interface host0"},
 	{"calico2", "sudo ip route add default via 192.168.4.1 metric 5; sudo ip route del default metric 100", "put back route default via 192.168.4.1"},
@@ -81,7 +81,7 @@ sudo ls /var/lib/cni/results 2>/dev/null
 node=$(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)
 if [ -n "$node" ]; then
 	sudo docker exec $node sh -c 'cat /etc/calico/confd/config/bird*.cfg; sv status /etc/service/enabled/{felix,bird,confd} | cut -d: -f1,2'
-	sudo docker exec workload sh -c 'ip -o link | cut -d" " -f2-9; ip -o -4 addr; ip route; cat /etc/hostname'
+	sudo docker exec workload sh -c 'ip -o link | cut -d" " -f2-9; ip -o -4 addr | cut -d: -f2-; ip route; cat /etc/hostname'
 fi`
 
 // anew is what a workload has anew when it was plumbed again, a datastore's revisions and times.
