@@ -132,13 +132,16 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 	if err != nil {
 		return err
 	}
+	s, err := l.Viewer().Spec(ctx)
+	if err != nil {
+		return err
+	}
+	if s.Artifacts.Missing == "" && s.Digest() == b.Definition {
+		return forgetBefore(r)
+	}
 	file := filepath.Join(r.StateDir, beforeFile)
 	if _, err := os.Stat(file); err == nil {
 		return nil // a run before this one didn't get to its end
-	}
-	s, err := l.Viewer().Spec(ctx)
-	if err != nil || s.Artifacts.Missing == "" && s.Digest() == b.Definition {
-		return err
 	}
 	if made, err := l.Made(ctx); err != nil || !made {
 		return err
@@ -180,14 +183,24 @@ func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error
 	case !whole:
 		definition, network = b.Definition, b.Network
 	}
-	made, err := calm(ctx, l, func(f *fact.Lab) (*baseline.Baseline, error) {
+	patience := time.Duration(0)
+	if whole {
+		patience = calmTime
+	}
+	made, err := calm(ctx, l, patience, func(f *fact.Lab) (*baseline.Baseline, error) {
 		if b != nil && before != nil {
 			return b.Follow(before, f, definition, network)
 		}
 		return baseline.New(f, definition, network, l.Provider.Capabilities().Undo)
 	})
-	if err != nil {
-		return err
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err != nil { // the lab is none the worse for it
+		if whole {
+			r.Console.Notice("%s; so go tool mage reset has nothing to go back to", err)
+		}
+		return nil
 	}
 	if more := made.Beyond(b, l.Pool.Name); len(more) > 0 {
 		r.Console.Notice("the baseline, which go tool mage reset goes back to, now has what isn't lab.yaml's: %s", strings.Join(more, ", "))
@@ -202,9 +215,9 @@ func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error
 const calmTime = 5 * time.Second
 
 // calm makes a baseline that two looks in a row agree on: confd may still be rendering.
-func calm(ctx context.Context, l *run.Lab, make func(*fact.Lab) (*baseline.Baseline, error)) (*baseline.Baseline, error) {
+func calm(ctx context.Context, l *run.Lab, patience time.Duration, make func(*fact.Lab) (*baseline.Baseline, error)) (*baseline.Baseline, error) {
 	var last *baseline.Baseline
-	deadline := time.Now().Add(calmTime * time.Duration(l.Slow))
+	deadline := time.Now().Add(patience * time.Duration(l.Slow))
 	for {
 		f := deepLook(ctx, l)
 		b, err := make(&f)
