@@ -394,9 +394,7 @@ func TestLines(t *testing.T) {
 	change("calico1", func(m *fact.Machine) {
 		m.Links.Value = append(m.Links.Value, fact.Link{Name: "hand0"})
 		m.Routes.Value = append(m.Routes.Value, fact.Route{To: netip.MustParsePrefix("10.78.0.0/16"), Dev: "hand0"})
-		for _, n := range strings.Fields("a b c d e f g h i") {
-			m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, n)
-		}
+		m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, strings.Fields("a b c d e f g h i")...)
 		for k := range maps.Clone(m.Deep.Sysctls.Value) {
 			if strings.HasSuffix(k, "forward") || strings.HasSuffix(k, "/forwarding") && strings.Contains(k, "ipv4") {
 				m.Deep.Sysctls.Value[k] = "0"
