@@ -405,7 +405,7 @@ func TestLines(t *testing.T) {
 		"calico1   put back net.ipv4.ip_forward",
 		"datastore took away globalnetworkpolicies/deny-all",
 		"calico1   took away interface hand0",
-		"calico1   took away 9 network namespaces: network namespace a, ... network namespace i",
+		"calico1   took away 9 network namespaces: a ... i",
 	}
 	if diff := cmp.Diff(want, Lines(Differences(b, f))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -139,6 +139,9 @@ func about(d Difference) string {
 // few is how many things of a kind are told one by one.
 const few = 5
 
+// width is how long a line of several things may be.
+const width = 78
+
 // group names what a difference is one of, as several.
 func (d Difference) group() string {
 	switch kind, _, ok := strings.Cut(d.About, "/"); {
@@ -171,7 +174,12 @@ func Lines(all []Difference) []string {
 	var lines []string
 	for _, g := range order {
 		if names := groups[g]; len(names) > few {
-			lines = append(lines, fmt.Sprintf("%-9s %s %d %s: %s, ... %s", g.where, g.verb, len(names), g.kind, names[0], names[len(names)-1]))
+			line := fmt.Sprintf("%-9s %s %d %s", g.where, g.verb, len(names), g.kind)
+			short := strings.NewReplacer(g.kind+"/", "", strings.TrimSuffix(g.kind, "s")+" ", "")
+			if more := fmt.Sprintf("%s: %s ... %s", line, short.Replace(names[0]), short.Replace(names[len(names)-1])); len(more) < width {
+				line = more
+			}
+			lines = append(lines, line)
 			continue
 		}
 		for _, name := range groups[g] {

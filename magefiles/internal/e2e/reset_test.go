@@ -38,7 +38,7 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico1", "sudo docker network create mine && sudo docker run -d --name bridged --net mine calico-cni-lab/workload:bookworm sleep 3000", "took away container bridged"},
 	{"calico1", `sudo sed -i 's/"calico-ipam"/"calico-ipam", "ipv4_pools": ["small"]/' /etc/cni/net.d/10-test-calico.conflist`, "put back /etc/cni/net.d/10-test-calico.conflist"},
 	// Two blocks of the small pool are full then, and a third one is begun.
-	{"calico1", "for i in 1 2 3 4 5 6 7 8 9; do sudo ip netns add w$i && " + cnitool + " add test-calico /run/netns/w$i || exit; done", "took away 9 network namespaces: network namespace w1, ..."},
+	{"calico1", "for i in 1 2 3 4 5 6 7 8 9; do sudo ip netns add w$i && " + cnitool + " add test-calico /run/netns/w$i || exit; done", "took away 9 network namespaces: w1 ... w9"},
 	{"calico1", "sudo ip link add hand0 type veth peer name hand1 && sudo ip addr add 10.77.0.1/24 dev hand0 && sudo ip link set hand0 up && sudo ip link set hand1 up", "took away interface hand0"},
 	{"calico1", "sudo ip route add 10.78.0.0/16 via 10.77.0.2 && sudo ip route add blackhole 203.0.113.0/24 && sudo ip rule add from 10.77.0.0/24 table 100", "took away route blackhole 203.0.113.0/24"},
 	{"calico1", "sudo ip neigh add 192.168.4.77 lladdr 02:00:00:00:00:09 dev host0 nud permanent", "took away neighbour 192.168.4.77"},
@@ -60,7 +60,7 @@ var mischief = []struct{ machine, command, says string }{
 const state = `cd /
 if sudo docker inspect etcd >/dev/null 2>&1; then
 	sudo docker exec etcd etcdctl get --prefix /calico/ --keys-only | grep .
-	sudo docker exec etcd etcdctl get --prefix /calico/ipam/ --print-value-only
+	sudo docker exec etcd etcdctl get --prefix /calico/ipam/ --print-value-only | sort
 	for kind in nodes ippools bgpconfigurations bgppeers felixconfigurations globalnetworkpolicies tiers profiles hostendpoints workloadendpoints; do
 		sudo calicoctl get $kind --all-namespaces --output=yaml 2>/dev/null || sudo calicoctl get $kind --output=yaml
 	done
