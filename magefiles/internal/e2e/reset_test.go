@@ -261,10 +261,10 @@ func resetOnTheirs(l *lab) {
 	l.ssh("calico1", "sudo docker run -d --name theirs --net none calico-cni-lab/workload:bookworm sleep 3000; sudo ip route add blackhole 203.0.113.0/24; sudo ip netns add theirs; "+
 		"sudo iptables -A INPUT -m comment --comment theirs -j ACCEPT")
 	was := l.ssh("calico1", theirs)
-	l.ssh("calico1", "sudo docker run -d --name mine --net none calico-cni-lab/workload:bookworm sleep 3000; "+
-		"sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d ~/go/bin/cnitool add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' mine); sudo docker rm -f workload")
+	l.ssh("calico1", "sudo docker run -d --name handmade --net none calico-cni-lab/workload:bookworm sleep 3000 && "+
+		"sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d ~/go/bin/cnitool add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' handmade) && sudo docker rm -f workload")
 	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
-	l.has(l.ok("reset"), "took away container mine", "took away globalnetworkpolicies/default.deny-all", "put back container workload", "4 things undone")
+	l.has(l.ok("reset"), "took away container handmade", "took away globalnetworkpolicies/default.deny-all", "put back container workload", "4 things undone")
 	if is := l.ssh("calico1", theirs); is != was || strings.Count(is, "\n") != 3 {
 		l.t.Errorf("theirs: %s\nwas: %s", is, was)
 	}
