@@ -252,7 +252,7 @@ func Status(ctx context.Context, r *run.Run) error {
 			return err
 		}
 		if line != "" {
-			more = append(more, [2]string{"lesson", line})
+			more = append(more, [2]string{"lesson", strings.TrimPrefix(line, "lesson ")})
 		}
 	}
 	next := "go tool mage verify"
