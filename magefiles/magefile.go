@@ -91,6 +91,24 @@ func SSH(ctx context.Context, machine string) error {
 	return err
 }
 
+// Learn lists the tutorial's chapters; learn NAME walks you through one, learn -to=NAME brings the lab to where one begins.
+func Learn(ctx context.Context, play, update *bool, to *string) error {
+	names := target.After(os.Args, "learn")
+	o := target.LearnOptions{Play: given(play), Update: given(update)}
+	if to != nil {
+		o.To = *to
+	}
+	name := ""
+	if len(names) > 0 {
+		name = names[0]
+	}
+	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.Learn(ctx, r, name, o) })
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the chapter's name; Mage would take it for a target
+	}
+	return err
+}
+
 // Stop halts the machines; what is on them stays.
 func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
 

@@ -206,11 +206,20 @@ func (o *Observer) probe(ctx context.Context, f *fact.Lab, m lab.Machine, addres
 			r.To = append(r.To, a)
 		}
 	}
-	h, err := o.Hosts.Get(ctx, m.Name, remote.DialBooted)
+	return fact.See(o.Send(ctx, m.Name, w.Sandbox.Key, r))
+}
+
+// Send sends packets from a machine, or from a sandbox on it where the sandbox' key is given.
+func (o *Observer) Send(ctx context.Context, from, sandbox string, r fact.ProbeRequest) ([]fact.Probe, error) {
+	h, err := o.Hosts.Get(ctx, from, remote.DialBooted)
 	if err != nil {
-		return fact.Unknown[[]fact.Probe](err.Error())
+		return nil, err
+	}
+	args := []string{"probe"}
+	if sandbox != "" {
+		args = []string{"nsenter", "--net=" + sandbox, "probe"}
 	}
 	var probes []fact.Probe
-	err = o.ask(ctx, h, r.Within+lookTime*time.Duration(o.Slow), r, &probes, "nsenter", "--net="+w.Sandbox.Key, "probe")
-	return fact.See(probes, err)
+	err = o.ask(ctx, h, r.Within+lookTime*time.Duration(o.Slow), r, &probes, args...)
+	return probes, err
 }

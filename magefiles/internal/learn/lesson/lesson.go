@@ -1,0 +1,281 @@
+// Package lesson is the format of the tutorial's chapters: Markdown that reads well as it is, and that a program can play.
+//
+// A chapter is a file NN-name.md. Each heading of the second level begins a step; what stands before the first is the chapter's
+// introduction. In a step these have a meaning of their own; all else is text:
+//
+//	```console       commands, each behind the prompt of where it runs, and below it exactly what it prints:
+//	calico1$ ...     a machine of the lab
+//	$ ...            this computer, in the project's directory
+//	```check         what must hold once the commands above are done (package predicate), a line each; it doesn't hold before,
+//	                 unless the line begins with "still"
+//	> **Predict:**   a question to the reader, before he sees
+//	<details>        what is to be said once he has seen; a first `code` in it is the answer to the question
+package lesson
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Chapter is one file of the tutorial.
+type Chapter struct {
+	File  string // its name: 03-ip-pools.md
+	Name  string // what a reader types: ip-pools
+	Title string
+	Steps []Step // the first is the introduction
+}
+
+// Step is what is shown, and done, in one go.
+type Step struct {
+	Title  string // "" for the introduction
+	Blocks []Block
+}
+
+// Kind is what a block is.
+type Kind int
+
+// The kinds.
+const (
+	Text    Kind = iota // Markdown
+	Console             // commands and what they print
+	Check               // what must hold
+	Predict             // a question
+	Answer              // to the question before; only to be seen after the commands between the two
+)
+
+// Block is a part of a step.
+type Block struct {
+	Kind     Kind
+	Line     int       // in the file, from 1
+	Text     string    // Markdown; of a question without its mark
+	Commands []Command // of a Console
+	Checks   []Expect  // of a Check
+	Key      string    // of an Answer: its first `code`, "" where it has none
+}
+
+// Command is one command and what it prints.
+type Command struct {
+	Line    int    // in the file, from 1
+	Machine string // "" is this computer
+	Command string
+	Output  []string // patterns, see Match
+}
+
+// Expect is a line of a Check.
+type Expect struct {
+	Line      int
+	Still     bool // it holds before the commands, too
+	Predicate string
+}
+
+var (
+	fileName = regexp.MustCompile(`^[0-9]{2}-([a-z0-9-]+)\.md$`)
+	prompt   = regexp.MustCompile(`^([a-z0-9-]*)\$ (.*)$`)
+	code     = regexp.MustCompile("`([^`]+)`")
+)
+
+const (
+	predictMark = "> **Predict:** "
+	more        = "> " // what a shell shows before the rest of a command
+)
+
+// Read reads all chapters of a directory, in their order. The error lists every mistake in all of them.
+func Read(dir fs.FS) ([]Chapter, error) {
+	files, err := fs.Glob(dir, "*.md")
+	if err != nil {
+		return nil, err
+	}
+	var all []Chapter
+	var errs []error
+	for _, file := range files {
+		if !fileName.MatchString(file) {
+			continue // README.md, a glossary
+		}
+		data, err := fs.ReadFile(dir, file)
+		if err != nil {
+			return nil, err
+		}
+		c, err := Parse(file, string(data))
+		errs = append(errs, err)
+		all = append(all, c)
+	}
+	for i, c := range all {
+		if j := slices.IndexFunc(all[:i], func(o Chapter) bool { return o.Name == c.Name }); j >= 0 {
+			errs = append(errs, fmt.Errorf("%s: the chapter's name is that of %s", c.File, all[j].File))
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// Parse reads a chapter.
+func Parse(file, text string) (Chapter, error) {
+	m := fileName.FindStringSubmatch(path.Base(file))
+	if m == nil {
+		return Chapter{}, fmt.Errorf("%s: a chapter's file is called NN-name.md", file)
+	}
+	p := parser{chapter: Chapter{File: path.Base(file), Name: m[1], Steps: []Step{{}}}, lines: strings.Split(strings.TrimRight(text, "\n"), "\n")}
+	for p.at < len(p.lines) {
+		p.next()
+	}
+	p.endText()
+	if p.chapter.Title == "" {
+		p.fault(0, "there is no title: # Title")
+	}
+	return p.chapter, errors.Join(p.faults...)
+}
+
+type parser struct {
+	chapter Chapter
+	lines   []string
+	at      int // the next line
+	text    []string
+	begin   int // of text
+	faults  []error
+}
+
+func (p *parser) fault(line int, format string, args ...any) {
+	p.faults = append(p.faults, fmt.Errorf("%s:%d: %s", p.chapter.File, line+1, fmt.Sprintf(format, args...)))
+}
+
+// next reads one block, or a line of text.
+func (p *parser) next() {
+	line := p.lines[p.at]
+	switch {
+	case strings.HasPrefix(line, "# "):
+		p.endText()
+		p.chapter.Title = strings.TrimPrefix(line, "# ")
+		p.at++
+	case strings.HasPrefix(line, "## "):
+		p.endText()
+		p.chapter.Steps = append(p.chapter.Steps, Step{Title: strings.TrimPrefix(line, "## ")})
+		p.at++
+	case strings.HasPrefix(line, "```"):
+		p.fence(strings.TrimPrefix(line, "```"))
+	case strings.HasPrefix(line, predictMark):
+		p.endText()
+		begin := p.at
+		lines := p.while(func(l string) bool { return strings.HasPrefix(l, ">") })
+		for i := range lines {
+			lines[i] = strings.TrimPrefix(strings.TrimPrefix(lines[i], ">"), " ")
+		}
+		p.add(Block{Kind: Predict, Line: begin + 1, Text: strings.TrimPrefix(strings.Join(lines, "\n"), strings.TrimPrefix(predictMark, "> "))})
+	case strings.HasPrefix(line, "<details>"):
+		p.details()
+	default:
+		if len(p.text) == 0 {
+			p.begin = p.at
+		}
+		p.text = append(p.text, line)
+		p.at++
+	}
+}
+
+// while takes lines as long as they are of a kind.
+func (p *parser) while(of func(string) bool) []string {
+	begin := p.at
+	for p.at < len(p.lines) && of(p.lines[p.at]) {
+		p.at++
+	}
+	return slices.Clone(p.lines[begin:p.at])
+}
+
+func (p *parser) add(b Block) {
+	s := &p.chapter.Steps[len(p.chapter.Steps)-1]
+	s.Blocks = append(s.Blocks, b)
+}
+
+func (p *parser) endText() {
+	text := strings.Trim(strings.Join(p.text, "\n"), "\n")
+	p.text = nil
+	if text != "" {
+		p.add(Block{Kind: Text, Line: p.begin + 1, Text: text})
+	}
+}
+
+// fence reads a fenced block. One without a meaning here is text.
+func (p *parser) fence(info string) {
+	begin := p.at
+	p.at++
+	body := p.while(func(l string) bool { return l != "```" })
+	if p.at == len(p.lines) {
+		p.fault(begin, "the block is never closed")
+	}
+	p.at++
+	switch info {
+	case "console":
+		p.endText()
+		p.add(Block{Kind: Console, Line: begin + 1, Commands: p.commands(begin+1, body)})
+	case "check":
+		p.endText()
+		p.add(Block{Kind: Check, Line: begin + 1, Checks: checks(begin+1, body)})
+	default:
+		if len(p.text) == 0 {
+			p.begin = begin
+		}
+		p.text = append(p.text, p.lines[begin:min(p.at, len(p.lines))]...)
+	}
+}
+
+func (p *parser) commands(first int, body []string) []Command {
+	var all []Command
+	for i, line := range body {
+		m := prompt.FindStringSubmatch(line)
+		switch {
+		case m != nil:
+			all = append(all, Command{Line: first + i + 1, Machine: m[1], Command: m[2]})
+		case len(all) == 0:
+			p.fault(first+i, "a console block begins with a prompt: calico1$ or $")
+		default:
+			last := &all[len(all)-1]
+			if rest, ok := strings.CutPrefix(line, more); ok && len(last.Output) == 0 {
+				last.Command += "\n" + rest
+				continue
+			}
+			last.Output = append(last.Output, line)
+		}
+	}
+	for _, c := range all {
+		for i, line := range c.Output {
+			if _, err := compile(line); err != nil {
+				p.fault(c.Line+i, "%v", err)
+			}
+		}
+	}
+	return all
+}
+
+func checks(first int, body []string) []Expect {
+	var all []Expect
+	for i, line := range body {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		rest, still := strings.CutPrefix(line, "still ")
+		all = append(all, Expect{Line: first + i + 1, Still: still, Predicate: rest})
+	}
+	return all
+}
+
+// details reads what hides on a forge until the reader opens it.
+func (p *parser) details() {
+	p.endText()
+	begin := p.at
+	p.at++
+	body := p.while(func(l string) bool { return l != "</details>" })
+	if p.at == len(p.lines) {
+		p.fault(begin, "<details> is never closed")
+	}
+	p.at++
+	text := strings.Trim(strings.Join(body, "\n"), "\n")
+	b := Block{Kind: Answer, Line: begin + 1, Text: text}
+	if m := code.FindStringSubmatch(text); m != nil && strings.HasPrefix(text, m[0]) {
+		b.Key = m[1]
+	}
+	p.add(b)
+}

@@ -1,0 +1,129 @@
+package learn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
+)
+
+// Player plays chapters without a reader: as a test of them, to bring the lab to where a step begins, or to write down anew what
+// the commands print.
+type Player struct {
+	Room   *Room
+	Dir    string // of the chapters
+	Update bool   // whether output that differs is written into the chapter, and no fault
+	Report func(format string, args ...any)
+}
+
+// Play plays a chapter up to a step, not included; all of it where to is at its end. What differs from the text is an error
+// that names every place.
+func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) error {
+	captures := lesson.Captures{}
+	var renewed []lesson.Printed
+	var faults []error
+	for i, step := range c.Steps[:to] {
+		start := time.Now()
+		more, err := p.step(ctx, c, step, captures, &renewed)
+		faults = append(faults, more...)
+		if err != nil {
+			faults = append(faults, err)
+			break
+		}
+		title := step.Title
+		if i == 0 {
+			title = c.Title
+		}
+		p.Report("  %s (%.1fs)", title, time.Since(start).Seconds())
+		if len(more) > 0 && !p.Update {
+			break // what follows is about another lab
+		}
+	}
+	if p.Update && len(renewed) > 0 {
+		faults = append(faults, p.rewrite(c, renewed))
+	}
+	return errors.Join(faults...)
+}
+
+func (p *Player) rewrite(c lesson.Chapter, renewed []lesson.Printed) error {
+	file := filepath.Join(p.Dir, c.File)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	p.Report("  %s: %d outputs written anew", c.File, len(renewed))
+	return os.WriteFile(file, []byte(lesson.Rewrite(string(text), renewed)), 0o644)
+}
+
+// step plays one step; faults are differences from the text.
+func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, captures lesson.Captures, renewed *[]lesson.Printed) (faults []error, err error) {
+	checks := newChecks(p.Room, step)
+	if err := checks.err; err != nil {
+		return nil, fmt.Errorf("%s: %w", c.File, err)
+	}
+	faults = append(faults, checks.begin(ctx, c.File)...)
+	for _, b := range step.Blocks {
+		switch b.Kind {
+		case lesson.Console:
+			for _, cmd := range b.Commands {
+				printed, err := p.Room.Do(ctx, cmd, nil)
+				if err != nil {
+					return faults, fmt.Errorf("%s:%d: %w", c.File, cmd.Line, err)
+				}
+				at, ok := lesson.Match(cmd.Output, printed, captures)
+				switch {
+				case ok:
+				case p.Update:
+					*renewed = append(*renewed, lesson.Printed{Command: cmd, Output: lesson.Renew(cmd.Output, printed, captures)})
+				default:
+					faults = append(faults, fmt.Errorf("%s:%d: %s$ %s printed something else%s", c.File, cmd.Line, cmd.Machine, cmd.Command, Difference(cmd.Output, printed, at)))
+				}
+			}
+		case lesson.Check:
+			faults = append(faults, checks.block(ctx, c.File, b)...)
+		}
+		if ctx.Err() != nil {
+			return faults, context.Cause(ctx)
+		}
+	}
+	return faults, nil
+}
+
+// Difference shows both, and marks the first expected line that has no match.
+func Difference(expected []string, printed string, at int) string {
+	var b strings.Builder
+	b.WriteString("\n  expected:")
+	for i, line := range expected {
+		mark := "    "
+		if i == at {
+			mark = "  > "
+		}
+		b.WriteString("\n" + mark + line)
+	}
+	if at >= len(expected) {
+		b.WriteString("\n  > (nothing more)")
+	}
+	b.WriteString("\n  printed:")
+	for line := range strings.Lines(strings.TrimRight(printed, "\n")) {
+		b.WriteString("\n    " + strings.TrimRight(line, "\n"))
+	}
+	return b.String()
+}
+
+// state says what of a finding is for people.
+func state(s check.State) string {
+	switch s {
+	case check.Holds:
+		return "ok"
+	case check.Broken, check.Refused:
+		return "failed"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,52 @@
+package learn
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+// Progress is what a reader has done, kept in the lab's state directory.
+type Progress struct {
+	Done map[string]time.Time `json:"done"` // by chapter: when he came to its end
+	At   map[string]int       `json:"at"`   // by chapter that was left: the step to go on with
+}
+
+const progressFile = "learn.json"
+
+// ReadProgress reads what is kept. A reader who has begun nothing has the zero progress.
+func ReadProgress(stateDir string) (Progress, error) {
+	p := Progress{Done: map[string]time.Time{}, At: map[string]int{}}
+	file := filepath.Join(stateDir, progressFile)
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%s: %w; it holds nothing but what you have read: remove it to begin anew", file, err)
+	}
+	if p.Done == nil {
+		p.Done = map[string]time.Time{}
+	}
+	if p.At == nil {
+		p.At = map[string]int{}
+	}
+	return p, nil
+}
+
+// Write keeps it.
+func (p Progress) Write(stateDir string) error {
+	data, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return machine.WriteFile(filepath.Join(stateDir, progressFile), append(data, '\n'), 0o644)
+}

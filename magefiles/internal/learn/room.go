@@ -1,0 +1,289 @@
+// Package learn walks a reader through the tutorial on the lab's real machines. What it says about Calico stands in the chapters;
+// what it does with them stands here.
+package learn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/predicate"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/shell"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+)
+
+// Room is the lab as a lesson uses it: shells that stay open, and what can be seen.
+type Room struct {
+	run    *run.Run
+	lab    *run.Lab
+	shells map[string]*shell.Shell // by machine, "" for this computer
+}
+
+// commandTime is how long a lesson's command may take. A stage may have to boot something.
+const commandTime = 2 * time.Minute
+
+// Enter opens a room. The lab must be up.
+func Enter(ctx context.Context, r *run.Run) (*Room, error) {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Running(ctx); err != nil {
+		return nil, err
+	}
+	return &Room{run: r, lab: l, shells: map[string]*shell.Shell{}}, l.WriteSSHConfig()
+}
+
+// Leave ends the shells, and what still runs in them.
+func (r *Room) Leave() error {
+	var errs []error
+	for _, s := range r.shells {
+		errs = append(errs, s.Close())
+	}
+	clear(r.shells)
+	return errors.Join(errs...)
+}
+
+// Do runs a lesson's command where it belongs.
+func (r *Room) Do(ctx context.Context, c lesson.Command, live func(string)) (string, error) {
+	s, err := r.shell(ctx, c.Machine)
+	if err != nil {
+		return "", err
+	}
+	done, err := s.Run(ctx, c.Command, commandTime*time.Duration(r.lab.Slow), live)
+	if err != nil {
+		return done.Printed, fmt.Errorf("%s$ %s: %w", c.Machine, c.Command, err)
+	}
+	return done.Printed, nil
+}
+
+func (r *Room) shell(ctx context.Context, name string) (*shell.Shell, error) {
+	if s := r.shells[name]; s != nil && !s.Broken() {
+		return s, nil
+	} else if s != nil {
+		if err := s.Close(); err != nil {
+			return nil, err
+		}
+	}
+	s, err := shell.Open(ctx, r.options(name))
+	if err != nil {
+		return nil, err
+	}
+	r.shells[name] = s
+	return s, nil
+}
+
+// plain are variables of a shell whose output is to look the same everywhere.
+const plain = "export LC_ALL=C.UTF-8 TERM=dumb COLUMNS=120 PAGER=cat NO_COLOR=1\n"
+
+// options say how a shell is opened on a machine; "" is this computer.
+func (r *Room) options(name string) shell.Options {
+	if name == "" {
+		return shell.Options{
+			Where: command.Here, Args: []string{"bash", "--norc"}, Dir: r.run.Root, Kill: r.endHere,
+			// The targets are compiled already: this program is what `go tool mage` would start.
+			Setup: plain + `go() { if [ "$1 $2" = "tool mage" ]; then shift 2; "$LAB_TARGETS" "$@"; else command go "$@"; fi; }`,
+			Env:   []string{"LAB_TARGETS=" + executable()},
+		}
+	}
+	return shell.Options{
+		Where: name, Setup: plain + "cd",
+		Args: []string{"ssh", "-F", filepath.Join(r.run.StateDir, machine.SSHConfigFile), name, "exec bash --login"},
+		Kill: func(ctx context.Context, session int) error {
+			h, err := r.lab.Hosts.Get(ctx, name, remote.DialBooted)
+			if err != nil {
+				return err
+			}
+			// sshd gives a command a session of its own (setsid(2)). pkill's exit status 1: there was nothing.
+			_, err = h.Sudo(ctx, "pkill", "-KILL", "-s", strconv.Itoa(session))
+			if command.Status(err) == 1 {
+				return nil
+			}
+			return err
+		},
+	}
+}
+
+func executable() string {
+	file, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return file
+}
+
+// endHere ends the processes of a session on this computer, which may take a moment to leave things in order.
+func (r *Room) endHere(ctx context.Context, session int) error {
+	for _, signal := range []string{"TERM", "KILL"} {
+		_, err := r.run.Exec.Output(ctx, "pkill", "-"+signal, "-s", strconv.Itoa(session))
+		if command.Status(err) == 1 { // there is nothing any more
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if signal == "TERM" {
+			_, _ = r.run.Exec.Run(ctx, command.Cmd{Args: []string{"timeout", "5", "bash", "-c", `while pgrep -s "$1" >/dev/null; do read -rt 0.1 <> <(:); done`, "bash", strconv.Itoa(session)}})
+		}
+	}
+	return nil
+}
+
+// Predicates understands a step's checks.
+func (r *Room) Predicates(expect []lesson.Expect) ([]predicate.Predicate, error) {
+	var all []predicate.Predicate
+	var errs []error
+	for _, e := range expect {
+		p, err := predicate.Parse(e.Predicate, r.lab.Names())
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", e.Line, err))
+		}
+		all = append(all, p)
+	}
+	return all, errors.Join(errs...)
+}
+
+// probeTime is how long an answer may take.
+const probeTime = time.Second
+
+// See finds out everything that predicates need, once. before are the counters as they stood when the step began.
+func (r *Room) See(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]int64) *predicate.State {
+	s := &predicate.State{Before: before, Probes: map[predicate.Probe]fact.Probe{}, Counters: map[predicate.Counter]fact.Seen[int64]{}}
+	for _, p := range all { // first, because the packets that are sent below count
+		if p.Counter != (predicate.Counter{}) {
+			s.Counters[p.Counter] = fact.See(r.count(ctx, p.Counter))
+		}
+	}
+	if slices.ContainsFunc(all, func(p predicate.Predicate) bool { return p.Report }) {
+		s.Report, s.Facts = r.report(ctx)
+	} else {
+		s.Facts = r.lab.Observer().Look(ctx, r.lab.Machines, nil)
+	}
+	for _, p := range all {
+		if p.Probe != (predicate.Probe{}) {
+			if got, err := r.probe(ctx, &s.Facts, p.Probe); err == nil {
+				s.Probes[p.Probe] = got
+			}
+		}
+	}
+	return s
+}
+
+func (r *Room) report(ctx context.Context) (check.Report, fact.Lab) {
+	viewer := r.lab.Viewer()
+	report, err := viewer.Peek(ctx, stage.Goal{Stages: []string{stage.Plumb}, Probe: true})
+	if err != nil {
+		return check.Report{}, r.lab.Observer().Look(ctx, r.lab.Machines, nil)
+	}
+	return report, viewer.Facts()
+}
+
+func (r *Room) probe(ctx context.Context, f *fact.Lab, p predicate.Probe) (fact.Probe, error) {
+	sandbox := ""
+	if p.From.Container != "" {
+		m, ok := f.Machine(p.From.Machine)
+		i := slices.IndexFunc(m.Docker.Value.Containers, func(c fact.Container) bool { return c.Name == "/"+p.From.Container })
+		if !ok || i < 0 || m.Docker.Value.Containers[i].NetworkSettings.SandboxKey == "" {
+			return fact.Probe{}, fmt.Errorf("container %s doesn't run", p.From)
+		}
+		sandbox = m.Docker.Value.Containers[i].NetworkSettings.SandboxKey
+	}
+	q := fact.ProbeRequest{Port: p.Port, Within: probeTime * time.Duration(r.lab.Slow)}
+	q.To = append(q.To, p.To)
+	got, err := r.lab.Observer().Send(ctx, p.From.Machine, sandbox, q)
+	if err != nil || len(got) != 1 {
+		return fact.Probe{}, errors.Join(err, errors.New("no answer of the probe"))
+	}
+	return got[0], nil
+}
+
+// count adds up the packets that a machine's rules have counted.
+func (r *Room) count(ctx context.Context, c predicate.Counter) (int64, error) {
+	h, err := r.lab.Hosts.Get(ctx, c.Machine, remote.DialBooted)
+	if err != nil {
+		return 0, err
+	}
+	rules, err := h.Sudo(ctx, "iptables-save", "--counters", "--table", "filter")
+	if err != nil {
+		return 0, err
+	}
+	return c.Count(rules), nil
+}
+
+// Counters are the counters that predicates compare with, as they stand.
+func (r *Room) Counters(ctx context.Context, all []predicate.Predicate) map[predicate.Counter]int64 {
+	now := map[predicate.Counter]int64{}
+	for _, p := range all {
+		if p.Counter == (predicate.Counter{}) {
+			continue
+		}
+		if n, err := r.count(ctx, p.Counter); err == nil {
+			now[p.Counter] = n
+		}
+	}
+	return now
+}
+
+// settleTime is how long Calico may take until what a step did can be seen.
+const settleTime = 15 * time.Second
+
+// Await looks until all predicates hold, or settleTime is over, and returns the last findings.
+func (r *Room) Await(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]int64) []check.Finding {
+	ctx, cancel := context.WithTimeout(ctx, settleTime*time.Duration(r.lab.Slow))
+	defer cancel()
+	for {
+		findings := Test(all, r.See(context.WithoutCancel(ctx), all, before))
+		open := slices.ContainsFunc(findings, func(f check.Finding) bool { return f.State != check.Holds })
+		if !open || ctx.Err() != nil {
+			return findings
+		}
+		timer := time.NewTimer(300 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// Test tests all predicates.
+func Test(all []predicate.Predicate, s *predicate.State) []check.Finding {
+	findings := make([]check.Finding, len(all))
+	for i, p := range all {
+		findings[i] = p.Test(s)
+	}
+	return findings
+}
+
+// Fits says what of a chapter isn't in this lab: a chapter names machines.
+func (r *Room) Fits(c lesson.Chapter) error {
+	missing := map[string]bool{}
+	for _, s := range c.Steps {
+		for _, b := range s.Blocks {
+			for _, cmd := range b.Commands {
+				if _, ok := r.lab.Machine(cmd.Machine); !ok && cmd.Machine != "" {
+					missing[cmd.Machine] = true
+				}
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the chapter uses %s, which %s doesn't have; chapters are written for the lab.yaml of the project",
+		strings.Join(slices.Sorted(maps.Keys(missing)), " and "), r.run.LabFile)
+}
