@@ -62,4 +62,3 @@ func (k *checks) block(ctx context.Context, file string, b lesson.Block) []error
 	}
 	return faults
 }
-

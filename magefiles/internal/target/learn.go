@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
@@ -24,29 +27,162 @@ type LearnOptions struct {
 	Update bool   // writes into the chapters what their commands print
 }
 
-// Learn lists the tutorial's chapters, or walks a reader through one.
-func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) (err error) {
+// Learn lists the tutorial's chapters; with a name it walks a reader through one.
+func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
 	dir := filepath.Join(r.Root, tutorial)
 	chapters, err := lesson.Read(os.DirFS(dir))
 	if err != nil {
 		return err
 	}
-	if name != "" {
-		i := slices.IndexFunc(chapters, func(c lesson.Chapter) bool { return c.Name == name })
-		if i < 0 {
-			return fmt.Errorf("there is no chapter %q", name)
-		}
-		chapters = chapters[i : i+1]
+	switch {
+	case o.Play || o.Update:
+		return play(ctx, r, chapters, name, o.Update)
+	case o.To != "":
+		return goTo(ctx, r, chapters, o.To)
+	case name == "":
+		return listChapters(r, chapters)
 	}
-	if !o.Play {
-		return errors.New("not yet")
+	c, err := chapter(chapters, name)
+	if err != nil {
+		return err
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
+		text, err := os.ReadFile(filepath.Join(dir, c.File))
+		if err == nil {
+			_, err = os.Stdout.Write(text)
+		}
+		return err
+	}
+	return walk(ctx, r, chapters, c)
+}
+
+// chapter finds one by its name, or by the number that its file begins with.
+func chapter(all []lesson.Chapter, name string) (lesson.Chapter, error) {
+	var names []string
+	for _, c := range all {
+		number, _, _ := strings.Cut(c.File, "-")
+		if c.Name == name || number == name || strings.TrimPrefix(number, "0") == name {
+			return c, nil
+		}
+		names = append(names, c.Name)
+	}
+	return lesson.Chapter{}, fmt.Errorf("there is no chapter %q%s", name, nearest(name, names))
+}
+
+// listChapters shows what there is, what is done, and what comes next.
+func listChapters(r *run.Run, chapters []lesson.Chapter) error {
+	progress, err := learn.ReadProgress(r.StateDir)
+	if err != nil {
+		return err
+	}
+	width, next := 0, ""
+	for _, c := range chapters {
+		width = max(width, len(c.Name))
+	}
+	for _, c := range chapters {
+		number, _, _ := strings.Cut(c.File, "-")
+		mark, note := " ", ""
+		at, begun := progress.At[c.Name]
+		done, finished := progress.Done[c.Name]
+		switch {
+		case begun:
+			mark, note = "…", fmt.Sprintf(" (at step %d of %d)", at+1, len(c.Steps))
+		case finished:
+			mark, note = "✓", done.Format(" (2006-01-02)")
+		}
+		if next == "" && (begun || !finished) {
+			next = c.Name
+		}
+		r.Console.Notice("%s %s  %-*s  %s%s", mark, number, width, c.Name, c.Title, note)
+	}
+	switch {
+	case next != "":
+		r.Console.Notice("next: go tool mage learn %s", next)
+	default:
+		r.Console.Notice("all chapters are done; any of them again: go tool mage learn NAME")
+	}
+	return nil
+}
+
+// walk walks a reader through a chapter.
+func walk(ctx context.Context, r *run.Run, chapters []lesson.Chapter, c lesson.Chapter) (err error) {
+	room, err := learn.Enter(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, room.Leave()) }()
+	if err := room.Fits(c); err != nil {
+		return err
+	}
+	progress, err := learn.ReadProgress(r.StateDir)
+	if err != nil {
+		return err
+	}
+	desk, err := learn.NewDesk(os.Stdin, os.Stdout)
+	if err != nil {
+		return err
+	}
+	w := &learn.Walk{Room: room, Desk: desk, StateDir: r.StateDir}
+	finished, err := w.Chapter(ctx, c, min(progress.At[c.Name], len(c.Steps)-1))
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	if !finished {
+		r.Console.Notice("on with it: go tool mage learn %s; the lab as it was before: go tool mage reset", c.Name)
+		return nil
+	}
+	return listChapters(r, chapters)
+}
+
+// goTo brings the lab to where a chapter, or one of its steps, begins.
+func goTo(ctx context.Context, r *run.Run, chapters []lesson.Chapter, to string) (err error) {
+	name, number, _ := strings.Cut(to, "/")
+	c, err := chapter(chapters, name)
+	if err != nil {
+		return err
+	}
+	step := 1
+	if number != "" {
+		if step, err = strconv.Atoi(number); err != nil || step < 1 || step > len(c.Steps) {
+			return fmt.Errorf("chapter %s has the steps 1 to %d, and no %q", c.Name, len(c.Steps), number)
+		}
 	}
 	room, err := learn.Enter(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, room.Leave()) }()
-	p := &learn.Player{Room: room, Dir: dir, Update: o.Update, Report: r.Console.Notice}
+	p := &learn.Player{Room: room, Report: r.Console.Notice}
+	if err := errors.Join(room.Fits(c), p.Play(ctx, c, step-1)); err != nil {
+		return err
+	}
+	progress, err := learn.ReadProgress(r.StateDir)
+	if err != nil {
+		return err
+	}
+	progress.At[c.Name] = step - 1
+	if err := progress.Write(r.StateDir); err != nil {
+		return err
+	}
+	r.Console.Notice("the lab is where %s begins; next: go tool mage learn %s", to, c.Name)
+	return nil
+}
+
+// play plays chapters without a reader, and says which are not as they are written.
+func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name string, update bool) (err error) {
+	if name != "" {
+		c, err := chapter(chapters, name)
+		if err != nil {
+			return err
+		}
+		chapters = []lesson.Chapter{c}
+	}
+	room, err := learn.Enter(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, room.Leave()) }()
+	p := &learn.Player{Room: room, Dir: filepath.Join(r.Root, tutorial), Update: update, Report: r.Console.Notice}
 	var failed []string
 	for _, c := range chapters {
 		r.Console.Notice("%s", c.File)
@@ -54,11 +190,19 @@ func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) (err er
 			r.Console.Notice("%v", err)
 			failed = append(failed, c.Name)
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
 	if len(failed) > 0 {
 		return fmt.Errorf("not as written: %s", strings.Join(failed, ", "))
 	}
 	return nil
+}
+
+// nearest names what a reader may have meant.
+func nearest(name string, names []string) string {
+	return "; there are " + strings.Join(names, ", ")
 }
 
 // After returns the words on the command line behind a target and its flags.

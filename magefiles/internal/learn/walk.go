@@ -1,0 +1,241 @@
+package learn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
+	"github.com/calico-cni-lab/lab/magefiles/internal/learn/predicate"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+// Walk walks a reader through chapters in a terminal.
+type Walk struct {
+	Room     *Room
+	Desk     *Desk
+	StateDir string
+	// Restore takes back what the reader did, so that the lab is as it was when he began.
+	Restore func(context.Context) error
+
+	captures lesson.Captures
+	guess    string // the reader's, until he sees
+}
+
+// errLeft is a reader who goes away.
+var errLeft = errors.New("left")
+
+// Chapter shows a chapter, from a step on, until its end or until the reader leaves it. What he has done is kept.
+func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter, from int) (finished bool, err error) {
+	w.captures = lesson.Captures{}
+	progress, err := ReadProgress(w.StateDir)
+	if err != nil {
+		return false, err
+	}
+	for i := from; i < len(c.Steps); i++ {
+		progress.At[c.Name] = i
+		if err := progress.Write(w.StateDir); err != nil {
+			return false, err
+		}
+		w.Desk.Heading(c, i)
+		err := w.step(ctx, c, c.Steps[i], i == len(c.Steps)-1)
+		if errors.Is(err, errLeft) || ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	delete(progress.At, c.Name)
+	progress.Done[c.Name] = time.Now()
+	return true, progress.Write(w.StateDir)
+}
+
+func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, last bool) error {
+	k := newChecks(w.Room, step)
+	if k.err != nil {
+		return fmt.Errorf("%s: %w", c.File, k.err)
+	}
+	k.begin(ctx, c.File)
+	for _, b := range step.Blocks {
+		if err := w.block(ctx, b, k.before); err != nil {
+			return err
+		}
+	}
+	if last {
+		return nil
+	}
+	return w.choose(ctx, "go on", nil, nil)
+}
+
+func (w *Walk) block(ctx context.Context, b lesson.Block, before map[predicate.Counter]int64) error {
+	switch b.Kind {
+	case lesson.Predict:
+		w.Desk.Markdown("> **Predict:** " + strings.ReplaceAll(b.Text, "\n", "\n> "))
+		guess, err := w.Desk.Ask(ctx, "your guess")
+		w.guess = guess
+		return err
+	case lesson.Answer:
+		w.answer(b)
+	case lesson.Console:
+		for _, cmd := range b.Commands {
+			if err := w.command(ctx, cmd); err != nil {
+				return err
+			}
+		}
+	case lesson.Check:
+		return w.checks(ctx, b, before)
+	default:
+		w.Desk.Markdown(b.Text)
+	}
+	return nil
+}
+
+// answer says what came of a guess.
+func (w *Walk) answer(b lesson.Block) {
+	switch {
+	case w.guess == "" || b.Key == "":
+	case strings.Contains(strings.ToLower(w.guess), strings.ToLower(b.Key)):
+		w.Desk.Good("You guessed %q, and so it is.", w.guess)
+	default:
+		w.Desk.Bad("You guessed %q; it is %s.", w.guess, b.Key)
+	}
+	if w.guess != "" && b.Key == "" {
+		w.Desk.Plain("You guessed %q.", w.guess)
+	}
+	w.guess = ""
+	w.Desk.Markdown(b.Text)
+}
+
+// command runs one where the reader agrees, and compares.
+func (w *Walk) command(ctx context.Context, cmd lesson.Command) error {
+	for {
+		w.Desk.Command(cmd)
+		what := "run it"
+		if cmd.Machine != "" {
+			what += " on " + cmd.Machine
+		}
+		skip := errors.New("skipped")
+		err := w.choose(ctx, what, &cmd.Machine, map[string]option{"n": {"skip it", func(context.Context) error { return skip }}})
+		if errors.Is(err, skip) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		printed, err := w.Room.Do(ctx, cmd, w.Desk.Line)
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			w.Desk.Bad("%v", err)
+		} else if at, ok := lesson.Match(cmd.Output, printed, w.captures); ok {
+			return nil
+		} else {
+			w.Desk.Differs(cmd.Output, printed, at)
+		}
+		again := errors.New("again")
+		err = w.choose(ctx, "go on", &cmd.Machine, map[string]option{
+			"r": {"run it again", func(context.Context) error { return again }},
+			"w": {"why? look at the lab", w.why},
+		})
+		if !errors.Is(err, again) {
+			return err
+		}
+	}
+}
+
+// checks looks until all hold, or the reader has seen enough.
+func (w *Walk) checks(ctx context.Context, b lesson.Block, before map[predicate.Counter]int64) error {
+	all, err := w.Room.Predicates(b.Checks)
+	if err != nil {
+		return err
+	}
+	for {
+		open := false
+		for i, f := range w.Room.Await(ctx, all, before) {
+			open = open || f.State != check.Holds
+			w.Desk.Finding(b.Checks[i].Predicate, f)
+		}
+		if !open || ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		again := errors.New("again")
+		none := ""
+		err := w.choose(ctx, "go on all the same", &none, map[string]option{
+			"r": {"look again", func(context.Context) error { return again }},
+			"w": {"why? look at the lab", w.why},
+		})
+		if !errors.Is(err, again) {
+			return err
+		}
+	}
+}
+
+// why shows what of the lab doesn't hold.
+func (w *Walk) why(ctx context.Context) error {
+	report, _ := w.Room.report(ctx)
+	unmet := report.Unmet()
+	if len(unmet) == 0 {
+		w.Desk.Plain("All %d conditions of the lab hold: what differs comes from what you did, or from the time.", len(report.Results))
+	}
+	for _, r := range unmet {
+		w.Desk.Bad("%s: %s", r.ID, r.Found)
+		w.Desk.Plain("  try: %s", r.Try)
+	}
+	return nil
+}
+
+// option is what a key does.
+type option struct {
+	what string
+	do   func(context.Context) error
+}
+
+// choose waits for the reader: Enter, one of more, or a shell, or that he leaves. An option that returns nil is followed by the
+// question again.
+func (w *Walk) choose(ctx context.Context, enter string, at *string, more map[string]option) error {
+	options := map[string]option{"q": {"leave", func(context.Context) error { return errLeft }}}
+	for key, o := range more {
+		options[key] = o
+	}
+	if at != nil {
+		where := *at
+		what := "a shell there"
+		if where == "" {
+			what = "a shell"
+		}
+		options["s"] = option{what, func(ctx context.Context) error { return w.shell(ctx, where) }}
+	}
+	for {
+		key, err := w.Desk.Choose(ctx, enter, options)
+		if err != nil || key == "" {
+			return err
+		}
+		if err := options[key].do(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// shell gives the reader a shell of his own.
+func (w *Walk) shell(ctx context.Context, where string) error {
+	args := []string{"ssh", "-F", filepath.Join(w.StateDir, machine.SSHConfigFile), where}
+	if where == "" {
+		args = []string{os.Getenv("SHELL")}
+		if args[0] == "" {
+			args[0] = "bash"
+		}
+	}
+	w.Desk.Plain("(exit brings you back to the lesson)")
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	_ = cmd.Run() // its status is that of the reader's last command
+	return context.Cause(ctx)
+}
