@@ -167,11 +167,14 @@ func (p *parser) next() {
 	case strings.HasPrefix(line, "<details>"):
 		p.details()
 	default:
+		p.at++
+		if len(p.text) == 0 && line == "" {
+			return
+		}
 		if len(p.text) == 0 {
-			p.begin = p.at
+			p.begin = p.at - 1
 		}
 		p.text = append(p.text, line)
-		p.at++
 	}
 }
 

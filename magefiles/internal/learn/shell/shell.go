@@ -28,6 +28,7 @@ type Shell struct {
 	ended   chan struct{} // closed when nothing more comes
 	mark    string
 	broken  bool
+	closed  bool
 }
 
 // Result is what a command did.
@@ -172,6 +173,10 @@ func (s *Shell) end(ctx context.Context) error {
 
 // Close ends the shell and what still runs in it.
 func (s *Shell) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
 	err := s.end(context.Background())
 	s.broken = true
 	_ = s.in.Close()

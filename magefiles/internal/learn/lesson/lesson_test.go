@@ -1,0 +1,120 @@
+package lesson
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const chapter = `# A title
+
+Before.
+
+## First
+
+Text with ` + "`code`" + `.
+
+> **Predict:** how many
+> of them?
+
+` + "```console" + `
+calico1$ cat >file <<EOF
+> one
+> two
+> EOF
+calico1$ ip route
+default via {gateway}
+> is no continuation here
+$ go tool mage check
+` + "```" + `
+
+<details><summary>Answer</summary>
+
+` + "`3`" + `: because.
+
+</details>
+
+` + "```yaml" + `
+# no heading
+kind: IPPool
+` + "```" + `
+
+` + "```check" + `
+route calico1 10.0.0.0/8
+
+still works
+` + "```" + `
+
+## Undo
+`
+
+func TestParse(t *testing.T) {
+	got, err := Parse("docs/07-the-route.md", chapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Chapter{File: "07-the-route.md", Name: "the-route", Title: "A title", Steps: []Step{
+		{Blocks: []Block{{Kind: Text, Line: 3, Text: "Before."}}},
+		{Title: "First", Blocks: []Block{
+			{Kind: Text, Line: 7, Text: "Text with `code`."},
+			{Kind: Predict, Line: 9, Text: "how many\nof them?"},
+			{Kind: Console, Line: 12, Commands: []Command{
+				{Line: 13, Machine: "calico1", Command: "cat >file <<EOF\none\ntwo\nEOF"},
+				{Line: 17, Machine: "calico1", Command: "ip route", Output: []string{"default via {gateway}", "> is no continuation here"}},
+				{Line: 20, Command: "go tool mage check"},
+			}},
+			{Kind: Answer, Line: 23, Text: "`3`: because.", Key: "3"},
+			{Kind: Text, Line: 29, Text: "```yaml\n# no heading\nkind: IPPool\n```"},
+			{Kind: Check, Line: 34, Checks: []Expect{{Line: 35, Predicate: "route calico1 10.0.0.0/8"}, {Line: 37, Still: true, Predicate: "works"}}},
+		}},
+		{Title: "Undo"},
+	}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseFaults(t *testing.T) {
+	for _, c := range []struct{ file, text, want string }{
+		{"readme.md", "# T\n", "NN-name.md"},
+		{"01-a.md", "text\n", "01-a.md:1: there is no title"},
+		{"01-a.md", "# T\n```console\nls\n```\n", "01-a.md:3: a console block begins with a prompt"},
+		{"01-a.md", "# T\n```console\n$ ls\n", "01-a.md:2: the block is never closed"},
+		{"01-a.md", "# T\n<details>\n", "01-a.md:2: <details> is never closed"},
+		{"01-a.md", "# T\n```console\n$ ls\n{a} {a}\n```\n", "01-a.md:4: {a} stands twice"},
+	} {
+		if _, err := Parse(c.file, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v; want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	all, err := Read(fstest.MapFS{
+		"02-b.md": {Data: []byte("# B\n")}, "01-a.md": {Data: []byte("# A\n")}, "README.md": {Data: []byte("no chapter")},
+	})
+	if err != nil || len(all) != 2 || all[0].Name != "a" || all[1].Name != "b" {
+		t.Errorf("%v, %v", all, err)
+	}
+	_, err = Read(fstest.MapFS{"01-a.md": {Data: []byte("# A\n")}, "02-a.md": {Data: []byte("none")}})
+	if err == nil || !strings.Contains(err.Error(), "02-a.md: the chapter's name is that of 01-a.md") || !strings.Contains(err.Error(), "no title") {
+		t.Errorf("%v; want both mistakes", err)
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	c, err := Parse("01-a.md", chapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := c.Steps[1].Blocks[2].Commands
+	got := Rewrite(chapter, []Printed{{commands[0], []string{"made"}}, {commands[2], []string{"ok", "done"}}, {commands[1], nil}})
+	want := strings.Replace(chapter, "> EOF\n", "> EOF\nmade\n", 1)
+	want = strings.Replace(want, "default via {gateway}\n> is no continuation here\n", "", 1)
+	want = strings.Replace(want, "mage check\n", "mage check\nok\ndone\n", 1)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,124 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T) *Shell {
+	t.Helper()
+	s, err := Open(t.Context(), Options{
+		Where: "here", Args: []string{"bash", "--norc"}, Dir: t.TempDir(), Env: []string{"GIVEN=from outside"}, Setup: "SET=first",
+		Kill: func(ctx context.Context, session int) error {
+			return exec.CommandContext(ctx, "pkill", "-KILL", "-s", strconv.Itoa(session)).Run()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestRun(t *testing.T) {
+	s := open(t)
+	for _, c := range []struct {
+		command, printed string
+		status           int
+	}{
+		{"echo $GIVEN, $SET", "from outside, first\n", 0},
+		{"X=5", "", 0},
+		{"echo $X", "5\n", 0},
+		{"printf 'no line break'", "no line break", 0},
+		{"printf 'a\\n\\n'", "a\n\n", 0},
+		{"echo out; echo err >&2; false", "out\nerr\n", 1},
+		{"cat", "", 0}, // has no input to wait for
+		{"cat <<EOF\none 'two'\nEOF", "one 'two'\n", 0},
+		{"echo \"it's\" '\"quoted\"' \\$X", "it's \"quoted\" $X\n", 0},
+		{"if", "bash: eval: line 2: syntax error: unexpected end of file\n", 2},
+		{"cd /; pwd", "/\n", 0},
+		{"pwd", "/\n", 0},
+		{"exit() { echo no; }; exit", "no\n", 0},
+	} {
+		got, err := s.Run(t.Context(), c.command, 10*time.Second, nil)
+		printed := got.Printed
+		if c.status == 2 { // bash's versions count lines otherwise
+			printed, c.printed = printed[strings.LastIndex(printed, ":")+1:], c.printed[strings.LastIndex(c.printed, ":")+1:]
+		}
+		if err != nil || printed != c.printed || got.Status != c.status {
+			t.Errorf("%s: %q, %d, %v; want %q, %d", c.command, got.Printed, got.Status, err, c.printed, c.status)
+		}
+	}
+}
+
+// TestLive: what a command prints can be seen line by line while it runs, and nothing else.
+func TestLive(t *testing.T) {
+	s := open(t)
+	var live []string
+	if _, err := s.Run(t.Context(), "echo a; echo; echo b; printf c", 10*time.Second, func(l string) { live = append(live, l) }); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(live, "|"); got != "a\n|\n|b\n|c\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestSlow: a command that hangs is ended with what it started, and the shell says that it is of no use any more.
+func TestSlow(t *testing.T) {
+	s := open(t)
+	got, err := s.Run(t.Context(), "echo begun; sleep 4711 & sleep 4711", 300*time.Millisecond, nil)
+	if !errors.Is(err, ErrSlow) || got.Printed != "begun\n" {
+		t.Errorf("%q, %v", got.Printed, err)
+	}
+	if !s.Broken() {
+		t.Error("the shell isn't broken")
+	}
+	// What is dead may stay a zombie until somebody waits for it.
+	states, _ := exec.Command("ps", "-o", "stat=", "-s", strconv.Itoa(s.session)).Output()
+	for _, state := range strings.Fields(string(states)) {
+		if state[0] != 'Z' {
+			t.Errorf("something of it still runs: %q", states)
+		}
+	}
+	if _, err := s.Run(t.Context(), "true", time.Second, nil); err == nil {
+		t.Error("a broken shell runs commands")
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Run(ctx, "echo now; sleep 4711", time.Minute, func(string) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestExit: a reader's command may end the shell.
+func TestExit(t *testing.T) {
+	s := open(t)
+	if got, err := s.Run(t.Context(), "echo bye; exit 3", 10*time.Second, nil); err == nil || got.Printed != "bye\n" {
+		t.Errorf("%q, %v", got.Printed, err)
+	}
+	if !s.Broken() {
+		t.Error("the shell isn't broken")
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	for _, args := range [][]string{{"/nonexistent"}, {"bash", "-c", "echo why >&2; exit 1"}} {
+		s, err := Open(t.Context(), Options{Where: "there", Args: args})
+		if err == nil {
+			_ = s.Close()
+			t.Fatalf("%v: opened", args)
+		}
+		if !strings.Contains(err.Error(), "a shell on there") || len(args) > 1 && !strings.Contains(err.Error(), "why") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
