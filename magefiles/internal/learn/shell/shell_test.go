@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -78,11 +79,13 @@ func TestSlow(t *testing.T) {
 	if !s.Broken() {
 		t.Error("the shell isn't broken")
 	}
-	// What is dead may stay a zombie until somebody waits for it.
-	states, _ := exec.Command("ps", "-o", "stat=", "-s", strconv.Itoa(s.session)).Output()
-	for _, state := range strings.Fields(string(states)) {
-		if state[0] != 'Z' {
-			t.Errorf("something of it still runs: %q", states)
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		alive := running(s.session)
+		if alive == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("something of it still runs: %s", alive)
 		}
 	}
 	if _, err := s.Run(t.Context(), "true", time.Second, nil); err == nil {
@@ -121,4 +124,10 @@ func TestOpenFails(t *testing.T) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
+}
+
+// running are the states of a session's processes, without the dead ones that nobody has waited for.
+func running(session int) string {
+	out, _ := exec.Command("ps", "-o", "stat=", "-s", strconv.Itoa(session)).Output()
+	return strings.Join(slices.DeleteFunc(strings.Fields(string(out)), func(s string) bool { return s[0] == 'Z' }), " ")
 }
