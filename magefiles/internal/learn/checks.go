@@ -11,53 +11,77 @@ import (
 
 // checks are those of one step. Before its commands they must not hold, or they could not fail.
 type checks struct {
-	room   *Room
-	expect []lesson.Expect
-	all    []predicate.Predicate
-	before map[predicate.Counter]int64
-	err    error // what isn't understood
+	room     *Room
+	file     string
+	captures lesson.Captures
+	before   map[predicate.Counter]int64
 }
 
-func newChecks(r *Room, step lesson.Step) *checks {
-	k := &checks{room: r}
+// begin looks before the step's commands, and returns what holds already or, where it is to hold still, doesn't. A check that
+// names a capture of the step's own is about something that isn't there yet.
+func (k *checks) begin(ctx context.Context, step lesson.Step) ([]error, error) {
+	var expect []lesson.Expect
 	for _, b := range step.Blocks {
-		if b.Kind == lesson.Check {
-			k.expect = append(k.expect, b.Checks...)
+		for _, e := range b.Checks {
+			if line, ok := k.captures.Expand(e.Predicate); ok {
+				e.Predicate = line
+				expect = append(expect, e)
+			}
 		}
 	}
-	k.all, k.err = r.Predicates(k.expect)
-	return k
-}
-
-// begin looks before the step's commands, and returns what holds already or, where it is to hold still, doesn't.
-func (k *checks) begin(ctx context.Context, file string) []error {
-	if len(k.all) == 0 {
-		return nil
+	if len(expect) == 0 {
+		return nil, nil
+	}
+	all, err := k.predicates(expect)
+	if err != nil {
+		return nil, err
 	}
 	var faults []error
-	for i, f := range Test(k.all, k.room.See(ctx, k.all, k.before)) {
-		e := k.expect[i]
+	for i, f := range Test(all, k.room.See(ctx, all, nil)) {
+		e := expect[i]
 		switch {
 		case e.Still && f.State != check.Holds:
-			faults = append(faults, fmt.Errorf("%s:%d: %s: %s before the step: %s", file, e.Line, e.Predicate, state(f.State), f.Found))
+			faults = append(faults, fmt.Errorf("%s:%d: %s: %s before the step: %s", k.file, e.Line, e.Predicate, state(f.State), f.Found))
 		case !e.Still && f.State == check.Holds:
-			faults = append(faults, fmt.Errorf("%s:%d: %s: it holds before the step, so it shows nothing (%s); begin it with `still` where that is meant", file, e.Line, e.Predicate, f.Found))
+			faults = append(faults, fmt.Errorf("%s:%d: %s: it holds before the step, so it shows nothing (%s); begin it with `still` where that is meant", k.file, e.Line, e.Predicate, f.Found))
 		}
 	}
-	k.before = k.room.Counters(ctx, k.all) // last, because looking sends packets
-	return faults
+	k.before = k.room.Counters(ctx, all) // last, because looking sends packets
+	return faults, nil
 }
 
-// block waits for the checks of a block, and returns those that don't hold.
-func (k *checks) block(ctx context.Context, file string, b lesson.Block) []error {
-	all, err := k.room.Predicates(b.Checks)
-	if err != nil {
-		return []error{fmt.Errorf("%s: %w", file, err)}
+// await waits until a block's checks hold, or it has been long enough, and returns a finding for each line.
+func (k *checks) await(ctx context.Context, b lesson.Block) ([]lesson.Expect, []check.Finding, error) {
+	expect := make([]lesson.Expect, len(b.Checks))
+	for i, e := range b.Checks {
+		line, ok := k.captures.Expand(e.Predicate)
+		if !ok {
+			return nil, nil, fmt.Errorf("%s:%d: %s: nothing was captured by that name before", k.file, e.Line, e.Predicate)
+		}
+		e.Predicate = line
+		expect[i] = e
 	}
+	all, err := k.predicates(expect)
+	if err != nil {
+		return nil, nil, err
+	}
+	return expect, k.room.Await(ctx, all, k.before), nil
+}
+
+func (k *checks) predicates(expect []lesson.Expect) ([]predicate.Predicate, error) {
+	all, err := k.room.Predicates(expect)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.file, err)
+	}
+	return all, nil
+}
+
+// faults says which checks don't hold.
+func (k *checks) faults(expect []lesson.Expect, findings []check.Finding) []error {
 	var faults []error
-	for i, f := range k.room.Await(ctx, all, k.before) {
+	for i, f := range findings {
 		if f.State != check.Holds {
-			faults = append(faults, fmt.Errorf("%s:%d: %s: %s: %s", file, b.Checks[i].Line, b.Checks[i].Predicate, state(f.State), f.Found))
+			faults = append(faults, fmt.Errorf("%s:%d: %s: %s: %s", k.file, expect[i].Line, expect[i].Predicate, state(f.State), f.Found))
 		}
 	}
 	return faults

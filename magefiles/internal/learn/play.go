@@ -63,11 +63,10 @@ func (p *Player) rewrite(c lesson.Chapter, renewed []lesson.Printed) error {
 
 // step plays one step; faults are differences from the text.
 func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, captures lesson.Captures, renewed *[]lesson.Printed) (faults []error, err error) {
-	checks := newChecks(p.Room, step)
-	if err := checks.err; err != nil {
-		return nil, fmt.Errorf("%s: %w", c.File, err)
+	checks := &checks{room: p.Room, file: c.File, captures: captures}
+	if faults, err = checks.begin(ctx, step); err != nil {
+		return nil, err
 	}
-	faults = append(faults, checks.begin(ctx, c.File)...)
 	for _, b := range step.Blocks {
 		switch b.Kind {
 		case lesson.Console:
@@ -86,7 +85,11 @@ func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, c
 				}
 			}
 		case lesson.Check:
-			faults = append(faults, checks.block(ctx, c.File, b)...)
+			expect, findings, err := checks.await(ctx, b)
+			if err != nil {
+				return faults, err
+			}
+			faults = append(faults, checks.faults(expect, findings)...)
 		}
 		if ctx.Err() != nil {
 			return faults, context.Cause(ctx)

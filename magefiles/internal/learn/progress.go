@@ -11,7 +11,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
-// Progress is what a reader has done, kept in the lab's state directory.
+// Progress is what a reader has done. It is his, and not the lab's: it stays when the lab is destroyed.
 type Progress struct {
 	Done map[string]time.Time `json:"done"` // by chapter: when he came to its end
 	At   map[string]int       `json:"at"`   // by chapter that was left: the step to go on with

@@ -3,7 +3,6 @@ package learn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
-	"github.com/calico-cni-lab/lab/magefiles/internal/learn/predicate"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
@@ -58,13 +56,12 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter, from int) (finishe
 }
 
 func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, last bool) error {
-	k := newChecks(w.Room, step)
-	if k.err != nil {
-		return fmt.Errorf("%s: %w", c.File, k.err)
+	k := &checks{room: w.Room, file: c.File, captures: w.captures}
+	if _, err := k.begin(ctx, step); err != nil { // what holds already is no fault of the reader's
+		return err
 	}
-	k.begin(ctx, c.File)
 	for _, b := range step.Blocks {
-		if err := w.block(ctx, b, k.before); err != nil {
+		if err := w.block(ctx, b, k); err != nil {
 			return err
 		}
 	}
@@ -74,7 +71,7 @@ func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, las
 	return w.choose(ctx, "go on", nil, nil)
 }
 
-func (w *Walk) block(ctx context.Context, b lesson.Block, before map[predicate.Counter]int64) error {
+func (w *Walk) block(ctx context.Context, b lesson.Block, k *checks) error {
 	switch b.Kind {
 	case lesson.Predict:
 		w.Desk.Markdown("> **Predict:** " + strings.ReplaceAll(b.Text, "\n", "\n> "))
@@ -90,7 +87,7 @@ func (w *Walk) block(ctx context.Context, b lesson.Block, before map[predicate.C
 			}
 		}
 	case lesson.Check:
-		return w.checks(ctx, b, before)
+		return w.checks(ctx, b, k)
 	default:
 		w.Desk.Markdown(b.Text)
 	}
@@ -152,23 +149,24 @@ func (w *Walk) command(ctx context.Context, cmd lesson.Command) error {
 }
 
 // checks looks until all hold, or the reader has seen enough.
-func (w *Walk) checks(ctx context.Context, b lesson.Block, before map[predicate.Counter]int64) error {
-	all, err := w.Room.Predicates(b.Checks)
-	if err != nil {
-		return err
-	}
+func (w *Walk) checks(ctx context.Context, b lesson.Block, k *checks) error {
 	for {
+		expect, findings, err := k.await(ctx, b)
+		if err != nil {
+			w.Desk.Bad("%v", err) // a command that captures it was skipped
+			return nil
+		}
 		open := false
-		for i, f := range w.Room.Await(ctx, all, before) {
+		for i, f := range findings {
 			open = open || f.State != check.Holds
-			w.Desk.Finding(b.Checks[i].Predicate, f)
+			w.Desk.Finding(expect[i].Predicate, f)
 		}
 		if !open || ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		again := errors.New("again")
 		none := ""
-		err := w.choose(ctx, "go on all the same", &none, map[string]option{
+		err = w.choose(ctx, "go on all the same", &none, map[string]option{
 			"r": {"look again", func(context.Context) error { return again }},
 			"w": {"why? look at the lab", w.why},
 		})

@@ -10,6 +10,17 @@ import (
 // Captures are what named captures stood for, by name. One name stands for the same text throughout a chapter.
 type Captures map[string]string
 
+// Expand puts what was captured in the place of {name}; ok is false where a name stands for nothing yet.
+func (c Captures) Expand(line string) (expanded string, ok bool) {
+	ok = true
+	expanded = named.ReplaceAllStringFunc(line, func(name string) string {
+		value, known := c[strings.Trim(name, "{}")]
+		ok = ok && known
+		return value
+	})
+	return expanded, ok
+}
+
 // anyLines is a line of expected output that stands for any number of lines, none among them.
 const anyLines = "..."
 
@@ -109,7 +120,7 @@ type pattern struct {
 
 var (
 	named = regexp.MustCompile(`\{[a-z][a-z0-9_]*\}`)
-	token = regexp.MustCompile(`\\[*{\\]|\*|` + named.String())
+	token = regexp.MustCompile(`\\[*{\\>]|\*|` + named.String())
 )
 
 // compile makes a regular expression of an expected line.
@@ -155,7 +166,11 @@ func Renew(expected []string, printed string, c Captures) []string {
 			return ok && strings.TrimSpace(e) != anyLines
 		})
 		if i < 0 {
-			renewed = append(renewed, escape(line))
+			line = escape(line)
+			if len(renewed) == 0 && strings.HasPrefix(line, more) {
+				line = `\` + line
+			}
+			renewed = append(renewed, line)
 			continue
 		}
 		renewed = append(renewed, expected[used+i])

@@ -67,6 +67,7 @@ func TestRenew(t *testing.T) {
 		{"patterns stay", []string{"old", "ttl={ttl} *"}, "new\nttl=62 ms", nil, []string{"new", "ttl={ttl} *"}},
 		{"a line more", []string{"a", "c"}, "a\nb\nc", nil, []string{"a", "b", "c"}},
 		{"a line less", []string{"a", "b", "c"}, "a\nc", nil, []string{"a", "c"}},
+		{"no rest of the command", nil, "> new\n> newer", nil, []string{`\> new`, "> newer"}},
 		{"stands for itself", nil, `a * b \* {name} {"x"}`, nil, []string{`a \* b \\\* \{name} {"x"}`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -177,7 +177,12 @@ func (s *Shell) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.end(context.Background())
+	var err error
+	select {
+	case <-s.ended: // by itself, or with its machine
+	default:
+		err = s.end(context.Background())
+	}
 	s.broken = true
 	_ = s.in.Close()
 	go func() {
