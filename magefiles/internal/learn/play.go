@@ -22,6 +22,25 @@ type Player struct {
 	Report func(format string, args ...any)
 }
 
+// Whole plays a chapter from its beginning to its end, on a lab that is as it was, and wants it to leave it so. A lab that another
+// chapter has left otherwise is reset before.
+func (p *Player) Whole(ctx context.Context, c lesson.Chapter) error {
+	if lines, unseen := p.Room.Differs(ctx); len(lines) > 0 || unseen != "" {
+		if err := p.Room.Reset(ctx); err != nil {
+			return fmt.Errorf("before %s: %w", c.File, err)
+		}
+	}
+	err := p.Play(ctx, c, len(c.Steps))
+	made, merr := p.Room.lab.Made(ctx)
+	if err != nil || merr != nil || !made {
+		return errors.Join(err, merr)
+	}
+	restored := lesson.Block{Kind: lesson.Check, Checks: []lesson.Expect{{Line: 0, Predicate: "restored"}}}
+	k := &checks{room: p.Room, file: c.File}
+	expect, findings, err := k.await(ctx, restored)
+	return errors.Join(append(k.faults(expect, findings), err)...)
+}
+
 // Play plays a chapter up to a step, not included; all of it where to is at its end. What differs from the text is an error
 // that names every place.
 func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) error {

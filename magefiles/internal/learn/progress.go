@@ -17,12 +17,22 @@ type Progress struct {
 	At   map[string]int       `json:"at"`   // by chapter that was left: the step to go on with
 }
 
-const progressFile = "learn.json"
+// progressFile is where it is kept: below the user's configuration directory, XDG_CONFIG_HOME or ~/.config.
+func progressFile() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "calico-cni-lab", "learn.json"), nil
+}
 
 // ReadProgress reads what is kept. A reader who has begun nothing has the zero progress.
-func ReadProgress(stateDir string) (Progress, error) {
+func ReadProgress() (Progress, error) {
 	p := Progress{Done: map[string]time.Time{}, At: map[string]int{}}
-	file := filepath.Join(stateDir, progressFile)
+	file, err := progressFile()
+	if err != nil {
+		return p, err
+	}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return p, nil
@@ -43,10 +53,14 @@ func ReadProgress(stateDir string) (Progress, error) {
 }
 
 // Write keeps it.
-func (p Progress) Write(stateDir string) error {
+func (p Progress) Write() error {
+	file, err := progressFile()
+	if err != nil {
+		return err
+	}
 	data, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
 		return err
 	}
-	return machine.WriteFile(filepath.Join(stateDir, progressFile), append(data, '\n'), 0o644)
+	return machine.WriteFile(file, append(data, '\n'), 0o644)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -102,7 +103,7 @@ func (r *Room) options(name string) shell.Options {
 	}
 	return shell.Options{
 		Where: name, Setup: plain + "cd",
-		Args: []string{"ssh", "-F", filepath.Join(r.run.StateDir, machine.SSHConfigFile), name, "exec bash --login"},
+		Args: []string{"ssh", "-F", r.sshConfig(), name, "exec bash --login"},
 		Kill: func(ctx context.Context, session int) error {
 			h, err := r.lab.Hosts.Get(ctx, name, remote.DialBooted)
 			if err != nil {
@@ -117,6 +118,8 @@ func (r *Room) options(name string) shell.Options {
 		},
 	}
 }
+
+func (r *Room) sshConfig() string { return filepath.Join(r.run.StateDir, machine.SSHConfigFile) }
 
 func executable() string {
 	file, err := os.Executable()
@@ -173,6 +176,9 @@ func (r *Room) See(ctx context.Context, all []predicate.Predicate, before map[pr
 	} else {
 		s.Facts = r.lab.Observer().Look(ctx, r.lab.Machines, nil)
 	}
+	if slices.ContainsFunc(all, func(p predicate.Predicate) bool { return p.Baseline }) {
+		s.Differs, s.Unseen = r.Differs(ctx)
+	}
 	for _, p := range all {
 		if p.Probe != (predicate.Probe{}) {
 			if got, err := r.probe(ctx, &s.Facts, p.Probe); err == nil {
@@ -181,6 +187,38 @@ func (r *Room) See(ctx context.Context, all []predicate.Predicate, before map[pr
 		}
 	}
 	return s
+}
+
+// Differs says in what the lab differs from its baseline, a line for each thing, or why that can't be seen.
+func (r *Room) Differs(ctx context.Context) (lines []string, unseen string) {
+	b, err := baseline.Read(r.run.StateDir)
+	if err != nil {
+		return nil, err.Error()
+	}
+	o := r.lab.Observer()
+	o.Deep = true
+	f := o.Look(ctx, r.lab.Machines, nil)
+	var all []baseline.Difference
+	for _, d := range baseline.Differences(b, &f) {
+		if d.How == baseline.Unseen {
+			unseen = fmt.Sprintf("%s of %s: %s", d.Kind, d.Machine, d.Is.Value)
+			continue
+		}
+		all = append(all, d)
+	}
+	return baseline.Lines(all), unseen
+}
+
+// Reset brings the lab back to its baseline.
+func (r *Room) Reset(ctx context.Context) error {
+	printed, err := r.Do(ctx, lesson.Command{Command: "go tool mage reset"}, nil)
+	if err != nil {
+		return err
+	}
+	if lines, unseen := r.Differs(ctx); len(lines) > 0 || unseen != "" {
+		return fmt.Errorf("the lab isn't as it was: %s%s\n%s", strings.Join(lines, "; "), unseen, printed)
+	}
+	return nil
 }
 
 func (r *Room) report(ctx context.Context) (check.Report, fact.Lab) {

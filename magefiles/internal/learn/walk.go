@@ -5,22 +5,17 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
 // Walk walks a reader through chapters in a terminal.
 type Walk struct {
-	Room     *Room
-	Desk     *Desk
-	StateDir string
-	// Restore takes back what the reader did, so that the lab is as it was when he began.
-	Restore func(context.Context) error
+	Room *Room
+	Desk *Desk
 
 	captures lesson.Captures
 	guess    string // the reader's, until he sees
@@ -29,16 +24,21 @@ type Walk struct {
 // errLeft is a reader who goes away.
 var errLeft = errors.New("left")
 
-// Chapter shows a chapter, from a step on, until its end or until the reader leaves it. What he has done is kept.
-func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter, from int) (finished bool, err error) {
+// Chapter shows a chapter until its end, or until the reader leaves it: from the step where he left it, if the lab is still in that
+// lesson, else from the first one, on a lab that is as it was.
+func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, err error) {
 	w.captures = lesson.Captures{}
-	progress, err := ReadProgress(w.StateDir)
+	progress, err := ReadProgress()
+	if err != nil {
+		return false, err
+	}
+	from, err := w.Room.begin(ctx, c, progress.At[c.Name])
 	if err != nil {
 		return false, err
 	}
 	for i := from; i < len(c.Steps); i++ {
 		progress.At[c.Name] = i
-		if err := progress.Write(w.StateDir); err != nil {
+		if err := errors.Join(progress.Write(), w.Room.Keep(c, i)); err != nil {
 			return false, err
 		}
 		w.Desk.Heading(c, i)
@@ -52,7 +52,7 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter, from int) (finishe
 	}
 	delete(progress.At, c.Name)
 	progress.Done[c.Name] = time.Now()
-	return true, progress.Write(w.StateDir)
+	return true, errors.Join(progress.Write(), w.Room.end(ctx, c))
 }
 
 func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, last bool) error {
@@ -224,7 +224,7 @@ func (w *Walk) choose(ctx context.Context, enter string, at *string, more map[st
 
 // shell gives the reader a shell of his own.
 func (w *Walk) shell(ctx context.Context, where string) error {
-	args := []string{"ssh", "-F", filepath.Join(w.StateDir, machine.SSHConfigFile), where}
+	args := []string{"ssh", "-F", w.Room.sshConfig(), where}
 	if where == "" {
 		args = []string{os.Getenv("SHELL")}
 		if args[0] == "" {

@@ -71,7 +71,7 @@ func chapter(all []lesson.Chapter, name string) (lesson.Chapter, error) {
 
 // listChapters shows what there is, what is done, and what comes next.
 func listChapters(r *run.Run, chapters []lesson.Chapter) error {
-	progress, err := learn.ReadProgress(r.StateDir)
+	progress, err := learn.ReadProgress()
 	if err != nil {
 		return err
 	}
@@ -114,16 +114,12 @@ func walk(ctx context.Context, r *run.Run, chapters []lesson.Chapter, c lesson.C
 	if err := room.Fits(c); err != nil {
 		return err
 	}
-	progress, err := learn.ReadProgress(r.StateDir)
-	if err != nil {
-		return err
-	}
 	desk, err := learn.NewDesk(os.Stdin, os.Stdout)
 	if err != nil {
 		return err
 	}
-	w := &learn.Walk{Room: room, Desk: desk, StateDir: r.StateDir}
-	finished, err := w.Chapter(ctx, c, min(progress.At[c.Name], len(c.Steps)-1))
+	w := &learn.Walk{Room: room, Desk: desk}
+	finished, err := w.Chapter(ctx, c)
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -152,16 +148,22 @@ func goTo(ctx context.Context, r *run.Run, chapters []lesson.Chapter, to string)
 		return err
 	}
 	defer func() { err = errors.Join(err, room.Leave()) }()
-	p := &learn.Player{Room: room, Report: r.Console.Notice}
-	if err := errors.Join(room.Fits(c), p.Play(ctx, c, step-1)); err != nil {
+	if err := errors.Join(room.Fits(c), room.Reset(ctx)); err != nil {
 		return err
 	}
-	progress, err := learn.ReadProgress(r.StateDir)
+	p := &learn.Player{Room: room, Report: r.Console.Notice}
+	if err := p.Play(ctx, c, step-1); err != nil {
+		return err
+	}
+	if err := room.Keep(c, step-1); err != nil {
+		return err
+	}
+	progress, err := learn.ReadProgress()
 	if err != nil {
 		return err
 	}
 	progress.At[c.Name] = step - 1
-	if err := progress.Write(r.StateDir); err != nil {
+	if err := progress.Write(); err != nil {
 		return err
 	}
 	r.Console.Notice("the lab is where %s begins; next: go tool mage learn %s", to, c.Name)
@@ -186,7 +188,7 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 	var failed []string
 	for _, c := range chapters {
 		r.Console.Notice("%s", c.File)
-		if err := errors.Join(room.Fits(c), p.Play(ctx, c, len(c.Steps))); err != nil {
+		if err := errors.Join(room.Fits(c), p.Whole(ctx, c)); err != nil {
 			r.Console.Notice("%v", err)
 			failed = append(failed, c.Name)
 		}

@@ -8,6 +8,9 @@ import (
 	"github.com/magefile/mage/parse"
 )
 
+// takesRest are the targets that what follows on the command line is for: a machine's command, a chapter, a question.
+var takesRest = []string{"ssh", "learn"}
+
 // CheckWords looks through a whole command line, what follows the program's name, before the first of its targets is run: Mage
 // itself meets a misspelt one only when it is its turn, and after `destroy` that is late. magefiles is the targets' directory.
 func CheckWords(magefiles string, words []string) error {
@@ -28,8 +31,8 @@ func CheckWords(magefiles string, words []string) error {
 		if i < 0 {
 			return fmt.Errorf("there is no target %q; nothing was done. go tool mage -l lists the targets", name)
 		}
-		if strings.EqualFold(name, "ssh") {
-			return nil // what follows is the machine's
+		if slices.Contains(takesRest, strings.ToLower(name)) {
+			return nil
 		}
 		f := info.Funcs[i]
 		if words = words[1:]; len(words) < f.NumRequiredArgs() {

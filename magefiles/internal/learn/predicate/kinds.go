@@ -237,6 +237,9 @@ func works(p *Predicate, _ *arguments) {
 func restored(p *Predicate, _ *arguments) {
 	p.Baseline = true
 	p.test = func(s *State) check.Finding {
+		if s.Unseen != "" {
+			return check.CantSee("%s", s.Unseen)
+		}
 		if len(s.Differs) > 0 {
 			return check.Not("%s", strings.Join(s.Differs, "; "))
 		}

@@ -35,6 +35,7 @@ type State struct {
 	Facts    fact.Lab
 	Report   check.Report                 // of the lab's conditions, where one of the predicates asks for it
 	Differs  []string                     // from the baseline, in words, where one asks for it
+	Unseen   string                       // why the baseline cannot be compared with, "" where it can
 	Probes   map[Probe]fact.Probe         // what Needs asked for
 	Counters map[Counter]fact.Seen[int64] // now
 	Before   map[Counter]int64            // when the step began

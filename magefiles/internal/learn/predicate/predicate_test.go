@@ -135,6 +135,7 @@ func TestWhole(t *testing.T) {
 		{"works", State{Report: check.Report{Results: []check.Result{{State: check.Holds}}}}, check.Holds},
 		{"works", State{}, check.Unknown},
 		{"restored", State{}, check.Holds},
+		{"restored", State{Unseen: "why"}, check.Unknown},
 		{"owner 10.1.86.64 calico2", State{Facts: fact.Lab{Datastore: fact.Unknown[fact.Datastore]("why")}}, check.Unknown},
 	} {
 		p, err := Parse(c.line, machines)
