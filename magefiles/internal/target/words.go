@@ -28,8 +28,8 @@ func CheckWords(magefiles string, words []string) error {
 		if i < 0 {
 			return fmt.Errorf("there is no target %q; nothing was done. go tool mage -l lists the targets", name)
 		}
-		if strings.EqualFold(name, "ssh") {
-			return nil // what follows is the machine's
+		if strings.EqualFold(name, "ssh") || strings.EqualFold(name, "explain") {
+			return nil // what follows is the machine's, or the question
 		}
 		f := info.Funcs[i]
 		if words = words[1:]; len(words) < f.NumRequiredArgs() {
