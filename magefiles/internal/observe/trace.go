@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -54,14 +53,15 @@ func (o *Observer) Trace(ctx context.Context, requests map[string]fact.TraceRequ
 // tracing is a session with `look trace`.
 type tracing struct {
 	stdin *io.PipeWriter
-	out   *untilReady
+	ready *firstLine
 	done  chan struct{}
-	err   error // once done is closed
+	out   []byte // and err, once done is closed
+	err   error
 }
 
 func (o *Observer) trace(ctx context.Context, limit time.Duration, name string, r fact.TraceRequest) *tracing {
 	in, stdin := io.Pipe()
-	t := &tracing{stdin: stdin, out: &untilReady{ready: make(chan struct{})}, done: make(chan struct{})}
+	t := &tracing{stdin: stdin, ready: &firstLine{is: make(chan struct{})}, done: make(chan struct{})}
 	go func() {
 		defer close(t.done)
 		defer in.Close() //nolint:errcheck // whoever writes then is told
@@ -76,7 +76,7 @@ func (o *Observer) trace(ctx context.Context, limit time.Duration, name string, 
 			return
 		}
 		there, _ := where(h, file, sum)
-		t.err = h.Talk(ctx, limit, in, t.out, there, "trace")
+		t.out, t.err = h.Talk(ctx, limit, in, t.ready, there, "trace")
 	}()
 	go func() {
 		line, err := json.Marshal(r)
@@ -94,7 +94,7 @@ func (t *tracing) say(line string) { _, _ = io.WriteString(t.stdin, line) } // o
 // wait returns whether the captures are open.
 func (t *tracing) wait(ctx context.Context) bool {
 	select {
-	case <-t.out.ready:
+	case <-t.ready.is:
 		return true
 	case <-t.done:
 		return false
@@ -103,46 +103,32 @@ func (t *tracing) wait(ctx context.Context) bool {
 	}
 }
 
-func (t *tracing) result(ready bool) fact.Seen[fact.Trace] {
+// result is what the session said; all says whether the captures of all machines were open.
+func (t *tracing) result(all bool) fact.Seen[fact.Trace] {
+	opened, data, _ := bytes.Cut(t.out, []byte("\n"))
 	switch {
-	case t.err != nil && ready || t.err != nil && !t.out.is():
+	case t.err != nil && (all || string(opened) != fact.Ready):
 		return fact.Unknown[fact.Trace](t.err.Error())
-	case !ready:
+	case !all:
 		return fact.Unknown[fact.Trace]("nothing was sent: the capture on another machine failed")
 	}
-	_, data, _ := bytes.Cut(t.out.bytes(), []byte("\n"))
 	var trace fact.Trace
 	err := json.Unmarshal(data, &trace)
 	return fact.See(trace, err)
 }
 
-// untilReady keeps what is written, and tells of the first line, which is fact.Ready.
-type untilReady struct {
-	mu    sync.Mutex
-	all   []byte
-	ready chan struct{}
-	told  bool
+// firstLine tells when fact.Ready was written.
+type firstLine struct {
+	text []byte
+	is   chan struct{} // closed then
 }
 
-func (u *untilReady) Write(p []byte) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.all = append(u.all, p...)
-	if !u.told && bytes.HasPrefix(u.all, []byte(fact.Ready+"\n")) {
-		u.told = true
-		close(u.ready)
+func (f *firstLine) Write(p []byte) (int, error) {
+	const want = fact.Ready + "\n"
+	if left := len(want) - len(f.text); left > 0 {
+		if f.text = append(f.text, p[:min(left, len(p))]...); string(f.text) == want {
+			close(f.is)
+		}
 	}
 	return len(p), nil
-}
-
-func (u *untilReady) bytes() []byte {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.all
-}
-
-func (u *untilReady) is() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.told
 }

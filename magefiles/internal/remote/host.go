@@ -70,10 +70,9 @@ func (h *Host) Exec(ctx context.Context, limit time.Duration, stdin io.Reader, a
 	return h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, brief: true})
 }
 
-// Talk is Exec for a command that is talked to while it runs: its standard output goes to stdout as it comes.
-func (h *Host) Talk(ctx context.Context, limit time.Duration, stdin io.Reader, stdout io.Writer, args ...string) error {
-	_, err := h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, stdout: stdout, brief: true})
-	return err
+// Talk is Exec for a command that is talked to while it runs: its standard output goes to stdout as it comes, too.
+func (h *Host) Talk(ctx context.Context, limit time.Duration, stdin io.Reader, stdout io.Writer, args ...string) ([]byte, error) {
+	return h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, stdout: stdout, brief: true})
 }
 
 // call is one command on a machine.

@@ -2,15 +2,16 @@ package target
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
 )
 
 // Explain answers the question that stands behind `explain` on the command line; without one it lists what can be asked.
@@ -51,12 +52,9 @@ func Explain(ctx context.Context, r *run.Run) error {
 	story.Trouble = trouble
 	switch {
 	case asJSON:
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(story)
+		return ui.JSON(os.Stdout, story)
 	case picture:
-		fmt.Print(story.Mermaid)
+		fmt.Print(command.Printable(story.Mermaid))
 		return nil
 	}
 	r.Console.Story(story)

@@ -32,21 +32,22 @@ func (c *Console) Story(s explain.Story) {
 }
 
 func (c *Console) sentence(s explain.Sentence) {
-	mark, code := "  ", ""
+	mark, code := " ", ""
 	switch {
 	case s.Wrong:
-		mark, code = c.paint(red, "✗")+" ", red
+		mark, code = "✗", red
 	case s.Unknown:
-		mark, code = c.paint(dim, "?")+" ", dim
+		mark, code = "?", dim
 	}
 	for i, line := range wrapped(s.Text, "", "") {
-		if code != "" {
-			line = c.paint(code, line)
-		}
 		if i > 0 {
-			mark = "  "
+			mark = " "
 		}
-		c.line("%s%s", mark, line)
+		if line = mark + " " + line; code == "" {
+			c.line("%s", line)
+		} else {
+			c.line("%s", c.paint(code, line))
+		}
 	}
 	for _, e := range s.Evidence {
 		for _, line := range wrapped(e, "      ", "        ") {

@@ -47,7 +47,7 @@ What was sent
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	colored := told(true)
-	if !strings.Contains(colored, "\x1b[31mThis is wrong.\x1b[0m") || strings.Contains(told(false), "\x1b") {
+	if !strings.Contains(colored, "\x1b[31m✗ This is wrong.\x1b[0m") || strings.Contains(told(false), "\x1b") {
 		t.Errorf("colour:\n%q", colored)
 	}
 }
