@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ var dying = []struct {
 		"It dies on calico2: chain cali-tw-", []string{"GlobalNetworkPolicy deny-all applies and doesn't allow it", "End of tier default. Drop if no policies passed packet"},
 	},
 	{
-		"route-deleted", "calico2", "ip route | grep '^10.* dev cali' | sudo tee /run/lab-route && sudo ip route del $(cut -d' ' -f1 /run/lab-route)", "sudo ip route add $(cat /run/lab-route) && sudo rm /run/lab-route", "calico1/workload", "calico2/workload",
+		"route-deleted", "calico2", "ip route | grep '^10.* dev cali' | sudo tee /run/lab-route && sudo ip route del $(cut -d' ' -f1 /run/lab-route)", "sudo ip route replace $(cat /run/lab-route) && sudo rm /run/lab-route", "calico1/workload", "calico2/workload",
 		"It dies on calico2: the route that counts", []string{"is a blackhole", "which Felix makes, is missing", "blackhole 10.1.86.64/26 proto bird"},
 	},
 	{
@@ -55,12 +54,15 @@ func explained(l *lab) {
 	l.has(text(l.story("refused", "packet", "calico1/workload", "calico2/workload", "81")), "refuses it: nothing listens at port 81")
 	for _, d := range dying {
 		l.part(d.name, func(l *lab) {
-			if d.broken != "" {
-				l.ssh(d.machine, d.broken)
+			if d.mend != "" {
 				defer l.ssh(d.machine, d.mend)
 			}
 			var s explain.Story
-			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); { // Felix takes a moment
+			// Felix takes a moment to program a policy, and may heal a route meanwhile.
+			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+				if d.broken != "" {
+					l.ssh(d.machine, d.broken)
+				}
 				if s = l.story(d.name, "packet", d.from, d.to); !strings.HasPrefix(s.Answer, "It arrives") {
 					break
 				}
@@ -98,12 +100,7 @@ func (l *lab) story(name string, words ...string) explain.Story {
 		l.t.Fatalf("explain %v -json: %v\n%s", words, err, out)
 	}
 	if dir := os.Getenv("LAB_TEST_RECORD"); dir != "" {
-		file, _, _ := strings.Cut(l.ok("logs"), " (no private key")
-		facts, err := exec.Command("tar", "-xzOf", strings.TrimSpace(file), "--wildcards", "*/facts.json").Output()
-		if err != nil {
-			l.t.Fatal(err)
-		}
-		for suffix, data := range map[string][]byte{".facts.json": facts, ".story.json": []byte(out)} {
+		for suffix, data := range map[string][]byte{".facts.json": l.facts(), ".story.json": []byte(out)} {
 			if err := os.WriteFile(filepath.Join(dir, "explain-"+name+suffix), data, 0o644); err != nil {
 				l.t.Fatal(err)
 			}

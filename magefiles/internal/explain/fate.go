@@ -240,6 +240,11 @@ func (g leg) dropped(m string) (cause, bool) {
 		if because := g.l.because(rules, r); because != "" {
 			c.why += ", as " + because
 		}
+		for _, j := range judges(rules, r.Chain) { // whoever didn't allow it
+			if j.end == "" {
+				c.saw = append(c.saw, fmt.Sprintf("%s %s: %s", j.kind, bare(j.name), g.l.verdicts(j, strings.HasPrefix(r.Chain, toWorkload))))
+			}
+		}
 		return c, true
 	}
 	return cause{}, false
