@@ -241,6 +241,9 @@ func (g leg) dropped(m string) (cause, bool) {
 			c.why += ", as " + because
 		}
 		for _, j := range judges(rules, r.Chain) { // whoever didn't allow it
+			if j.end != "" && slices.Contains(r.Comments(), j.end) {
+				break
+			}
 			if j.end == "" {
 				c.saw = append(c.saw, fmt.Sprintf("%s %s: %s", j.kind, bare(j.name), g.l.verdicts(j, strings.HasPrefix(r.Chain, toWorkload))))
 			}
