@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -21,7 +22,7 @@ func bgp(_ context.Context, l *Lab, _ []string) (Story, error) {
 	for _, m := range l.ByRole(lab.RoleCalico) {
 		w.part("On " + m.Name)
 		seen, ok := l.Facts.Machine(m.Name)
-		if why := l.Facts.Unreached[m.Name] + seen.BIRD.Unknown; !ok || why != "" {
+		if why := cmp.Or(l.Facts.Unreached[m.Name], seen.BIRD.Unknown); !ok || why != "" {
 			w.unknown("BIRD's sessions on %s: %s.", m.Name, why).by(m.Name, fact.Containers.Command())
 			fmt.Fprintf(&graph, "  %s[\"%s<br/>%s<br/>unknown\"]\n", id(m.Name), m.Name, m.Address)
 			continue
@@ -119,7 +120,7 @@ func (l *Lab) session(w *writer, m lab.Machine, p fact.Protocol) {
 		}
 	}
 	seen := l.Facts.Machines[m.Name]
-	if why := seen.Detail.Unknown + seen.Detail.Value.Learned.Unknown; why != "" {
+	if why := cmp.Or(seen.Detail.Unknown, seen.Detail.Value.Learned.Unknown); why != "" {
 		w.unknown("what it told: %s.", why).by(m.Name, l.birdc(m.Name, "show route all"))
 		return
 	}

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,7 +27,7 @@ func cni(_ context.Context, l *Lab, args []string) (Story, error) {
 	asked := 0
 	for _, m := range machines {
 		seen, ok := l.Facts.Machine(m.Name)
-		if why := l.Facts.Unreached[m.Name] + seen.Attachments.Unknown; !ok || why != "" {
+		if why := cmp.Or(l.Facts.Unreached[m.Name], seen.Attachments.Unknown); !ok || why != "" {
 			w.part("On " + m.Name)
 			w.unknown("what was asked on %s: %s.", m.Name, why).by(m.Name, fact.Attachments.Command())
 			continue
@@ -85,7 +86,7 @@ func (l *Lab) attachment(w *writer, m lab.Machine, a fact.Attachment) {
 // conflistNow compares what the plugins were asked with to what is on the machine now.
 func (l *Lab) conflistNow(w *writer, m lab.Machine, a fact.Attachment) {
 	d := l.Facts.Machines[m.Name].Detail
-	if why := d.Unknown + d.Value.Conflists.Unknown; why != "" {
+	if why := cmp.Or(d.Unknown, d.Value.Conflists.Unknown); why != "" {
 		w.unknown("whether that is still the conflist: %s.", why).by(m.Name, fact.Conflists.Command())
 		return
 	}

@@ -3,7 +3,6 @@
 package explain
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -290,5 +289,5 @@ func (l *Lab) birdc(machine, ask string) string {
 	for _, c := range l.Facts.Machines[machine].Docker.Value.Part(fact.PartNode) {
 		name = strings.TrimPrefix(c.Name, "/")
 	}
-	return cmp.Or("sudo docker exec " + name + " birdcl -s /var/run/calico/bird.ctl " + ask)
+	return "sudo docker exec " + name + " birdcl -s /var/run/calico/bird.ctl " + ask
 }

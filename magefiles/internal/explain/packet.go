@@ -145,7 +145,7 @@ func (l *Lab) gatewayMAC(s capture.Sighting) string {
 
 func ttl(s capture.Sighting) string {
 	if n := 64 - int(s.TTL); n > 0 && n < 10 {
-		return plural(n, "router") + " took one each from 64"
+		return plural(n, "router") + " took one of 64" + map[bool]string{true: " each"}[n > 1]
 	}
 	return "nobody routed it"
 }

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ func policy(_ context.Context, l *Lab, args []string) (Story, error) {
 	w.part("What policies look at")
 	l.labels(w, x)
 	rules := seen.Detail.Value.Rules
-	if why := seen.Detail.Unknown + rules.Unknown; why != "" {
+	if why := cmp.Or(seen.Detail.Unknown, rules.Unknown); why != "" {
 		w.answers("Which policies are in force on %s can't be seen.", x.Machine)
 		w.unknown("the packet filter's chains on %s: %s.", x.Machine, why).by(x.Machine, fact.Rules.Command())
 		return w.story, nil
@@ -53,7 +54,7 @@ func toHost(w *writer, x Workload, rules []fact.Rule) {
 }
 
 func (l *Lab) labels(w *writer, x Workload) {
-	if why := l.Facts.Datastore.Unknown + l.Facts.Resources.Unknown; why != "" {
+	if why := cmp.Or(l.Facts.Datastore.Unknown, l.Facts.Resources.Unknown); why != "" {
 		w.unknown("its labels, and what the policies say: %s.", why).by(l.etcd(), fact.EtcdHealth.Command())
 		return
 	}
@@ -150,7 +151,7 @@ func (l *Lab) resource(name, kind string) (fact.PolicyResource, bool) {
 
 func (l *Lab) policyName(name string) string {
 	p, ok := l.resource(name, "policy")
-	if !ok && l.Facts.Datastore.Unknown+l.Facts.Resources.Unknown != "" {
+	if !ok && cmp.Or(l.Facts.Datastore.Unknown, l.Facts.Resources.Unknown) != "" {
 		return "Policy " + bare(name)
 	}
 	if !ok {
@@ -241,7 +242,10 @@ func ports(all []json.RawMessage) string {
 
 // verdicts are a judge's rules in a few words.
 func (l *Lab) verdicts(j judge, in bool) string {
-	r, _ := l.resource(j.name, j.kind)
+	r, ok := l.resource(j.name, j.kind)
+	if !ok {
+		return "its rules can't be read"
+	}
 	rules := r.Egress
 	if in {
 		rules = r.Ingress

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -22,7 +23,7 @@ func route(_ context.Context, l *Lab, args []string) (Story, error) {
 	}
 	w := &writer{}
 	seen, ok := l.Facts.Machine(m.Name)
-	if why := l.Facts.Unreached[m.Name] + seen.Routes.Unknown; !ok || why != "" {
+	if why := cmp.Or(l.Facts.Unreached[m.Name], seen.Routes.Unknown); !ok || why != "" {
 		w.answers("%s can't be looked at.", m.Name)
 		w.unknown("%s's routes: %s.", m.Name, why)
 		return w.story, nil
@@ -188,7 +189,7 @@ func (l *Lab) learned(m string, p netip.Prefix) []string {
 func (l *Lab) fromPeer(w *writer, m lab.Machine, r fact.Route) {
 	seen := l.Facts.Machines[m.Name]
 	d := seen.Detail.Value.Learned
-	if why := seen.Detail.Unknown + d.Unknown; why != "" {
+	if why := cmp.Or(seen.Detail.Unknown, d.Unknown); why != "" {
 		w.unknown("from whom BIRD learned it: %s.", why).by(m.Name, fact.Sessions.Command())
 		return
 	}
