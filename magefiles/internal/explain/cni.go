@@ -54,7 +54,7 @@ func (l *Lab) attachment(w *writer, m lab.Machine, a fact.Attachment) {
 	}
 	cached := fmt.Sprintf("sudo cat /var/lib/cni/results/%s-%s-%s", a.Network, a.ContainerID, a.IfName)
 	w.part("Asked on " + m.Name + ", for " + who)
-	w.say("cnitool ran the plugins of network %s, one after the other, each with its part of the conflist at its standard input.", a.Network).saw(indented(a.Config)...).by(m.Name, cached+" | jq -r .config | base64 -d")
+	w.say("cnitool ran the plugins of network %s, one after the other, each with its part of the conflist at its standard input.", a.Network).saw(indented([]byte(a.Conflist))...).by(m.Name, cached+" | jq -r .config | base64 -d")
 	l.conflistNow(w, m, a)
 	args := "none"
 	var list []string
@@ -96,7 +96,7 @@ func (l *Lab) conflistNow(w *writer, m lab.Machine, a fact.Attachment) {
 		if json.Unmarshal([]byte(text), &head) != nil || head.Name != a.Network {
 			continue
 		}
-		if same(a.Config, []byte(text)) {
+		if same([]byte(a.Conflist), []byte(text)) {
 			w.say("It is %s, as it still is.", path).by(m.Name, "cat "+path)
 		} else {
 			w.wrong("%s has been changed since: a DEL is asked with the old one, the next ADD with the new one.", path).by(m.Name, "cat "+path)

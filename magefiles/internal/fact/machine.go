@@ -202,7 +202,7 @@ type Attachment struct {
 	IfName      string `json:"ifName"`
 	NetNS       string `json:"netns"` // the sandbox key
 	// What the plugins were asked with, beside the network's name and the namespace.
-	Config       []byte                     `json:"config,omitempty"`         // the conflist
+	Conflist     string                     `json:"conflist,omitempty"`       // libcni's config, as text: so what is secret in it is found
 	CNIArgs      [][2]string                `json:"cniArgs,omitempty"`        // CNI_ARGS: IP=..., say
 	Capabilities map[string]json.RawMessage `json:"capabilityArgs,omitempty"` // runtime configuration: port mappings, say
 	Result       json.RawMessage            `json:"result"`

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +137,8 @@ func conflists(dir string) fact.Seen[map[string]string] {
 	}
 	all := map[string]string{}
 	for _, file := range files {
-		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+		// Others keep credentials beside them.
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() || !slices.Contains([]string{".conflist", ".conf", ".json"}, filepath.Ext(file)) {
 			continue
 		}
 		data, err := os.ReadFile(file)

@@ -134,7 +134,10 @@ func TestConflists(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "calico-kubeconfig.d"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "calico-kubeconfig"), []byte("a token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "d.conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(fact.Known(map[string]string{file: "{}"}), conflists(dir)); diff != "" {
