@@ -103,7 +103,7 @@ func topics(all []explain.Topic) string {
 	var b strings.Builder
 	b.WriteString("What can be explained, from the lab as it is now:\n")
 	for _, t := range all {
-		fmt.Fprintf(&b, "\n  %-32s %s\n", strings.TrimSpace(t.Name+" "+t.Args), t.About)
+		fmt.Fprintf(&b, "\n  %-22s %s\n", strings.TrimSpace(t.Name+" "+t.Args), t.About)
 		fmt.Fprintf(&b, "    go tool mage explain %s\n", strings.TrimSpace(t.Name+" "+t.Example))
 	}
 	fmt.Fprintf(&b, "\nA place is a machine, a workload such as calico1/workload, or an address.\n-json is for programs; -mermaid draws %s.", pictured(all))
