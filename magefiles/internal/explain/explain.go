@@ -62,10 +62,9 @@ type Topic struct {
 func Topics(l *lab.Lab) []Topic {
 	nodes := l.ByRole(lab.RoleCalico)
 	one, two := nodes[0].Name, nodes[1].Name
-	ip := l.Pool.CIDR.Addr().Next().String()
 	return []Topic{
-		{"address", "IP", "who has an address, and why this one", ip, false, 1, 1, address},
-		{"route", "MACHINE PREFIX", "who made a route, and what if it goes", one + " " + l.Pool.CIDR.Addr().String(), true, 2, 2, route},
+		{"address", "IP", "who has an address, and why this one", one + "/workload", false, 1, 1, address},
+		{"route", "MACHINE PREFIX", "who made a route, and what if it goes", one + " " + two + "/workload", true, 2, 2, route},
 		{"bgp", "", "who speaks BGP with whom, and what they tell", "", true, 0, 0, bgp},
 		{"policy", "WORKLOAD", "what a workload may send and receive, and who says so", one + "/workload", false, 1, 1, policy},
 		{"cni", "[MACHINE]", "what the CNI plugin was asked, and what it answered", one, false, 0, 1, cni},

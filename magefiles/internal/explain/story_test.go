@@ -302,12 +302,23 @@ func TestReversePath(t *testing.T) {
 	}
 }
 
+// TestExamples: what is listed as an example is answered.
+func TestExamples(t *testing.T) {
+	l, _ := recorded(t, "arrives")
+	for _, topic := range Topics(l.Lab) {
+		s, err := ask(t, l, topic.Name+" "+topic.Example)
+		if err != nil || s.Answer == "" || topic.Picture != (s.Mermaid != "") {
+			t.Errorf("%s: %v, %q, picture %q", topic.Name, err, s.Answer, s.Mermaid)
+		}
+	}
+}
+
 func TestBadQuestions(t *testing.T) {
 	l, _ := recorded(t, "arrives")
 	for question, want := range map[string]string{
 		"adress 10.1.0.1":                   `nothing to explain about "adress"; did you mean address?`,
 		"weather":                           `nothing to explain about "weather"; there are address, route,`,
-		"address":                           "say: go tool mage explain address IP; for example: go tool mage explain address 10.1.0.1",
+		"address":                           "say: go tool mage explain address IP; for example: go tool mage explain address calico1/workload",
 		"address fe80::1":                   "IPv4 addresses only",
 		"address 10.9.0.0/16":               "there is no pool and no block",
 		"address calico7":                   `there is no machine, workload or address "calico7"; did you mean calico1, calico2`,
