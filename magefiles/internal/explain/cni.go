@@ -97,13 +97,13 @@ func (l *Lab) conflistNow(w *writer, m lab.Machine, a fact.Attachment) {
 			continue
 		}
 		if same([]byte(a.Conflist), []byte(text)) {
-			w.say("It is %s, as it still is.", path).by(m.Name, "cat "+path)
+			w.say("It is %s, as it still is.", path).by(m.Name, "sudo cat "+path)
 		} else {
-			w.wrong("%s has been changed since: a DEL is asked with the old one, the next ADD with the new one.", path).by(m.Name, "cat "+path)
+			w.wrong("%s has been changed since: a DEL is asked with the old one, the next ADD with the new one.", path).by(m.Name, "sudo cat "+path)
 		}
 		return
 	}
-	w.wrong("No file in /etc/cni/net.d describes network %s any more.", a.Network).by(m.Name, "ls /etc/cni/net.d")
+	w.wrong("No file in /etc/cni/net.d describes network %s any more.", a.Network).by(m.Name, "sudo ls /etc/cni/net.d")
 }
 
 // same compares JSON, whatever its spaces.

@@ -175,7 +175,7 @@ var commands = map[Kind]string{
 	Lookups:     "ip rule show",
 	RPFilter:    "/usr/sbin/sysctl -a --pattern 'net.ipv4.conf.*.rp_filter'",
 	Learned:     "sudo docker exec $(sudo docker ps -q --filter label=" + LabelPart + "=" + PartNode + ") birdcl -s /var/run/calico/bird.ctl show route all",
-	Conflists:   "cat /etc/cni/net.d/*",
+	Conflists:   "sudo sh -c 'cat /etc/cni/net.d/*'",
 	Profiles:    "sudo calicoctl get profiles --output=yaml",
 	Peers:       "sudo calicoctl get bgppeers",
 }
