@@ -89,7 +89,7 @@ func (l *Lab) measure(ctx context.Context, from, to Place, port uint16) (*measur
 
 // decisions are what the kernel of a machine is asked: where it would send the packet, and the answer.
 func (l *Lab) decisions(m *measurement, name string) []fact.Decision {
-	in := func(end, other Place) string {
+	in := func(end Place) string {
 		switch {
 		case end.Machine != name:
 			return l.underlay(name)
@@ -99,8 +99,8 @@ func (l *Lab) decisions(m *measurement, name string) []fact.Decision {
 		return "" // the machine's own packet
 	}
 	return []fact.Decision{
-		{From: m.from.Address, To: m.to.Address, In: in(m.from, m.to)},
-		{From: m.to.Address, To: m.from.Address, In: in(m.to, m.from)},
+		{From: m.from.Address, To: m.to.Address, In: in(m.from)},
+		{From: m.to.Address, To: m.from.Address, In: in(m.to)},
 	}
 }
 

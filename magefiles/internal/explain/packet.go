@@ -116,7 +116,7 @@ func (l *Lab) tellLeg(w *writer, g leg) {
 		case s.Sandbox != "":
 			w.say("It arrives in the workload, with TTL %d: %s.", s.TTL, ttl(s)).saw(s.String()).by(s.Machine, l.exec(s.Machine, s.Sandbox, "ip address show eth0"))
 		case !s.Out:
-			l.comesIn(w, g, s, before)
+			l.comesIn(w, s, before)
 		default:
 			l.goesOut(w, g, s, before)
 		}
@@ -150,7 +150,7 @@ func ttl(s capture.Sighting) string {
 	return "nobody routed it"
 }
 
-func (l *Lab) comesIn(w *writer, g leg, s capture.Sighting, before *capture.Sighting) {
+func (l *Lab) comesIn(w *writer, s capture.Sighting, before *capture.Sighting) {
 	text := fmt.Sprintf("%s gets it on %s", s.Machine, s.Link)
 	if before != nil && before.Machine != s.Machine {
 		text += ", as it was sent: the underlay carries it without an envelope"

@@ -41,7 +41,7 @@ func route(_ context.Context, l *Lab, args []string) (Story, error) {
 	w.part("Who made it")
 	p := l.programmed(w, m, *r)
 	w.part("If it goes")
-	l.gone(w, m, to, *r, second, p)
+	l.gone(w, m, to, second, p)
 	l.drawRoute(w, m.Name, to, *r, p)
 	return w.story, nil
 }
@@ -224,7 +224,7 @@ func (l *Lab) fromPeer(w *writer, m lab.Machine, r fact.Route) {
 }
 
 // gone says what becomes of packets when a route is deleted, and who makes it again.
-func (l *Lab) gone(w *writer, m lab.Machine, to netip.Prefix, r fact.Route, second *fact.Route, by maker) {
+func (l *Lab) gone(w *writer, m lab.Machine, to netip.Prefix, second *fact.Route, by maker) {
 	switch {
 	case second == nil:
 		w.say("Without it there is no route: the packets are lost on %s, and the sender is told that the network is unreachable.", m.Name).by(m.Name, "ip route get "+to.Addr().String())

@@ -64,7 +64,7 @@ func (o *Observer) trace(ctx context.Context, limit time.Duration, name string, 
 	t := &tracing{stdin: stdin, ready: &firstLine{is: make(chan struct{})}, done: make(chan struct{})}
 	go func() {
 		defer close(t.done)
-		defer in.Close() //nolint:errcheck // whoever writes then is told
+		defer in.Close() // whoever writes then is told
 		h, err := o.Hosts.Get(ctx, name, remote.DialBooted)
 		if err != nil {
 			t.err = err

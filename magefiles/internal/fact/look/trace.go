@@ -100,7 +100,7 @@ func inside(sandbox string, do func() error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", sandbox, err)
 	}
-	defer ns.Close() //nolint:errcheck // it was read
+	defer ns.Close()
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
