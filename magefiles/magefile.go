@@ -109,6 +109,16 @@ func Learn(ctx context.Context, play, update *bool, to *string) error {
 	return err
 }
 
+// Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain WHAT ...; alone, it lists what can
+// be asked (-json: for programs, -mermaid: a picture).
+func Explain(ctx context.Context, json, mermaid *bool) error {
+	err := on(ctx, target.Explain)
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the question; Mage would take it for targets
+	}
+	return err
+}
+
 // Stop halts the machines; what is on them stays.
 func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
 

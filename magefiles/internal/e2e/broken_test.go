@@ -126,15 +126,21 @@ func (l *lab) record(id string) {
 	if dir == "" {
 		return
 	}
-	file, _, _ := strings.Cut(l.ok("logs"), " (no private key")
-	facts, err := exec.Command("tar", "-xzOf", strings.TrimSpace(file), "--wildcards", "*/facts.json").Output()
+	name := filepath.Join(dir, "broken-"+strings.ReplaceAll(id, "/", "_")+".json")
+	if err := os.WriteFile(name, l.facts(), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// facts are what a look sees now, as the logs' archive has them.
+func (l *lab) facts() []byte {
+	l.t.Helper()
+	file, _, _ := strings.Cut(l.ok("logs"), ".tar.gz")
+	facts, err := exec.Command("tar", "-xzOf", strings.TrimSpace(file)+".tar.gz", "--wildcards", "*/facts.json").Output()
 	if err != nil {
 		l.t.Fatalf("%s: %v", file, err)
 	}
-	name := filepath.Join(dir, "broken-"+strings.ReplaceAll(id, "/", "_")+".json")
-	if err := os.WriteFile(name, facts, 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	return facts
 }
 
 // missingProgram can't be mended on a machine that reaches no mirror: check says so, with what to do.

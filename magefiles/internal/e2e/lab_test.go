@@ -30,6 +30,7 @@ func TestLab(t *testing.T) {
 		{"etcd listens where it has to", listening},
 		{"every fact's command runs", factCommands},
 		{"logs, asked for and of a failure", logs},
+		{"explained", explained},
 		{"tutorial's facts", tutorialFacts},
 		{"tutorial's commands", tutorialCommands},
 		{"calico-node's own sandbox, as in the tutorial", tutorialSandbox},

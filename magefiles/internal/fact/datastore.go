@@ -113,11 +113,13 @@ func ParseDatastore(all []KeyValue) (Datastore, error) {
 			err = d.ipam(rest, kv.Value)
 		}
 		if err != nil {
-			return d, fmt.Errorf("%s: %w", kv.Key, err)
+			return d, errAt(kv.Key, err)
 		}
 	}
 	return d, nil
 }
+
+func errAt(key string, err error) error { return fmt.Errorf("%s: %w", key, err) }
 
 func decode[T any](data []byte, then func(T)) error {
 	var v T

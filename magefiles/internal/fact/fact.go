@@ -40,7 +40,8 @@ type Lab struct {
 	Datastore Seen[Datastore]    `json:"datastore"`
 	// DatastoreAt is when the datastore was read, by the etcd machine's clock.
 	DatastoreAt time.Time                `json:"datastoreAt,omitzero"`
-	Probes      map[string]Seen[[]Probe] `json:"probes,omitempty"` // by the node that they were sent from
+	Resources   Seen[Resources]          `json:"resources,omitzero"` // of the datastore; where it was asked for
+	Probes      map[string]Seen[[]Probe] `json:"probes,omitempty"`   // by the node that they were sent from
 }
 
 // Machine returns what was seen of a machine; ok is false for one that didn't answer.
@@ -82,7 +83,7 @@ func (l *Lab) Merge(newer Lab) {
 		}
 	}
 	if newer.Datastore.Unknown != NotAsked && !l.DatastoreAt.After(newer.DatastoreAt) {
-		l.Datastore, l.DatastoreAt = newer.Datastore, newer.DatastoreAt
+		l.Datastore, l.DatastoreAt, l.Resources = newer.Datastore, newer.DatastoreAt, newer.Resources
 	}
 }
 
@@ -136,9 +137,13 @@ const (
 	BGPConfig   Kind = "bgpconfig"
 	Policies    Kind = "policies"
 	Release     Kind = "release"
-	Namespaces  Kind = "namespaces"
 	Rules       Kind = "rules"
-	Firewall    Kind = "firewall"
+	Lookups     Kind = "lookups"
+	RPFilter    Kind = "rpfilter"
+	Learned     Kind = "learned"
+	Conflists   Kind = "conflists"
+	Profiles    Kind = "profiles"
+	Peers       Kind = "peers"
 )
 
 // commands are how a person sees the same thing on the machine.
@@ -166,9 +171,13 @@ var commands = map[Kind]string{
 	BGPConfig:   "sudo calicoctl get bgpconfigurations --output=yaml",
 	Policies:    "sudo calicoctl get globalnetworkpolicies --output=yaml",
 	Release:     "sudo calicoctl get clusterinformations --output=yaml",
-	Namespaces:  "sudo lsns --type net",
-	Rules:       "ip rule show",
-	Firewall:    "sudo iptables-save",
+	Rules:       "sudo iptables-save -c",
+	Lookups:     "ip rule show",
+	RPFilter:    "/usr/sbin/sysctl -a --pattern 'net.ipv4.conf.*.rp_filter'",
+	Learned:     "sudo docker exec $(sudo docker ps -q --filter label=" + LabelPart + "=" + PartNode + ") birdcl -s /var/run/calico/bird.ctl show route all",
+	Conflists:   "sudo sh -c 'cat /etc/cni/net.d/*'",
+	Profiles:    "sudo calicoctl get profiles --output=yaml",
+	Peers:       "sudo calicoctl get bgppeers",
 }
 
 // Command is the command line with which a person sees facts of this kind on a machine.

@@ -33,6 +33,7 @@ type Machine struct {
 	Lacks       []string              `json:"lacks,omitempty"` // packages of Debian's whose programs are missing
 	Datastore   Seen[[]KeyValue]      `json:"datastore"`       // what etcd has below /calico/
 	Deep        *Deep                 `json:"deep,omitempty"`  // nil: not asked for
+	Detail      Seen[Detail]          `json:"detail,omitzero"` // where it was asked for
 }
 
 // Login is the user that the machine was entered as.
@@ -199,12 +200,16 @@ type Tree struct {
 // Attachment is an interface that a network gave to a network namespace, as libcni remembers it
 // (containernetworking/cni, libcni/api.go: cachedInfo, one file each in /var/lib/cni/results).
 type Attachment struct {
-	Network     string          `json:"networkName"`
-	ContainerID string          `json:"containerId"`
-	IfName      string          `json:"ifName"`
-	NetNS       string          `json:"netns"` // the sandbox key
-	Result      json.RawMessage `json:"result"`
-	Live        bool            `json:"live"` // whether NetNS still is a network namespace
+	Network     string `json:"networkName"`
+	ContainerID string `json:"containerId"`
+	IfName      string `json:"ifName"`
+	NetNS       string `json:"netns"` // the sandbox key
+	// What the plugins were asked with, beside the network's name and the namespace.
+	Conflist     string                     `json:"conflist,omitempty"`       // libcni's config, as text: so what is secret in it is found
+	CNIArgs      [][2]string                `json:"cniArgs,omitempty"`        // CNI_ARGS: IP=..., say
+	Capabilities map[string]json.RawMessage `json:"capabilityArgs,omitempty"` // runtime configuration: port mappings, say
+	Result       json.RawMessage            `json:"result"`
+	Live         bool                       `json:"live"` // whether NetNS still is a network namespace
 }
 
 // result is what the lab reads of a CNI result, in every version of the specification. libcni's own types take an entry that is

@@ -29,7 +29,8 @@ type Observer struct {
 	Program func(context.Context) (file, sum string, err error)
 	Slow    int // how much longer than this computer the machines take for the same work
 	// Deep looks have what a baseline needs (fact.Deep), and the datastore as etcd has it with the machine that showed it.
-	Deep bool
+	Deep   bool
+	Detail bool // whether to look at what only explanations need, too
 }
 
 const (
@@ -61,11 +62,15 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 				f.Unreached[m.Name] = err.Error()
 				if m.Role == lab.RoleEtcd {
 					f.Datastore, f.DatastoreAt = fact.Unknown[fact.Datastore](m.Name+" doesn't answer"), f.At
+					f.Resources = fact.Unknown[fact.Resources](m.Name + " doesn't answer")
 				}
 				return
 			}
 			if m.Role == lab.RoleEtcd {
 				f.Datastore, f.DatastoreAt = datastore(seen.Datastore), seen.At
+				if o.Detail {
+					f.Resources = resources(seen.Datastore)
+				}
 				if !o.Deep {
 					seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
 				}
@@ -84,6 +89,13 @@ func datastore(kvs fact.Seen[[]fact.KeyValue]) fact.Seen[fact.Datastore] {
 	return fact.See(fact.ParseDatastore(kvs.Value))
 }
 
+func resources(kvs fact.Seen[[]fact.KeyValue]) fact.Seen[fact.Resources] {
+	if kvs.Unknown != "" {
+		return fact.Unknown[fact.Resources](kvs.Unknown)
+	}
+	return fact.See(fact.ParseResources(kvs.Value))
+}
+
 func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until) (seen fact.Machine, err error) {
 	dial, patience := remote.DialBooted, answerTime
 	if until != nil {
@@ -100,7 +112,7 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 	if o.Deep {
 		r = spec.Deep(r)
 	}
-	r.Until, r.Slow = until, o.Slow
+	r.Until, r.Slow, r.Detail = until, o.Slow, o.Detail
 	limit := lookTime * time.Duration(o.Slow)
 	if until != nil {
 		limit += until.Within
@@ -145,10 +157,7 @@ func (o *Observer) ask(ctx context.Context, h *remote.Host, limit time.Duration,
 	if err != nil {
 		return err
 	}
-	there, shared := h.Sees(file)
-	if !shared {
-		there = fact.Home + "/look-" + sum[:12]
-	}
+	there, shared := where(h, file, sum)
 	line := append(args, there)
 	if len(args) > 0 { // the last of args is the program's own
 		line = append(append([]string{}, args[:len(args)-1]...), there, args[len(args)-1])
@@ -169,6 +178,14 @@ func (o *Observer) ask(ctx context.Context, h *remote.Host, limit time.Duration,
 		return fmt.Errorf("what the look at %s printed: %w", h.Name, err)
 	}
 	return nil
+}
+
+// where the look program is on a machine, and whether it is this computer's own file.
+func where(h *remote.Host, file, sum string) (there string, shared bool) {
+	if there, shared = h.Sees(file); !shared {
+		there = fact.Home + "/look-" + sum[:12]
+	}
+	return there, shared
 }
 
 // Probe sends packets from every plumbed workload to all the others: one session a node, whatever their number.

@@ -19,6 +19,7 @@ import (
 // server is an SSH server on a unix socket. What a command there prints, and its exit status, answer says.
 type server struct {
 	answer func(line string, stdin []byte) (stdout string, status uint32)
+	talk   func(line string, ch io.ReadWriter) (status uint32) // instead of answer, while stdin is open
 
 	mu    sync.Mutex
 	lines []string // that it was asked to run
@@ -90,12 +91,18 @@ func (s *server) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		var payload struct{ Line string }
 		_ = ssh.Unmarshal(req.Payload, &payload)
 		_ = req.Reply(true, nil)
-		stdin, _ := io.ReadAll(ch)
 		s.mu.Lock()
 		s.lines = append(s.lines, payload.Line)
 		s.mu.Unlock()
-		stdout, status := s.answer(payload.Line, stdin)
-		_, _ = io.WriteString(ch, stdout)
+		var status uint32
+		if s.talk != nil {
+			status = s.talk(payload.Line, ch)
+		} else {
+			stdin, _ := io.ReadAll(ch)
+			var stdout string
+			stdout, status = s.answer(payload.Line, stdin)
+			_, _ = io.WriteString(ch, stdout)
+		}
 		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 		return
 	}

@@ -70,13 +70,20 @@ func (h *Host) Exec(ctx context.Context, limit time.Duration, stdin io.Reader, a
 	return h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, brief: true})
 }
 
+// Talk is Exec for a command that is talked to while it runs: its standard output goes to stdout as it comes, too.
+func (h *Host) Talk(ctx context.Context, limit time.Duration, stdin io.Reader, stdout io.Writer, args ...string) ([]byte, error) {
+	return h.run(ctx, call{args: args, limit: limit, root: true, stdin: stdin, stdout: stdout, brief: true})
+}
+
 // call is one command on a machine.
 type call struct {
 	args  []string
 	limit time.Duration // unless ctx ends earlier
 	root  bool
 	stdin io.Reader
-	brief bool // whether the log has only the beginning of its output
+	// stdout has the output as it comes, beside what is returned at the end; nil where nobody waits for it.
+	stdout io.Writer
+	brief  bool // whether the log has only the beginning of its output
 }
 
 // briefLog is how many bytes of a brief command's output the log has.
@@ -87,8 +94,12 @@ func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	defer cancel()
 	var stdout, stderr output
 	start := time.Now()
+	var out io.Writer = &stdout
+	if c.stdout != nil {
+		out = io.MultiWriter(&stdout, c.stdout)
+	}
 	mark := "calico-cni-lab-" + rand.Text()
-	err := h.session(ctx, c.line(ctx, mark), c.stdin, &stdout, &stderr)
+	err := h.session(ctx, c.line(ctx, mark), c.stdin, out, &stderr)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		h.end(ctx, mark, c.root)
 	}

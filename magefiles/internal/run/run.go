@@ -366,6 +366,15 @@ func (l *Lab) Running(ctx context.Context, names ...string) error {
 	}
 }
 
+// AnyRuns returns an error that says what to do where none of the machines runs.
+func (l *Lab) AnyRuns(ctx context.Context) error {
+	all, err := l.Provider.Status(ctx)
+	if err != nil || slices.ContainsFunc(all, func(m machine.Status) bool { return m.State == machine.Running }) {
+		return err
+	}
+	return l.Running(ctx)
+}
+
 // Made says whether any of the machines is there.
 func (l *Lab) Made(ctx context.Context) (bool, error) {
 	all, err := l.Provider.Status(ctx)

@@ -104,6 +104,7 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 		ctx, cancel := context.WithTimeoutCause(ctx, dialTime, fmt.Errorf("not after %s", dialTime))
 		defer cancel()
 		o := l.Observer()
+		o.Detail = true
 		f := o.Look(ctx, l.Machines, nil)
 		f.Probes = o.Probe(ctx, &f)
 		if data, err := withoutStrangers(f).Write(); err == nil {

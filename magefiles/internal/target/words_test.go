@@ -9,7 +9,7 @@ import (
 func TestCheckWords(t *testing.T) {
 	for line, want := range map[string]string{
 		"": "", "verify": "", "destroy verify": "", "-v UP Check": "", "-t 5m up": "", "-t=5m up": "", "verify -json -timeline check -v": "", "bump calico 3.31.1 verify": "",
-		"benchmark -rounds=3 -nodes=10": "", "ssh calico1 no target -x": "", "destroy -force verify": "",
+		"benchmark -rounds=3 -nodes=10": "", "ssh calico1 no target -x": "", "destroy -force verify": "", "explain address 10.1.0.1 -json": "",
 		"destroy verfy":             `there is no target "verfy"; nothing was done`,
 		"destroy verify -jsn":       "verify has no flag -jsn",
 		"destroy bump calico":       "bump wants 1 more",

@@ -162,15 +162,20 @@ func attachments() fact.Seen[[]fact.Attachment] {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // just removed
 		}
-		var a fact.Attachment
+		var cached struct {
+			fact.Attachment
+			Config []byte
+		}
 		if err == nil {
-			err = json.Unmarshal(data, &a)
+			err = json.Unmarshal(data, &cached)
 		}
 		if err != nil {
 			return fact.Unknown[[]fact.Attachment](fmt.Sprintf("%s: %v", name, err))
 		}
 		// Docker leaves the file that a namespace was mounted on behind for up to a minute.
 		var st unix.Statfs_t
+		a := cached.Attachment
+		a.Conflist = string(cached.Config)
 		a.Live = unix.Statfs(a.NetNS, &st) == nil && st.Type == unix.NSFS_MAGIC
 		all = append(all, a)
 	}

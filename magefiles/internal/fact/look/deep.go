@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func deep(r fact.Request, d fact.Seen[fact.Docker]) *fact.Deep {
 	var all fact.Deep
 	var wg sync.WaitGroup
 	wg.Go(func() { all.Firewall = firewall() })
-	wg.Go(func() { all.Inside = inside(d) })
+	wg.Go(func() { all.Inside = insideRules(d) })
 	wg.Go(func() {
 		all.Namespaces, all.Rules, all.Qdiscs = namespaces("/run/netns"), within(nil, rulesOf), within(nil, qdiscsOf)
 		all.Sysctls = sysctls("/proc/sys")
@@ -45,13 +46,19 @@ func deep(r fact.Request, d fact.Seen[fact.Docker]) *fact.Deep {
 	return &all
 }
 
+// saveTime is how long reading the rules may take: xtables' lock may be held by Felix.
+const saveTime = 5 * time.Second
+
 // save runs a form of iptables-save. Its rules are as the last run that changed them left them, which may take the lock.
 func save(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), saveTime)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return "", fmt.Errorf("%s: %w %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
 }
@@ -80,8 +87,8 @@ func firewall() fact.Seen[map[string]string] {
 	return fact.Known(all)
 }
 
-// inside looks at the firewall in the sandbox of the lab's workload.
-func inside(d fact.Seen[fact.Docker]) fact.Seen[map[string]string] {
+// insideRules looks at the firewall in the sandbox of the lab's workload.
+func insideRules(d fact.Seen[fact.Docker]) fact.Seen[map[string]string] {
 	if d.Unknown != "" {
 		return fact.Unknown[map[string]string](d.Unknown)
 	}

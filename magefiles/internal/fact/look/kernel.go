@@ -103,27 +103,31 @@ func routesOf(h *netlink.Handle) ([]fact.Route, error) {
 	}
 	var out []fact.Route
 	for _, r := range all {
-		to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if r.Dst != nil {
-			to = prefixOf(r.Dst)
-		}
-		name, known := protocols[int(r.Protocol)]
-		if !known {
-			name = itoa(int(r.Protocol))
-		}
-		route := fact.Route{Type: types[r.Type], To: to, Dev: names[r.LinkIndex], Protocol: name, Metric: r.Priority}
-		if via, ok := netip.AddrFromSlice(r.Gw); ok {
-			route.Via = via.Unmap()
-		}
-		if src, ok := netip.AddrFromSlice(r.Src); ok {
-			route.Src = src.Unmap()
-		}
-		if r.Scope != unix.RT_SCOPE_UNIVERSE {
-			route.Scope = r.Scope.String()
-		}
-		out = append(out, route)
+		out = append(out, routeOf(r, names))
 	}
 	return out, nil
+}
+
+func routeOf(r netlink.Route, names map[int]string) fact.Route {
+	to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if r.Dst != nil {
+		to = prefixOf(r.Dst)
+	}
+	name, known := protocols[int(r.Protocol)]
+	if !known {
+		name = itoa(int(r.Protocol))
+	}
+	route := fact.Route{Type: types[r.Type], To: to, Dev: names[r.LinkIndex], Protocol: name, Metric: r.Priority}
+	if via, ok := netip.AddrFromSlice(r.Gw); ok {
+		route.Via = via.Unmap()
+	}
+	if src, ok := netip.AddrFromSlice(r.Src); ok {
+		route.Src = src.Unmap()
+	}
+	if r.Scope != unix.RT_SCOPE_UNIVERSE {
+		route.Scope = r.Scope.String()
+	}
+	return route
 }
 
 // states are the neighbour states that ip(8) names.

@@ -1,8 +1,10 @@
 //go:build linux
 
 // Command look runs on a machine, as root. It reads a fact.Request at its standard input and prints a fact.Machine: one
-// process, one look. It asks the kernel, Docker, BIRD, Felix and etcd by their sockets and starts no other program, so a
-// look takes some 20 ms. `look probe` sends packets from the network namespace that it runs in.
+// process, one look. It asks the kernel, Docker, BIRD, Felix and etcd by their sockets and starts no other program (but for
+// the packet filter's rules, where they are asked for), so a
+// look takes some 20 ms. `look probe` sends packets from the network namespace that it runs in; `look trace` captures what
+// passes through the machine, and sends.
 package main
 
 import (
@@ -28,10 +30,12 @@ func main() {
 		err = serve(look)
 	case os.Args[1] == "probe":
 		err = serve(probe)
+	case os.Args[1] == "trace":
+		err = trace(os.Stdin, os.Stdout)
 	case os.Args[1] == "sums" && len(os.Args) == 4:
 		err = writeSums(os.Args[2], os.Args[3])
 	default:
-		err = errors.New("usage: look | look probe | look sums ROOT FILE")
+		err = errors.New("usage: look | look probe | look trace | look sums ROOT FILE")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "look:", err)
@@ -53,7 +57,7 @@ func serve[Q, A any](answer func(Q) A) error {
 }
 
 func look(r fact.Request) fact.Machine {
-	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked)}
+	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Detail: fact.Unknown[fact.Detail](fact.NotAsked)}
 	if r.Until != nil {
 		if late := wait(*r.Until, r.Etcd); late != "" {
 			fmt.Fprintln(os.Stderr, late) // for the run's log; what it comes to is in the facts
@@ -82,6 +86,9 @@ func look(r fact.Request) fact.Machine {
 	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(fact.Journal), attachments(), lacks() })
 	if r.GoTree {
 		all.Go(func() { m.Go = goTree("/usr/local/go") })
+	}
+	if r.Detail {
+		all.Go(func() { m.Detail = fact.Known(detail()) })
 	}
 	if r.Etcd != "" {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })

@@ -61,7 +61,7 @@ func TestMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // of a test
+	defer unix.Close(fd)
 	var seen, is syscall.Stat_t
 	if err := syscall.Fstat(fd, &seen); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,352 @@
+package explain
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func unzipped(t *testing.T, file string) []byte {
+	t.Helper()
+	packed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// recorded is a lab as it was when a story was told, and that story. LAB_TEST_RECORD=DIR has TestLab/explained record them.
+func recorded(t *testing.T, name string) (*Lab, Story) {
+	t.Helper()
+	definition, err := lab.Load("../stage/testdata/lab.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fact.Read(unzipped(t, "testdata/"+name+".facts.json.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s Story
+	if err := json.Unmarshal(unzipped(t, "testdata/"+name+".story.json.gz"), &s); err != nil {
+		t.Fatal(err)
+	}
+	l := &Lab{Lab: definition, Facts: &f, Slow: 1}
+	l.Trace = func(context.Context, map[string]fact.TraceRequest) map[string]fact.Seen[fact.Trace] { return s.Traces }
+	return l, s
+}
+
+func ask(t *testing.T, l *Lab, question string) (Story, error) {
+	t.Helper()
+	words := strings.Fields(question)
+	topic, err := Find(l.Lab, words)
+	if err != nil {
+		return Story{}, err
+	}
+	return topic.Answer(t.Context(), l, words)
+}
+
+// dump is all of a story, for a person who reads a golden file.
+func dump(s Story) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "? %s\n%s\n", s.Question, s.Answer)
+	for _, p := range s.Parts {
+		fmt.Fprintf(&b, "\n# %s\n", p.Title)
+		for _, x := range p.Sentences {
+			mark := map[[2]bool]string{{true, false}: "(wrong) ", {false, true}: "(unknown) "}[[2]bool{x.Wrong, x.Unknown}]
+			fmt.Fprintf(&b, "%s%s\n", mark, x.Text)
+			for _, e := range x.Evidence {
+				fmt.Fprintf(&b, "    | %s\n", e)
+			}
+			if x.Command != "" {
+				fmt.Fprintf(&b, "    $ %s\n", x.Command)
+			}
+		}
+	}
+	return b.String() + "\n" + s.Mermaid
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got); -update rewrites it:\n%s", file, diff)
+	}
+}
+
+// TestPackets: what was captured and counted tells the same story again.
+func TestPackets(t *testing.T) {
+	all, err := filepath.Glob("testdata/*.story.json.gz")
+	if err != nil || len(all) < 10 {
+		t.Fatalf("%d recordings, %v", len(all), err)
+	}
+	for _, file := range all {
+		name := strings.TrimSuffix(filepath.Base(file), ".story.json.gz")
+		t.Run(name, func(t *testing.T) {
+			l, then := recorded(t, name)
+			s, err := ask(t, l, then.Question)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name, dump(s))
+		})
+	}
+}
+
+// TestAnswers are the questions that a look alone answers.
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct{ name, recording, question string }{
+		{"address-workload", "arrives", "address 10.1.127.192"},
+		{"address-free", "arrives", "address 10.1.86.120"},
+		{"address-no-block", "arrives", "address 10.1.5.5"},
+		{"address-node", "arrives", "address 192.168.4.5"},
+		{"address-gateway", "arrives", "address 192.168.4.1"},
+		{"address-outside", "arrives", "address 192.0.2.1"},
+		{"address-block", "arrives", "address 10.1.127.192/26"},
+		{"route-bird", "arrives", "route calico1 10.1.86.64"},
+		{"route-felix", "arrives", "route calico2 calico2/workload"},
+		{"route-blackhole", "arrives", "route calico1 10.1.127.192/26"},
+		{"route-default", "arrives", "route calico1 192.0.2.1"},
+		{"route-kernel", "arrives", "route calico1 calico2"},
+		{"route-deleted-one", "route-deleted", "route calico2 10.1.86.64"},
+		{"route-none", "no-default-route", "route calico1 192.0.2.1"},
+		{"bgp", "arrives", "bgp"},
+		{"policy-profile", "arrives", "policy calico2/workload"},
+		{"policy-denied", "denied", "policy calico2/workload"},
+		{"cni", "arrives", "cni calico1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, _ := recorded(t, c.recording)
+			s, err := ask(t, l, c.question)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, c.name, dump(s))
+			for _, p := range s.Parts {
+				for _, x := range p.Sentences {
+					if strings.HasPrefix(x.Command, "go tool mage ssh ") == (x.Command == "") {
+						t.Errorf("command %q", x.Command)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestChanged: what is otherwise is told otherwise.
+func TestChanged(t *testing.T) {
+	on := func(l *Lab, name string, change func(*fact.Machine)) {
+		m := l.Facts.Machines[name]
+		change(&m)
+		l.Facts.Machines[name] = m
+	}
+	for _, c := range []struct {
+		name, question string
+		change         func(*Lab)
+		says           string
+	}{
+		{"no datastore", "address 10.1.127.192", func(l *Lab) { l.Facts.Datastore = fact.Unknown[fact.Datastore]("etcd doesn't answer") }, "Unknown: whose 10.1.127.192 is; the datastore can't be read"},
+		{"leaked", "address 10.1.127.192", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) { m.Attachments = fact.Known[[]fact.Attachment](nil) })
+		}, "it has leaked"},
+		{"no endpoint", "address 10.1.127.192", func(l *Lab) { l.Facts.Datastore.Value.Endpoints = nil }, "Felix knows nothing of this workload"},
+		{"another first block", "address 10.1.127.192", func(l *Lab) {
+			l.Facts.Datastore.Value.Blocks[0].Node, l.Facts.Datastore.Value.Blocks[1].Node = "calico2", "calico1"
+		}, "it was not the first"},
+		{"borrowed", "address 10.1.127.192", func(l *Lab) {
+			l.Facts.Datastore.Value.Blocks[0].Node, l.Facts.Datastore.Value.Blocks[1].Node = "calico2", "calico1"
+		}, "calico1 borrowed it"},
+		{"pool disabled", "address 10.1.86.120", func(l *Lab) { l.Facts.Datastore.Value.Pools[0].Disabled = true }, "nobody new gets an address"},
+		{"no NAT", "address 192.0.2.1", func(l *Lab) { l.Facts.Datastore.Value.Pools[0].NATOutgoing = false }, "under the workload's own address"},
+		{"machine unreached", "route calico1 10.1.86.64", func(l *Lab) {
+			delete(l.Facts.Machines, "calico1")
+			l.Facts.Unreached = map[string]string{"calico1": "no answer"}
+		}, "Unknown: calico1's routes: no answer"},
+		{"BIRD doesn't say", "route calico1 10.1.86.64", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Learned = fact.Unknown[[]fact.BIRDRoute]("BIRD doesn't answer") })
+		}, "Unknown: from whom BIRD learned it"},
+		{"BIRD forgot", "route calico1 10.1.86.64", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Learned = fact.Known[[]fact.BIRDRoute](nil) })
+		}, "it is left over"},
+		{"policy routing", "route calico1 10.1.86.64", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) {
+				m.Detail.Value.Lookups.Value = append(m.Detail.Value.Lookups.Value, fact.Lookup{Priority: 99, Mark: 4, Table: "100"})
+			})
+		}, "may take some packets to table 100"},
+		{"mesh off", "bgp", func(l *Lab) { l.Facts.Datastore.Value.BGP.MeshOff = true }, "The node-to-node mesh is off"},
+		{"session down", "bgp", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) {
+				m.BIRD.Value.Protocols = slices.Clone(m.BIRD.Value.Protocols)
+				for i, p := range m.BIRD.Value.Protocols {
+					if p.Proto == "BGP" {
+						m.BIRD.Value.Protocols[i].State, m.BIRD.Value.Protocols[i].Info = "start", "Active"
+					}
+				}
+			})
+		}, "1 of 2 sessions of BGP are Established"},
+		{"reflector and peer", "bgp", func(l *Lab) {
+			l.Facts.Datastore.Value.Nodes[0].ClusterID = "1.0.0.1"
+			l.Facts.Resources.Value.Peers = []fact.PeerResource{{Name: "up", NodeSelector: "all()", PeerIP: "192.168.4.9"}}
+		}, "BGPPeer up: every node with all() speaks with 192.168.4.9"},
+		{"not exported", "bgp", func(l *Lab) { l.Facts.Datastore.Value.Pools[0].NoBGPExport = true }, "pool my.ippool-1 has disableBGPExport"},
+		{"no chains", "policy calico2/workload", func(l *Lab) {
+			on(l, "calico2", func(m *fact.Machine) { m.Detail.Value.Rules = fact.Known[[]fact.Rule](nil) })
+		}, "Felix doesn't guard this workload"},
+		{"chains unknown", "policy calico2/workload", func(l *Lab) {
+			on(l, "calico2", func(m *fact.Machine) { m.Detail.Value.Rules = fact.Unknown[[]fact.Rule]("no iptables-save") })
+		}, "can't be seen"},
+		{"labels unknown", "policy calico2/workload", func(l *Lab) {
+			l.Facts.Datastore, l.Facts.Resources = fact.Unknown[fact.Datastore]("etcd doesn't answer"), fact.Seen[fact.Resources]{}
+		}, "Unknown: its labels, and what the policies say: etcd doesn't answer"},
+		{"AS of its own", "bgp", func(l *Lab) { l.Facts.Datastore.Value.Nodes[0].AS = "64999" }, "is in an AS of its own, 64999"},
+		{"conflist changed", "cni calico1", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) {
+				m.Detail.Value.Conflists = fact.Known(map[string]string{"/etc/cni/net.d/10-x.conflist": `{"name": "test-calico"}`})
+			})
+		}, "has been changed since"},
+		{"conflist gone", "cni calico1", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Conflists = fact.Known(map[string]string{}) })
+		}, "No file in /etc/cni/net.d describes network test-calico"},
+		{"asked with arguments", "cni calico1", func(l *Lab) {
+			on(l, "calico1", func(m *fact.Machine) {
+				m.Attachments.Value = slices.Clone(m.Attachments.Value)
+				m.Attachments.Value[0].CNIArgs = [][2]string{{"IP", "10.1.0.1"}}
+				m.Attachments.Value[0].Capabilities = map[string]json.RawMessage{"portMappings": []byte("[]")}
+				m.Attachments.Value[0].Live = false
+			})
+		}, "CNI_ARGS: IP=10.1.0.1|portMappings: []|nobody called DEL"},
+	} {
+		l, _ := recorded(t, "arrives")
+		untouched, err := ask(t, l, c.question)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		c.change(l)
+		s, err := ask(t, l, c.question)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		for _, says := range strings.Split(c.says, "|") {
+			if !strings.Contains(dump(s), says) {
+				t.Errorf("%s: no %q in\n%s", c.name, says, dump(s))
+			}
+			if strings.Contains(dump(untouched), says) {
+				t.Errorf("%s: %q is said of a lab that nothing is wrong with, too", c.name, says)
+			}
+		}
+	}
+}
+
+// TestPacketUnseen: what couldn't be measured is unknown, and no cause is made up.
+func TestPacketUnseen(t *testing.T) {
+	l, then := recorded(t, "denied")
+	m := then.Traces["calico2"]
+	m.Value.Hits = fact.Unknown[[]fact.Rule]("the rules were changed meanwhile, their counters began anew")
+	then.Traces["calico2"] = m
+	s, err := ask(t, l, then.Question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(s.Answer, "It is lost on calico2: it came in and didn't go out again, and nothing that was looked at says why") || !strings.Contains(dump(s), "(unknown) Unknown: which rules counted on calico2") {
+		t.Error(dump(s))
+	}
+	then.Traces["calico1"] = fact.Unknown[fact.Trace]("no answer")
+	if _, err := ask(t, l, then.Question); err == nil || !strings.Contains(err.Error(), "nothing was sent from calico1/workload: no answer") {
+		t.Error(err)
+	}
+}
+
+// TestReversePath: a counter of the kernel's is enough to know.
+func TestReversePath(t *testing.T) {
+	l, then := recorded(t, "nobody")
+	m := then.Traces["calico2"]
+	m.Value.Counts = map[string]uint64{"TcpExtIPReversePathFilter": 3}
+	then.Traces["calico2"] = m
+	s, err := ask(t, l, then.Question)
+	if err != nil || !strings.Contains(s.Answer, "dies on calico2: reverse path filtering (rp_filter)") {
+		t.Errorf("%v: %s", err, s.Answer)
+	}
+}
+
+// TestExamples: what is listed as an example is answered.
+func TestExamples(t *testing.T) {
+	l, _ := recorded(t, "arrives")
+	for _, topic := range Topics(l.Lab) {
+		s, err := ask(t, l, topic.Name+" "+topic.Example)
+		if err != nil || s.Answer == "" || topic.Picture != (s.Mermaid != "") {
+			t.Errorf("%s: %v, %q, picture %q", topic.Name, err, s.Answer, s.Mermaid)
+		}
+	}
+}
+
+func TestBadQuestions(t *testing.T) {
+	l, _ := recorded(t, "arrives")
+	for question, want := range map[string]string{
+		"addres 10.1.0.1":                   `nothing to explain about "addres"; did you mean address?`,
+		"weather":                           `nothing to explain about "weather"; there are address, route,`,
+		"address":                           "say: go tool mage explain address IP; for example: go tool mage explain address calico1/workload",
+		"address fe80::1":                   "IPv4 addresses only",
+		"address 10.9.0.0/16":               "there is no pool and no block",
+		"address calico7":                   `there is no machine, workload or address "calico7"; did you mean calico1, calico2`,
+		"route calicoo 10.1.0.1":            `there is no machine "calicoo"; did you mean calico1`,
+		"route calico1 x":                   "or say a prefix, such as 10.1.0.0/16",
+		"policy calico1":                    `there is no workload "calico1"; there are calico1/workload`,
+		"cni x":                             `there is no machine "x"; there are etcd-node`,
+		"packet calico1 calico1":            "are the same place",
+		"packet calico1/workload calico2 0": `"0" is no TCP port`,
+		"packet 192.0.2.1 calico2":          "nobody can send from there",
+		"packet calico1/wrkload calico2":    "did you mean calico1/workload",
+	} {
+		if _, err := ask(t, l, question); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", question, err)
+		}
+	}
+}
+
+// TestFirstBlock: the blocks that every lab has whose nodes have these names.
+func TestFirstBlock(t *testing.T) {
+	pool := fact.Pool{CIDR: netip.MustParsePrefix("10.1.0.0/16"), BlockSize: 26}
+	for node, want := range map[string]string{"calico1": "10.1.127.192/26", "calico2": "10.1.86.64/26"} {
+		if got := firstBlock(pool, node); got.String() != want {
+			t.Errorf("%s: %s", node, got)
+		}
+	}
+	pool.BlockSize = 32
+	if got := firstBlock(pool, "calico1"); got.IsValid() {
+		t.Errorf("blocks of one address begin anywhere: %s", got)
+	}
+}

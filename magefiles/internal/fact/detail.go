@@ -1,0 +1,179 @@
+package fact
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Detail is what only explanations need of a machine. It is looked at when asked for (Request.Detail).
+type Detail struct {
+	Learned   Seen[[]BIRDRoute]       `json:"learned"`   // BIRD's routes
+	Rules     Seen[[]Rule]            `json:"rules"`     // the packet filter's, in order, with their counters
+	Lookups   Seen[[]Lookup]          `json:"lookups"`   // which routing tables are asked
+	RPFilter  Seen[map[string]int]    `json:"rpFilter"`  // net.ipv4.conf.*.rp_filter; the larger of an interface's and all's counts
+	Conflists Seen[map[string]string] `json:"conflists"` // text by path
+}
+
+// BIRDRoute is a route of BIRD's, with where it has it from: `birdcl show route all`.
+type BIRDRoute struct {
+	To       netip.Prefix `json:"to"`
+	Via      netip.Addr   `json:"via,omitzero"`
+	Dev      string       `json:"dev,omitempty"`
+	Type     string       `json:"type,omitempty"` // blackhole, unreachable, ...; "" is unicast
+	Protocol string       `json:"protocol"`       // of BIRD's: Mesh_192_168_4_6, kernel1, static1, direct1
+	Since    string       `json:"since"`
+	From     netip.Addr   `json:"from,omitzero"` // who told it, where that isn't the next hop: a route reflector
+	Best     bool         `json:"best"`          // whether it is the one that counts
+	ASPath   string       `json:"asPath,omitempty"`
+}
+
+// learned is the line of a route in BIRD 1.6. A prefix that has several routes stands before the first one only.
+var learned = regexp.MustCompile(`^(\S*)\s+(?:via (\S+) on (\S+)|dev (\S+)|(\w+)) \[(\S+) (\S+)(?: from (\S+))?\]( \*)?`)
+
+// ParseLearned reads what BIRD answers to `show route all`.
+func ParseLearned(lines []string) []BIRDRoute {
+	var all []BIRDRoute
+	var to netip.Prefix
+	for _, line := range lines {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "BGP.as_path:"); ok && len(all) > 0 {
+			all[len(all)-1].ASPath = strings.TrimSpace(path)
+		}
+		m := learned.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		if p, err := netip.ParsePrefix(m[1]); err == nil {
+			to = p
+		}
+		r := BIRDRoute{To: to, Dev: m[3] + m[4], Type: m[5], Protocol: m[6], Since: m[7], Best: m[9] != ""}
+		r.Via, _ = netip.ParseAddr(m[2])
+		r.From, _ = netip.ParseAddr(m[8])
+		all = append(all, r)
+	}
+	return all
+}
+
+// Rule is a rule of the kernel's packet filter, or the policy of a chain: what becomes of packets that reach its end.
+type Rule struct {
+	Table   string `json:"table"`
+	Chain   string `json:"chain"`
+	Text    string `json:"text"`             // as iptables-save has it behind -A CHAIN; "" of a policy
+	Policy  string `json:"policy,omitempty"` // ACCEPT, DROP; "" of a rule
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+var (
+	chainLine = regexp.MustCompile(`^:(\S+) (\S+) \[(\d+):(\d+)\]$`)
+	ruleLine  = regexp.MustCompile(`^\[(\d+):(\d+)\] -A (\S+) ?(.*)$`)
+	comment   = regexp.MustCompile(`--comment (?:"([^"]*)"|(\S+))`)
+	jump      = regexp.MustCompile(`(?:^| )(?:-j|-g|--jump|--goto) (\S+)`)
+)
+
+// ParseRules reads what `iptables-save -c` writes.
+func ParseRules(text string) ([]Rule, error) {
+	var all []Rule
+	table := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "*"); ok {
+			table = name
+			continue
+		}
+		var r Rule
+		var counts []string
+		if m := chainLine.FindStringSubmatch(line); m != nil {
+			if m[2] == "-" {
+				continue // a chain of somebody's own has no policy
+			}
+			r, counts = Rule{Chain: m[1], Policy: m[2]}, m[3:5]
+		} else if m := ruleLine.FindStringSubmatch(line); m != nil {
+			r, counts = Rule{Chain: m[3], Text: m[4]}, m[1:3]
+		} else {
+			continue
+		}
+		if table == "" {
+			return nil, fmt.Errorf("iptables-save: %q is in no table", line)
+		}
+		r.Table = table
+		var err error
+		if r.Packets, err = strconv.ParseUint(counts[0], 10, 64); err == nil {
+			r.Bytes, err = strconv.ParseUint(counts[1], 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("iptables-save: %q: %w", line, err)
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// Target is where a rule sends a packet: a chain, or a verdict such as DROP; "" where it only counts.
+func (r Rule) Target() string {
+	if m := jump.FindStringSubmatch(r.Text); m != nil {
+		return m[1]
+	}
+	return r.Policy
+}
+
+// Comments are what a rule's owner wrote of it, but for the hash by which Felix knows its own.
+func (r Rule) Comments() []string {
+	var all []string
+	for _, m := range comment.FindAllStringSubmatch(r.Text, -1) {
+		if c := m[1] + m[2]; !strings.HasPrefix(c, "cali:") {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Matches is what a rule asks of a packet, without comments and target: `-m conntrack --ctstate INVALID`.
+func (r Rule) Matches() string {
+	text := regexp.MustCompile(`-m comment `).ReplaceAllString(comment.ReplaceAllString(r.Text, ""), "")
+	if i := jump.FindStringIndex(text); i != nil {
+		text = text[:i[0]]
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// ChainOf returns the rules of a chain, in order.
+func ChainOf(all []Rule, table, chain string) []Rule {
+	return slices.DeleteFunc(slices.Clone(all), func(r Rule) bool { return r.Table != table || r.Chain != chain })
+}
+
+// Grown returns the rules that counted packets between two looks, with what they counted; ok is false where the two don't
+// have the same rules, as somebody wrote others meanwhile.
+func Grown(before, after []Rule) (grown []Rule, ok bool) {
+	if len(before) != len(after) {
+		return nil, false
+	}
+	for i, r := range after {
+		b := before[i]
+		if b.Table != r.Table || b.Chain != r.Chain || b.Text != r.Text || b.Policy != r.Policy || b.Packets > r.Packets {
+			return nil, false
+		}
+		if r.Packets > b.Packets {
+			r.Packets, r.Bytes = r.Packets-b.Packets, r.Bytes-b.Bytes
+			grown = append(grown, r)
+		}
+	}
+	return grown, true
+}
+
+// Lookup is a rule of policy routing: which table is asked for which packets (ip-rule(8)).
+type Lookup struct {
+	Priority int          `json:"priority"`
+	From     netip.Prefix `json:"from,omitzero"`
+	To       netip.Prefix `json:"to,omitzero"`
+	Mark     uint32       `json:"mark,omitempty"`
+	Table    string       `json:"table"` // local, main, default, or its number
+}
+
+// Usual says whether every machine has this rule.
+func (l Lookup) Usual() bool {
+	return l == Lookup{Priority: 0, Table: "local"} || l == Lookup{Priority: 32766, Table: "main"} || l == Lookup{Priority: 32767, Table: "default"}
+}
