@@ -70,7 +70,7 @@ ip -o -4 addr show | sed 's/^[0-9]*: //' | sort
 ip -4 route show table all | sort
 ip -4 rule show
 ip -4 neigh show nud permanent
-ls /run/netns 2>/dev/null
+sudo ls /run/netns 2>/dev/null
 /usr/sbin/tc qdisc show | sort
 /usr/sbin/sysctl net.ipv4.ip_forward net.ipv4.conf.host0.rp_filter net.ipv4.conf.all.forwarding net.ipv4.conf.docker0.forwarding
 for form in iptables ip6tables iptables-legacy; do sudo $form-save 2>/dev/null | grep -v -e ^# -e cali- -e cali: | sed 's/\[.*\]//' | sed "s/^/$form /"; done | grep -v 'iptables-legacy [*:C]'
@@ -257,7 +257,7 @@ func underWay(l *lab) {
 
 // resetOnTheirs: on machines that are somebody's, what isn't the lab's stays.
 func resetOnTheirs(l *lab) {
-	const theirs = "sudo docker ps -a --format '{{.Names}} {{.State}}' | grep theirs; ip route | grep 203.0.113; sudo iptables-save 2>/dev/null | grep theirs; ls /run/netns"
+	const theirs = "sudo docker ps -a --format '{{.Names}} {{.State}}' | grep theirs; ip route | grep 203.0.113; sudo iptables-save 2>/dev/null | grep theirs; sudo ls /run/netns"
 	l.ssh("calico1", "sudo docker run -d --name theirs --net none calico-cni-lab/workload:bookworm sleep 3000; sudo ip route add blackhole 203.0.113.0/24; sudo ip netns add theirs; "+
 		"sudo iptables -A INPUT -m comment --comment theirs -j ACCEPT")
 	was := l.ssh("calico1", theirs)
