@@ -12,6 +12,7 @@ type Request struct {
 	Etcd      string   `json:"etcd,omitempty"`      // URL of etcd's clients; "": don't ask it
 	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
 	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
+	Ports     []uint16 `json:"ports,omitempty"`     // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
 	Until     *Until   `json:"until,omitempty"`     // what to wait for first
 	Slow      int      `json:"slow,omitempty"`      // how much longer than usual an answer may take; 0 is 1
 }
