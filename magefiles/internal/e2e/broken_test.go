@@ -201,8 +201,7 @@ func nobodyCanLogIn(l *lab) {
 func everyCondition(l *lab) {
 	broken := map[string]bool{
 		"machine": true, "packages": true, // machineKilled, missingProgram
-		"old-network": true,                               // poolAndNetwork
-		"rivals":      true, "ports": true, "names": true, // somebodyElses
+		"old-network": true, // poolAndNetwork
 	}
 	for _, b := range breaks {
 		kind, _, _ := strings.Cut(b.first, "/")

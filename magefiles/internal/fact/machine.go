@@ -14,9 +14,9 @@ type Machine struct {
 	At          time.Time             `json:"at"`
 	Took        time.Duration         `json:"took"` // on the machine
 	Login       Login                 `json:"login"`
-	Mark        Seen[string]          `json:"mark"` // of the lab that it belongs to, where it existed before that; "": none
-	Rivals      Seen[[]Rival]         `json:"rivals"`
-	Listeners   Seen[[]Listener]      `json:"listeners"`
+	Mark        Seen[string]          `json:"mark"`      // of the lab that it belongs to, where it existed before that; "": none
+	Rivals      Seen[[]Rival]         `json:"rivals"`    // on a machine that existed before the lab, and
+	Listeners   Seen[[]Listener]      `json:"listeners"` // on the lab's ports there
 	Links       Seen[[]Link]          `json:"links"`
 	Routes      Seen[[]Route]         `json:"routes"` // IPv4, main table
 	Neighbours  Seen[[]Neighbour]     `json:"neighbours"`

@@ -2,6 +2,7 @@ package fact
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // Process is a program that runs in the machine's own network namespace.
@@ -47,10 +48,27 @@ func (m Machine) Ours(p Process) (ours, known bool) {
 	if p.Container == "" {
 		return false, true
 	}
-	for _, c := range m.Docker.Value.Containers {
-		if c.ID == p.Container {
-			return c.Config.Labels[LabelPart] != "", true
-		}
+	if c, ok := m.container(p.Container); ok {
+		return c.Config.Labels[LabelPart] != "", true
 	}
 	return false, m.Docker.Unknown == ""
+}
+
+// Unlisted says whether a process is in a container that isn't among Docker's.
+func (m Machine) Unlisted() bool {
+	unlisted := func(p Process) bool {
+		_, ok := m.container(p.Container)
+		return p.Container != "" && !ok
+	}
+	return m.Docker.Unknown == "" &&
+		(slices.ContainsFunc(m.Rivals.Value, func(r Rival) bool { return unlisted(r.Process) }) ||
+			slices.ContainsFunc(m.Listeners.Value, func(l Listener) bool { return unlisted(l.Process) }))
+}
+
+func (m Machine) container(id string) (Container, bool) {
+	all := m.Docker.Value.Containers
+	if i := slices.IndexFunc(all, func(c Container) bool { return c.ID == id }); i >= 0 {
+		return all[i], true
+	}
+	return Container{}, false
 }

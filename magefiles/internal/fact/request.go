@@ -12,6 +12,7 @@ type Request struct {
 	Etcd      string   `json:"etcd,omitempty"`      // URL of etcd's clients; "": don't ask it
 	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
 	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
+	Ports     []uint16 `json:"ports,omitempty"`     // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
 	Detail    bool     `json:"detail,omitempty"`    // whether to look at what only explanations need
 	Until     *Until   `json:"until,omitempty"`     // what to wait for first
 	Deep      bool     `json:"deep,omitempty"`      // whether to look at what a baseline needs

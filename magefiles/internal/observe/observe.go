@@ -27,7 +27,9 @@ type Observer struct {
 	Hosts *remote.Hosts
 	// Program returns the look program: a file on this computer, and its SHA-256.
 	Program func(context.Context) (file, sum string, err error)
-	Slow    int // how much longer than this computer the machines take for the same work
+	// Existing says whether the machines existed before the lab.
+	Existing bool
+	Slow     int // how much longer than this computer the machines take for the same work
 	// Deep looks have what a baseline needs (fact.Deep), and the datastore as etcd has it with the machine that showed it.
 	Deep   bool
 	Detail bool // whether to look at what only explanations need, too
@@ -108,7 +110,7 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 	if err != nil {
 		return seen, err
 	}
-	r := spec.Request(o.Lab, m)
+	r := spec.Request(o.Lab, m, o.Existing)
 	if o.Deep {
 		r = spec.Deep(r)
 	}
@@ -132,7 +134,10 @@ func (o *Observer) Survey(ctx context.Context, h *remote.Host) (seen fact.Machin
 		return seen, err
 	}
 	defer program.Close()
-	request, err := json.Marshal(fact.Request{Slow: o.Slow})
+	m, _ := o.Lab.Machine(h.Name)
+	r := spec.Survey(m)
+	r.Slow = o.Slow
+	request, err := json.Marshal(r)
 	if err != nil {
 		return seen, err
 	}

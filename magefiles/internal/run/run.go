@@ -270,7 +270,7 @@ func newSpec(ctx context.Context, l *lab.Lab, maker *artifact.Maker) (*spec.Spec
 
 // Observer looks at the machines.
 func (l *Lab) Observer() *observe.Observer {
-	return &observe.Observer{Lab: l.Lab, Hosts: l.Hosts, Program: l.look, Slow: l.Slow}
+	return &observe.Observer{Lab: l.Lab, Hosts: l.Hosts, Program: l.look, Existing: l.Provider.Capabilities().Undo, Slow: l.Slow}
 }
 
 // look returns the look program, which is looked for once.

@@ -77,6 +77,9 @@ func TestLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !l.Observer().Existing {
+		t.Error("nothing looks for what is somebody else's on machines that existed before")
+	}
 	if l.Name != "one" || l.Provider.Name() != "ssh" || l.Why != "LAB_HARDWARE says so" || l.Maker.GoOnNode != "1.26.11" {
 		t.Errorf("%+v", l)
 	}

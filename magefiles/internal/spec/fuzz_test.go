@@ -74,7 +74,7 @@ func samePool(t *testing.T, s *Spec) {
 func sameContainers(t *testing.T, s *Spec) {
 	t.Helper()
 	for _, m := range s.Lab.Machines {
-		Request(s.Lab, m)
+		Request(s.Lab, m, true)
 		for _, c := range s.Containers(m) {
 			flags := c.Flags()
 			if slices.ContainsFunc(c.Env, func(v string) bool { return slices.Contains([]byte(v), '\n') }) {

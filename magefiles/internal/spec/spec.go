@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"path/filepath"
@@ -39,6 +40,14 @@ const (
 
 // WorkloadPort is where a workload answers over TCP.
 const WorkloadPort = 8080
+
+// Ports are the TCP ports of the lab on a machine, and what for.
+func Ports(r lab.Role) map[uint16]string {
+	if r == lab.RoleEtcd {
+		return map[uint16]string{2379: "etcd answers its clients", 2380: "etcd answers its peers"}
+	}
+	return map[uint16]string{179: "BIRD speaks BGP", WorkloadPort: "the workloads answer", 9099: "Felix says whether it is ready"}
+}
 
 // Artifacts are what is put on the machines, made on this computer.
 type Artifacts struct {
@@ -284,9 +293,18 @@ func ForLogin(files []remote.File, l fact.Login) []remote.File {
 	return out
 }
 
-// Request is the look at one of the lab's machines.
-func Request(l *lab.Lab, m lab.Machine) fact.Request {
-	r := fact.Request{Files: []string{Calicoctl, calicoctlCfg}}
+// Survey is the look at a machine that existed before the lab, where others may use what the lab needs.
+func Survey(m lab.Machine) fact.Request {
+	return fact.Request{Ports: slices.Sorted(maps.Keys(Ports(m.Role)))}
+}
+
+// Request is the look at one of the lab's machines; existing says whether it existed before the lab.
+func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
+	var r fact.Request
+	if existing {
+		r = Survey(m)
+	}
+	r.Files = []string{Calicoctl, calicoctlCfg}
 	if m.Role == lab.RoleEtcd {
 		r.Etcd, r.Datastore = EtcdURL(l), true
 	}

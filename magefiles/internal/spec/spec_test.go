@@ -168,8 +168,12 @@ func TestRequest(t *testing.T) {
 		},
 	} {
 		m, _ := s.Lab.Machine(name)
-		if diff := cmp.Diff(want, Request(s.Lab, m)); diff != "" {
+		if diff := cmp.Diff(want, Request(s.Lab, m, false)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		want.Ports = map[lab.Role][]uint16{lab.RoleEtcd: {2379, 2380}, lab.RoleCalico: {179, 8080, 9099}}[m.Role]
+		if diff := cmp.Diff(want, Request(s.Lab, m, true)); diff != "" {
+			t.Errorf("%s, which existed before (-want +got):\n%s", name, diff)
 		}
 	}
 }
@@ -182,7 +186,7 @@ func TestRequestSees(t *testing.T) {
 		"calico1":   append(append(append(append(s.CalicoctlFiles(), s.GoFiles()...), s.PluginFiles()...), s.CnitoolFiles()...), s.Conflist()),
 	} {
 		m, _ := s.Lab.Machine(name)
-		r := Request(s.Lab, m)
+		r := Request(s.Lab, m, false)
 		for _, f := range files {
 			seen := false
 			for _, p := range r.Files {

@@ -15,17 +15,18 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// foreignConditions: on a machine is nothing that the lab would have to stop, replace or remove to do its work. What there is
-// isn't the lab's, so it is refused.
+// foreignConditions: on a machine that existed before the lab is nothing that the lab would have to stop, replace or remove to do
+// its work, which isn't the lab's, so it is refused; and the machine carries the lab's mark.
 func foreignConditions(e *Env, m lab.Machine) []check.Condition {
 	const mend = "looks again, and stops before anything is touched"
 	return []check.Condition{
 		on("rivals", m, fact.Processes, "no other program keeps routes or a firewall on "+m.Name, mend,
 			func(seen fact.Machine, _ *fact.Lab) check.Finding { return rivalsFinding(seen) }),
 		on("ports", m, fact.Ports, "nothing else listens on the lab's ports on "+m.Name, mend,
-			func(seen fact.Machine, _ *fact.Lab) check.Finding { return portsFinding(seen, m.Role) }),
+			func(seen fact.Machine, _ *fact.Lab) check.Finding { return portsFinding(seen, spec.Ports(m.Role)) }),
 		on("names", m, fact.Containers, "no container or volume of yours has a name of the lab's on "+m.Name, mend,
 			func(seen fact.Machine, _ *fact.Lab) check.Finding { return namesFinding(seen, e.Containers(m)) }),
+		markCondition(e, m),
 	}
 }
 
@@ -83,20 +84,14 @@ func process(p fact.Process) string {
 	return fmt.Sprintf("%s, process %d", p.Name, p.PID)
 }
 
-// ports are the TCP ports of the lab on a machine, and what for.
-var ports = map[lab.Role]map[uint16]string{
-	lab.RoleEtcd:   {2379: "etcd answers its clients", 2380: "etcd answers its peers"},
-	lab.RoleCalico: {179: "BIRD speaks BGP", spec.WorkloadPort: "the workloads answer", 9099: "Felix says whether it is ready"},
-}
-
-func portsFinding(seen fact.Machine, role lab.Role) check.Finding {
+func portsFinding(seen fact.Machine, ports map[uint16]string) check.Finding {
 	if seen.Listeners.Unknown != "" {
 		return check.CantSee("%s", seen.Listeners.Unknown)
 	}
 	var faults []string
 	told := map[uint16]bool{}
 	for _, l := range seen.Listeners.Value {
-		use, needed := ports[role][l.Address.Port()]
+		use, needed := ports[l.Address.Port()]
 		if !needed || told[l.Address.Port()] {
 			continue
 		}
@@ -133,7 +128,7 @@ func namesFinding(seen fact.Machine, wanted []spec.Container) check.Finding {
 	return refuse(faults, "the names are free, or the lab's")
 }
 
-// markCondition: a machine that existed before the lab carries its mark, from before anything else is done there. "" on others.
+// markCondition: a machine that existed before the lab carries its mark, from before anything else is done there.
 func markCondition(e *Env, m lab.Machine) check.Condition {
 	return on("mark", m, fact.Files, m.Name+" carries this lab's mark", "marks it as this lab's",
 		func(seen fact.Machine, _ *fact.Lab) check.Finding {
@@ -170,7 +165,7 @@ func Survey(ctx context.Context, e *Env, m lab.Machine, h *remote.Host, look fun
 	}
 	f := &fact.Lab{Machines: map[string]fact.Machine{m.Name: seen}}
 	var faults []string
-	for _, c := range append(foreignConditions(e, m), markCondition(e, m)) {
+	for _, c := range foreignConditions(e, m) {
 		if found := c.Test(f); found.State == check.Refused {
 			faults = append(faults, strings.Split(found.Found, "\n")...)
 		}

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,13 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
+
+// existing is the environment of machines that existed before the lab.
+func existing(t *testing.T, f *fact.Lab) *Env {
+	e := envOf(t, f, "")
+	e.Caps.Undo = true
+	return e
+}
 
 // theirs is a container without the lab's labels.
 func theirs(name string) fact.Container {
@@ -73,7 +81,7 @@ func TestForeign(t *testing.T) {
 		}},
 	} {
 		f := recording(t, healthyFile)
-		e := envOf(t, f, "")
+		e := existing(t, f)
 		c.do(f)
 		got := map[string][]string{}
 		r := results(e, f)
@@ -99,22 +107,41 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestForeignUnknown: whose a container's process is, only Docker knows; without it nothing is refused for that.
+// TestForeignUnknown: what can't be seen is neither refused nor taken for good; whose a container's process is, only Docker knows.
 func TestForeignUnknown(t *testing.T) {
-	f := recording(t, healthyFile)
-	at("calico1", func(m *fact.Machine) {
-		p := fact.Process{PID: 9, Name: "bird", Container: ours(m, fact.PartNode)}
-		m.Rivals.Value, m.Listeners.Value = []fact.Rival{{Product: fact.BIRDDaemon, Process: p}}, []fact.Listener{listens("0.0.0.0:179", p)}
-		noDocker(m)
-	})(f)
-	var got []string
-	for _, res := range results(envOf(t, f, ""), f).Results {
-		if kind, _, _ := strings.Cut(res.ID, "/"); res.Machine == "calico1" && (kind == "rivals" || kind == "ports" || kind == "names") {
-			got = append(got, kind+" "+string(res.State))
+	for name, c := range map[string]struct {
+		do   func(*fact.Machine)
+		want []string
+	}{
+		"Docker": {func(m *fact.Machine) {
+			p := fact.Process{PID: 9, Name: "bird", Container: ours(m, fact.PartNode)}
+			m.Rivals.Value, m.Listeners.Value = []fact.Rival{{Product: fact.BIRDDaemon, Process: p}}, []fact.Listener{listens("0.0.0.0:179", p)}
+			noDocker(m)
+		}, []string{"rivals", "ports", "names"}},
+		"rivals": {func(m *fact.Machine) { forget(m, "Rivals") }, []string{"rivals"}},
+		"ports":  {func(m *fact.Machine) { forget(m, "Listeners") }, []string{"ports"}},
+	} {
+		f := recording(t, healthyFile)
+		at("calico1", c.do)(f)
+		var got []string
+		for _, res := range results(existing(t, f), f).Results {
+			kind, _, _ := strings.Cut(res.ID, "/")
+			if slices.Contains([]string{"rivals", "ports", "names"}, kind) && res.State == check.Unknown {
+				got = append(got, kind)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if diff := cmp.Diff([]string{"rivals unknown", "ports unknown", "names unknown"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+}
+
+// TestForeignElsewhere: what the lab made itself has no conditions on what is somebody else's.
+func TestForeignElsewhere(t *testing.T) {
+	f := recording(t, healthyFile)
+	made, were := Conditions(envOf(t, f, ""), All()), Conditions(existing(t, f), All())
+	if len(made) != 58 || len(were) != 58+4*3 {
+		t.Errorf("%d conditions on machines that the lab made, %d on others", len(made), len(were))
 	}
 }
 

@@ -155,7 +155,7 @@ func TestMutations(t *testing.T) {
 		})
 	}
 	f := recording(t, healthyFile)
-	refused := []string{"pool", "rivals", "ports", "names"} // have tests of their own
+	refused := []string{"pool"} // has a test of its own
 	for _, c := range Conditions(envOf(t, f, ""), All()) {
 		if kind, _, _ := strings.Cut(c.ID, "/"); !covered[kind] && !slices.Contains(refused, kind) {
 			t.Errorf("nothing shows what breaks %s", kind)
@@ -165,7 +165,7 @@ func TestMutations(t *testing.T) {
 }
 
 var fromMachine = []string{
-	"link", "default-route", "packages", "docker", "rivals", "ports", "names", "calicoctl", "calico-node", "forwarding", "felix", "bird", "bgp", "routes", "go", "go-path",
+	"link", "default-route", "packages", "docker", "calicoctl", "calico-node", "forwarding", "felix", "bird", "bgp", "routes", "go", "go-path",
 	"plugins", "conflist", "cnitool", "workload", "old-network", "attachment", "address", "endpoint", "reach",
 }
 
@@ -174,7 +174,7 @@ var machineMutations = []mutation{
 	{
 		"machine/etcd-node", "the datastore's machine doesn't answer", unreachable("etcd-node"), "no route to host",
 		[]string{
-			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "rivals/etcd-node", "ports/etcd-node", "names/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "calicoctl/etcd-node", "mesh", "calico-release", "pool",
+			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "calicoctl/etcd-node", "mesh", "calico-release", "pool",
 			"node/calico1", "node/calico2", "routes/calico1", "routes/calico2", "address/calico1", "address/calico2",
 		},
 	},
@@ -196,9 +196,9 @@ var machineMutations = []mutation{
 	{"packages/calico1", "two missing", at("calico1", func(m *fact.Machine) { m.Lacks = []string{"jq", "ipset"} }), "programs of these packages are missing: jq ipset", nil},
 	{
 		"docker/calico1", "stopped", both(at("calico1", noDocker), notSent("calico1")), "Docker Engine doesn't answer: connection refused",
-		on1("names", "calico-node", "workload", "attachment", "address", "endpoint", "reach"),
+		on1("calico-node", "workload", "attachment", "address", "endpoint", "reach"),
 	},
-	{"docker/etcd-node", "stopped", at("etcd-node", noDocker), "Docker Engine doesn't answer: connection refused", []string{"names/etcd-node", "etcd-container/etcd-node"}},
+	{"docker/etcd-node", "stopped", at("etcd-node", noDocker), "Docker Engine doesn't answer: connection refused", []string{"etcd-container/etcd-node"}},
 	{"etcd-container/etcd-node", "none", at("etcd-node", func(m *fact.Machine) { m.Docker.Value.Containers = nil }), "there is no container etcd", nil},
 	{"etcd-container/etcd-node", "stopped", at("etcd-node", container(fact.PartEtcd, func(c *fact.Container) { c.State.Status = "exited" })), "container etcd is exited", nil},
 	{

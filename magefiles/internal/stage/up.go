@@ -84,9 +84,8 @@ func upConditions(e *Env) []check.Condition {
 				}
 				return check.OK("Docker Engine %s", seen.Docker.Value.Version)
 			}))
-		all = append(all, foreignConditions(e, m)...)
 		if e.Caps.Undo {
-			all = append(all, markCondition(e, m))
+			all = append(all, foreignConditions(e, m)...)
 		}
 	}
 	return all

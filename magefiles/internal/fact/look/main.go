@@ -58,6 +58,7 @@ func serve[Q, A any](answer func(Q) A) error {
 
 func look(r fact.Request) fact.Machine {
 	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Detail: fact.Unknown[fact.Detail](fact.NotAsked)}
+	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
 	if r.Until != nil {
 		if late := wait(*r.Until, r.Etcd); late != "" {
 			fmt.Fprintln(os.Stderr, late) // for the run's log; what it comes to is in the facts
@@ -70,16 +71,19 @@ func look(r fact.Request) fact.Machine {
 		m.Forwarding = forwarding()
 	})
 	all.Go(func() { m.Mark = mark(fact.MarkFile) })
-	all.Go(func() {
-		// Before Docker, which then knows the container of every process.
-		m.Rivals, m.Listeners = programsOf("/")
+	engine := func() {
 		m.Docker = docker(dockerSocket, r.Slow)
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
 		if r.Deep {
 			m.Deep = deep(r, m.Docker)
 		}
-	})
+	}
+	all.Go(engine)
+	if len(r.Ports) > 0 {
+		all.Go(func() { m.Rivals = rivals("/") })
+		all.Go(func() { m.Listeners = listeners("/", r.Ports) })
+	}
 	all.Go(func() { m.BIRD = bird(birdSocket) })
 	all.Go(func() { m.Felix = felix() })
 	all.Go(func() { m.Files = files(r, m.Login, fact.SumsFile) })
@@ -97,6 +101,9 @@ func look(r fact.Request) fact.Machine {
 		all.Go(func() { m.Datastore = datastore(r.Etcd) })
 	}
 	all.Wait()
+	if m.Unlisted() { // perhaps it has started since Docker was asked
+		engine()
+	}
 	m.Took = time.Since(m.At)
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path"
@@ -31,60 +32,104 @@ var products = map[string]string{
 	"NetworkManager": fact.NetworkManager,
 }
 
-// programsOf looks at the processes below root in this program's network namespace: rivals, and who listens on TCP ports.
-func programsOf(root string) (fact.Seen[[]fact.Rival], fact.Seen[[]fact.Listener]) {
-	sockets, err := listening(root)
+// rivals are those of the processes below root in this program's network namespace, one process of each product, and those that
+// are configured. A process that ends meanwhile is none.
+func rivals(root string) fact.Seen[[]fact.Rival] {
+	pids, err := processes(root)
 	if err != nil {
-		return fact.Unknown[[]fact.Rival](err.Error()), fact.Unknown[[]fact.Listener](err.Error())
+		return fact.Unknown[[]fact.Rival](err.Error())
 	}
-	rivals, owners := processes(root)
-	// Whose owner wasn't found may have ended meanwhile.
-	still, err := listening(root)
-	var all []fact.Listener
-	for inode, address := range sockets {
-		if p, found := owners[inode]; found || still[inode] == address {
-			all = append(all, fact.Listener{Address: address, Process: p})
-		}
-	}
-	slices.SortFunc(all, func(a, b fact.Listener) int { return a.Address.Compare(b.Address) })
-	return fact.Known(append(rivals, configured(root)...)), fact.See(all, err)
-}
-
-// processes are the rivals that run, one process of each product, and the owners of all sockets. A process that ends meanwhile is
-// none.
-func processes(root string) (rivals []fact.Rival, owners map[string]fact.Process) {
-	owners = map[string]fact.Process{}
+	var all []fact.Rival
 	own, _ := os.Readlink(filepath.Join(root, "proc/self/ns/net"))
-	dirs, _ := filepath.Glob(filepath.Join(root, "proc/[0-9]*")) // in no case a bad pattern
-	for _, dir := range dirs {
-		comm, err := os.ReadFile(filepath.Join(dir, "comm"))
-		if ns, nserr := os.Readlink(filepath.Join(dir, "ns/net")); err != nil || nserr != nil || ns != own {
+	for _, pid := range pids {
+		dir := filepath.Join(root, "proc", itoa(pid))
+		comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
+		product := products[strings.TrimSpace(string(comm))]
+		if product == "" { // of most there is nothing else to read
 			continue
 		}
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		p := fact.Process{PID: pid, Name: strings.TrimSpace(string(comm)), Container: containerOf(dir)}
-		product := products[p.Name]
-		same := func(r fact.Rival) bool { return r.Product == product && r.Process.Container == p.Container }
-		if product != "" && !slices.ContainsFunc(rivals, same) && (product != fact.NetworkManager || !sparesCalico(root)) {
-			rivals = append(rivals, fact.Rival{Product: product, Process: p})
+		if ns, err := os.Readlink(filepath.Join(dir, "ns/net")); err != nil || ns != own {
+			continue
 		}
-		fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
-		for _, fd := range fds {
-			if link, err := os.Readlink(filepath.Join(dir, "fd", fd.Name())); err == nil && strings.HasPrefix(link, "socket:[") {
-				owners[strings.Trim(link, "socket:[]")] = p
-			}
+		p := process(dir, pid)
+		same := func(r fact.Rival) bool { return r.Product == product && r.Process.Container == p.Container }
+		if !slices.ContainsFunc(all, same) && (product != fact.NetworkManager || !sparesCalico(root)) {
+			all = append(all, fact.Rival{Product: product, Process: p})
 		}
 	}
-	return rivals, owners
+	return fact.Known(append(all, configured(root)...))
+}
+
+// listeners are who listens on TCP ports.
+func listeners(root string, ports []uint16) fact.Seen[[]fact.Listener] {
+	sockets, err := listening(root, ports)
+	if err != nil {
+		return fact.Unknown[[]fact.Listener](err.Error())
+	}
+	owners, err := ownersOf(root, sockets)
+	if err == nil && len(owners) < len(sockets) { // whose owner wasn't found may have ended meanwhile
+		var still map[string]netip.AddrPort
+		still, err = listening(root, ports)
+		maps.DeleteFunc(sockets, func(inode string, a netip.AddrPort) bool { return owners[inode].PID == 0 && still[inode] != a })
+	}
+	var all []fact.Listener
+	for inode, address := range sockets {
+		all = append(all, fact.Listener{Address: address, Process: owners[inode]})
+	}
+	slices.SortFunc(all, func(a, b fact.Listener) int { return a.Address.Compare(b.Address) })
+	return fact.See(all, err)
+}
+
+// ownersOf are the processes that have sockets, by the sockets' inodes. The newest come first: the lab's containers are among them,
+// and of a socket that systemd hands to a service the service is.
+func ownersOf[A any](root string, sockets map[string]A) (map[string]fact.Process, error) {
+	owners := map[string]fact.Process{}
+	if len(sockets) == 0 {
+		return owners, nil
+	}
+	pids, err := processes(root)
+	for _, pid := range slices.Backward(pids) {
+		dir := filepath.Join(root, "proc", itoa(pid))
+		fds, _ := os.ReadDir(filepath.Join(dir, "fd"))
+		for _, fd := range fds {
+			link, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
+			inode := strings.TrimSuffix(strings.TrimPrefix(link, "socket:["), "]")
+			if _, wanted := sockets[inode]; wanted && owners[inode].PID == 0 {
+				owners[inode] = process(dir, pid)
+			}
+		}
+		if len(owners) == len(sockets) {
+			break
+		}
+	}
+	return owners, err
+}
+
+// processes are the numbers of all processes, sorted.
+func processes(root string) (pids []int, err error) {
+	proc, err := os.Open(filepath.Join(root, "proc"))
+	if err != nil {
+		return nil, err
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, err
+}
+
+// process describes a process; every runtime calls a container's control group by its ID.
+func process(dir string, pid int) fact.Process {
+	comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
+	groups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+	return fact.Process{PID: pid, Name: strings.TrimSpace(string(comm)), Container: string(containerID.Find(groups))}
 }
 
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
-
-// containerOf is the container of a process: every runtime calls its control group by the container's ID.
-func containerOf(dir string) string {
-	groups, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
-	return string(containerID.Find(groups))
-}
 
 // configured are the rivals that start at the next boot, if they don't run already, and those that are no process.
 func configured(root string) []fact.Rival {
@@ -131,8 +176,9 @@ func sparesCalico(root string) bool {
 	return false
 }
 
-// listening are the addresses of the listening TCP sockets, by their inodes (proc_net_tcp.txt in the kernel's documentation).
-func listening(root string) (map[string]netip.AddrPort, error) {
+// listening are the addresses of the TCP sockets that listen on ports, by their inodes (proc_net_tcp.txt in the kernel's
+// documentation).
+func listening(root string, ports []uint16) (map[string]netip.AddrPort, error) {
 	all := map[string]netip.AddrPort{}
 	for _, name := range []string{"tcp", "tcp6"} {
 		f, err := os.Open(filepath.Join(root, "proc/net", name))
@@ -148,7 +194,7 @@ func listening(root string) (map[string]netip.AddrPort, error) {
 			if len(fields) <= inode || fields[state] != "0A" { // TCP_LISTEN
 				continue
 			}
-			if address, ok := hexAddress(fields[local]); ok {
+			if address, ok := hexAddress(fields[local]); ok && slices.Contains(ports, address.Port()) {
 				all[fields[inode]] = address
 			}
 		}

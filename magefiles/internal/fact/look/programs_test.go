@@ -75,7 +75,8 @@ func TestPrograms(t *testing.T) {
 	proc(files, "22", "bird", "2", "/docker/"+strings.Repeat("f", 64)) // in a network namespace of its own
 	proc(files, "23", "bird6", "1", "/docker/"+id)
 	proc(files, "24", "NetworkManager", "1", "/system.slice/NetworkManager.service")
-	rivals, listeners := programsOf(tree(t, files))
+	root := tree(t, files)
+	rivals, listeners := rivals(root), listeners(root, []uint16{80, 179, 443, 2379, 8080})
 	bird := fact.Process{PID: 21, Name: "bird", Container: id}
 	if diff := cmp.Diff(fact.Known([]fact.Rival{
 		{Product: fact.BIRDDaemon, Process: bird}, {Product: fact.NetworkManager, Process: fact.Process{PID: 24, Name: "NetworkManager"}},
@@ -86,7 +87,7 @@ func TestPrograms(t *testing.T) {
 	at := netip.MustParseAddrPort
 	if diff := cmp.Diff(fact.Known([]fact.Listener{
 		{Address: at("0.0.0.0:179"), Process: bird}, {Address: at("0.0.0.0:8080")}, {Address: at("127.0.0.1:2379"), Process: fact.Process{PID: 20, Name: "etcd"}},
-		{Address: at("192.168.4.5:80"), Process: bird}, {Address: at("[::1]:22"), Process: fact.Process{PID: 1, Name: "systemd"}},
+		{Address: at("192.168.4.5:80"), Process: bird},
 	}), listeners, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("listeners (-want +got):\n%s", diff)
 	}
@@ -99,10 +100,35 @@ func TestOwnListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, all := programsOf("/")
+	all := listeners("/", []uint16{uint16(l.Addr().(*net.TCPAddr).Port)})
 	i := slices.IndexFunc(all.Value, func(f fact.Listener) bool { return f.Address.String() == l.Addr().String() })
 	if i < 0 || all.Value[i].Process.PID != os.Getpid() {
 		t.Errorf("%s is not among %+v", l.Addr(), all)
+	}
+}
+
+// TestOwners: the newest process that has a socket is its owner, and older ones aren't looked at when all are found.
+func TestOwners(t *testing.T) {
+	files := map[string]string{}
+	proc(files, "9", "systemd", "1", "/init.scope", "11", "12")
+	proc(files, "100", "etcd", "1", "/system.slice/etcd.service", "11")
+	got, err := ownersOf(tree(t, files), map[string]bool{"11": true})
+	if diff := cmp.Diff(map[string]fact.Process{"11": {PID: 100, Name: "etcd"}}, got); diff != "" || err != nil {
+		t.Errorf("(-want +got):\n%s%v", diff, err)
+	}
+	// Where nothing listens, no process is looked at.
+	if got, err := ownersOf(t.TempDir(), map[string]bool{}); len(got) > 0 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestNotAsked: rivals and listeners are looked for where a port is asked for, and nowhere else.
+func TestNotAsked(t *testing.T) {
+	if m := look(fact.Request{}); m.Rivals.Unknown != fact.NotAsked || m.Listeners.Unknown != fact.NotAsked {
+		t.Errorf("%+v, %+v", m.Rivals, m.Listeners)
+	}
+	if m := look(fact.Request{Ports: []uint16{1}}); m.Rivals.Unknown != "" || m.Listeners.Unknown != "" {
+		t.Errorf("%+v, %+v", m.Rivals, m.Listeners)
 	}
 }
 

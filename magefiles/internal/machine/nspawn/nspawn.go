@@ -91,11 +91,11 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err := p.install(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(p.tryRootfs(ctx), p.loadModules(ctx), p.checkInotify(ctx, len(p.Plan.Machines)-len(running))); err != nil {
-		return err
-	}
-	from, err := p.prepare(ctx)
-	if err != nil {
+	var from parts
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.fit(gctx, len(p.Plan.Machines)-len(running)) })
+	g.Go(func() (err error) { from, err = p.prepare(gctx); return err })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := p.claim(ctx, false); err != nil {
@@ -104,7 +104,7 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err := p.underlay(ctx); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx = errgroup.WithContext(ctx)
 	for _, m := range p.Plan.Machines {
 		if running[m.Name] {
 			continue

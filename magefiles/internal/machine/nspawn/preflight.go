@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -74,6 +75,22 @@ func checkKernel() error {
 		err = errors.Join(err, fmt.Errorf("%s is on an overlay file system, as in a container; the machines need a plain one: mount a volume on %s", existing(machine.Home), machine.Home))
 	}
 	return err
+}
+
+// fit checks that machines, some of which are to be started, can run on this computer. All that is wrong is said at once.
+func (p *Provider) fit(ctx context.Context, starting int) error {
+	checks := []func() error{
+		func() error { return p.tryRootfs(ctx) },
+		func() error { return p.loadModules(ctx) },
+		func() error { return p.checkInotify(ctx, starting) },
+	}
+	faults := make([]error, len(checks))
+	var all sync.WaitGroup
+	for i, check := range checks {
+		all.Go(func() { faults[i] = check() })
+	}
+	all.Wait()
+	return errors.Join(faults...)
 }
 
 // tryRootfs checks that machines can have user namespaces on this computer and its file systems. It makes nothing.
