@@ -47,7 +47,7 @@ func walk(l *lab) {
 	r = newReader(l, "learn", "the-lab")
 	r.sees("[Enter] go on")
 	r.types("")
-	r.sees("calico1$ ", "[Enter] run it")
+	r.sees("etcd-node$ ", "[Enter] run it")
 	r.types("x") // no such key
 	r.sees(`"x" is none of these`)
 	r.types("q")
@@ -68,7 +68,7 @@ func walk(l *lab) {
 		}
 		r.sees()
 	}
-	r.has("You guessed \"5\"; it is 2", "✓ still", "ping calico1/workload", "next: ")
+	r.has("You guessed \"5\"; it is 2", "✓ ping calico1/workload 10.1.86.64", "✓ works", "next: ")
 	r.ends(true)
 }
 

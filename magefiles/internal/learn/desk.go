@@ -93,6 +93,9 @@ func (d *Desk) Command(c lesson.Command) {
 // Line prints a line of a command's output as it comes.
 func (d *Desk) Line(line string) { fmt.Fprint(d.out, "  "+line) }
 
+// Gap parts what was printed from what follows.
+func (d *Desk) Gap() { fmt.Fprintln(d.out) }
+
 // Differs shows in what the output is otherwise than in the lesson.
 func (d *Desk) Differs(expected []string, printed string, at int) {
 	d.Bad("The lesson has something else here:")

@@ -133,6 +133,7 @@ func (w *Walk) command(ctx context.Context, cmd lesson.Command) error {
 			}
 			w.Desk.Bad("%v", err)
 		} else if at, ok := lesson.Match(cmd.Output, printed, w.captures); ok {
+			w.Desk.Gap()
 			return nil
 		} else {
 			w.Desk.Differs(cmd.Output, printed, at)
@@ -140,7 +141,7 @@ func (w *Walk) command(ctx context.Context, cmd lesson.Command) error {
 		again := errors.New("again")
 		err = w.choose(ctx, "go on", &cmd.Machine, map[string]option{
 			"r": {"run it again", func(context.Context) error { return again }},
-			"w": {"why? look at the lab", w.why},
+			"w": {"why?", w.why},
 		})
 		if !errors.Is(err, again) {
 			return err
@@ -168,7 +169,7 @@ func (w *Walk) checks(ctx context.Context, b lesson.Block, k *checks) error {
 		none := ""
 		err = w.choose(ctx, "go on all the same", &none, map[string]option{
 			"r": {"look again", func(context.Context) error { return again }},
-			"w": {"why? look at the lab", w.why},
+			"w": {"why?", w.why},
 		})
 		if !errors.Is(err, again) {
 			return err
