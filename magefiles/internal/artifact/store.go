@@ -30,7 +30,7 @@ type Store struct {
 	// Making is called when something is not there and has to be made. It returns a function to call at the end.
 	Making func(what string) (done func(error))
 	// Root says that Dir and everything in it belong to root: then nothing that root does there goes by a path that a user can
-	// change. Locks are taken by the user all the same, who may read what is there.
+	// change. Locks are taken by the user all the same, whose group may read what is there, and nobody else.
 	Root bool
 	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
 	LookOnly bool
@@ -200,7 +200,7 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 	return os.Rename(from, to)
 }
 
-// tempDir makes a directory that everybody may read: the tree in it is a machine's.
+// tempDir makes a directory that everybody may read who may enter the store's: the tree in it is a machine's.
 func (s *Store) tempDir(ctx context.Context, part string) (string, error) {
 	if s.Root {
 		return s.Run.Root(ctx, "bash", "-c", `dir=$(mktemp --directory -- "$1XXXXXXXXXX") && chmod 0755 "$dir" && echo "$dir"`, "bash", filepath.Join(s.Dir, part))
@@ -242,7 +242,8 @@ func exists(path string) bool {
 const lockPoll = 100 * time.Millisecond
 
 // Lock takes an exclusive lock on a file and waits for it until ctx ends. It makes the file and its directory.
-// The kernel drops the lock with the process, however that ends; the file stays. One that is root's need only be readable.
+// The kernel drops the lock with the process, however that ends; the file stays, nobody else's to lock. One that is root's need only be
+// readable.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -251,10 +252,11 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if exists(path) {
 		flag = os.O_RDONLY
 	}
-	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o644))
+	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o600))
 	_, err = l.TryLockContext(ctx, lockPoll)
 	switch {
 	case err == nil:
+		_ = os.Chmod(path, 0o600) // one of an older version; root's is behind a door
 		return func() { _ = l.Unlock() }, nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("waiting for %s, which another run holds: %w", path, errors.Join(context.Cause(ctx), l.Close()))

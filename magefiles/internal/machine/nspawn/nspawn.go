@@ -299,7 +299,7 @@ func (p *Provider) Destroy(ctx context.Context) error {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name)},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name), "30"},
 		Root: true, Timeout: 2 * time.Minute,
 	})
 	return err
