@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -94,7 +95,7 @@ func foreign(dir string) ([]string, error) {
 func (s *Store) mark(ctx context.Context) error {
 	if s.Root {
 		group := os.Getgid()
-		if s.closed(group) && marked(s.Dir) && exists(filepath.Join(s.Dir, lockFile)) {
+		if s.closed(group) && marked(s.Dir) && computer.Exists(filepath.Join(s.Dir, lockFile)) {
 			return nil
 		}
 		_, err := s.Run.Root(ctx, "bash", "-c", scripts.Text("root-cache.sh"), "root-cache.sh", s.Dir, strconv.Itoa(group), tagFile, tag, lockFile)
@@ -170,7 +171,7 @@ func (s *Store) Seize(ctx context.Context) error {
 	if err := CheckCache(s.Dir); err != nil && !s.Root { // root's is put right by mark
 		return err
 	}
-	if !exists(s.Dir) {
+	if !computer.Exists(s.Dir) {
 		return nil
 	}
 	if err := s.mark(ctx); err != nil {

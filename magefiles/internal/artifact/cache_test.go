@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 func write(t *testing.T, files ...string) {
@@ -101,8 +102,8 @@ func TestEmpty(t *testing.T) {
 	if data, err := os.ReadFile(dir + "/CACHEDIR.TAG"); err != nil || !strings.HasPrefix(string(data), "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("the mark: %s, %v", data, err)
 	}
-	if err := empty(); err != nil || exists(dir) {
-		t.Errorf("%v; the directory is there: %t", err, exists(dir))
+	if err := empty(); err != nil || computer.Exists(dir) {
+		t.Errorf("%v; the directory is there: %t", err, computer.Exists(dir))
 	}
 	if err := empty(); err != nil {
 		t.Errorf("again: %v", err)
@@ -133,7 +134,7 @@ func TestEmpty(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if !slices.Equal(left, []string{"CACHEDIR.TAG", "lock", "notes"}) || err != nil || !exists(dir+"/notes/mine.txt") {
+	if !slices.Equal(left, []string{"CACHEDIR.TAG", "lock", "notes"}) || err != nil || !computer.Exists(dir+"/notes/mine.txt") {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
@@ -168,7 +169,7 @@ func TestSeize(t *testing.T) {
 	if err := errors.Join(cleaner.Empty(t.Context()), cleaner.Release()); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-got; err != nil || !exists(filepath.Join(dir, r.Key())) || !marked(dir) {
+	if err := <-got; err != nil || !computer.Exists(filepath.Join(dir, r.Key())) || !marked(dir) {
 		t.Errorf("after it was emptied: %v, marked: %t", err, marked(dir))
 	}
 	// It holds the lock that is there now, not the one that is gone.
@@ -223,7 +224,7 @@ func TestRootStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if exists(made + "/planted") {
+		if computer.Exists(made + "/planted") {
 			t.Errorf("%s: what was planted is there", before)
 		}
 		for path, want := range map[string]os.FileMode{dir: 0o750, made: 0o755, made + "/file": 0o644, made + ".lock": 0, dir + "/" + lockFile: 0o644, dir + "/" + tagFile: 0o644} {
@@ -244,15 +245,15 @@ func TestRootStore(t *testing.T) {
 		if left, err := filepath.Glob(dir + ".*"); len(left) > 0 || err != nil {
 			t.Errorf("left: %v, %v", left, err)
 		}
-		if err := errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release()); err != nil || exists(dir) {
-			t.Errorf("%v; the directory is there: %t", err, exists(dir))
+		if err := errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release()); err != nil || computer.Exists(dir) {
+			t.Errorf("%v; the directory is there: %t", err, computer.Exists(dir))
 		}
 	}
 	// One that an earlier version left open stays, closed.
 	if err := root(`install -d "$1/$2"; touch "$1/$2/file"; echo mine >"$1/$2/kept"`, dir, r.Key()); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := s.Get(t.Context(), r); err != nil || !exists(made+"/kept") {
+	if made, err := s.Get(t.Context(), r); err != nil || !computer.Exists(made+"/kept") {
 		t.Errorf("an older one: %v", err)
 	}
 	if err := root(as+`! as 54321 cat "$1"/*/file`, dir); err != nil || s.Release() != nil {

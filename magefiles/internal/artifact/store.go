@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 // Store is a directory of finished artifacts, each in a directory named for what it is and the hash of
@@ -69,7 +70,7 @@ func (r Recipe) Key() string {
 // A failed attempt is an error for those that waited for it; the next caller tries again.
 func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 	dir := filepath.Join(s.Dir, r.Key())
-	if s.LookOnly && !exists(dir) {
+	if s.LookOnly && !computer.Exists(dir) {
 		return "", fmt.Errorf("%s: %w", r.What, ErrNotMade)
 	}
 	if !s.LookOnly {
@@ -77,7 +78,7 @@ func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 			return "", fmt.Errorf("%s: %w", r.What, err)
 		}
 	}
-	for !exists(dir) {
+	for !computer.Exists(dir) {
 		a, joined := s.join(ctx, r)
 		select {
 		case <-a.done:
@@ -154,7 +155,7 @@ func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
 	defer unlock()
-	if exists(dir) { // another process was quicker
+	if computer.Exists(dir) { // another process was quicker
 		return dir, nil
 	}
 	done := s.Making(r.What)
@@ -213,7 +214,7 @@ func (s *Store) tempDir(ctx context.Context, part string) (string, error) {
 }
 
 func (s *Store) remove(ctx context.Context, dir string) error {
-	if !exists(dir) {
+	if !computer.Exists(dir) {
 		return nil
 	}
 	if s.Root {
@@ -225,17 +226,12 @@ func (s *Store) remove(ctx context.Context, dir string) error {
 
 // lock is Lock for a file in the store.
 func (s *Store) lock(ctx context.Context, path string) (unlock func(), err error) {
-	if s.Root && !exists(path) {
+	if s.Root && !computer.Exists(path) {
 		if _, err := s.Run.Root(ctx, "touch", "--", path); err != nil {
 			return nil, err
 		}
 	}
 	return Lock(ctx, path)
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // lockPoll is how often Lock looks whether a lock that another process holds is free.
@@ -249,7 +245,7 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 		return nil, err
 	}
 	flag := os.O_CREATE | os.O_RDWR
-	if exists(path) {
+	if computer.Exists(path) {
 		flag = os.O_RDONLY
 	}
 	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o600))

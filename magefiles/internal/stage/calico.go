@@ -193,7 +193,7 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 				}
 			}
 		}
-		return put(ctx, h, e.CalicoctlFiles(), seen)
+		return e.put(ctx, h, e.CalicoctlFiles(), seen)
 	})
 }
 

@@ -150,6 +150,7 @@ type Env struct {
 	// Host returns the connection to a machine.
 	Host    func(ctx context.Context, name string) (*remote.Host, error)
 	loading singleflight.Group // archives of images, by machine
+	Notice  func(format string, args ...any)
 	// Preflight returns what would stop the artifacts' making.
 	Preflight func() error
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -62,7 +63,7 @@ func (p *Provider) users(ctx context.Context, name string) (string, error) {
 
 // boot starts a machine and returns as soon as its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
-	if !exists(filepath.Join(p.dir(name), "own")) {
+	if !computer.Exists(filepath.Join(p.dir(name), "own")) {
 		return errors.New("it was made by an earlier version of the lab; start over: go tool mage destroy, then go tool mage verify")
 	}
 	rootfs, err := p.rootfs(ctx)
@@ -74,7 +75,7 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 		return err
 	}
 	for layer := range strings.SplitSeq(strings.TrimSpace(string(layers)), ":") {
-		if !exists(layer) {
+		if !computer.Exists(layer) {
 			return fmt.Errorf("%s is gone, a layer below the machine's own files; start over: go tool mage destroy, then go tool mage verify", layer)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -134,7 +135,7 @@ func TestKill(t *testing.T) {
 	p.Run = &command.Runner{}
 	g := group{labGroup(p.Plan.Name)}
 	root := "/sys/fs/cgroup/unified"
-	if !exists(root) {
+	if !computer.Exists(root) {
 		root = "/sys/fs/cgroup"
 	}
 	dir := filepath.Join(root, g.path, "calico1")

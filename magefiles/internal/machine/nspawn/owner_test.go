@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -198,14 +199,14 @@ func TestRemove(t *testing.T) {
 		if len(entries) == 0 {
 			break
 		}
-		if err == nil || !exists(dir+"/owner") {
+		if err == nil || !computer.Exists(dir+"/owner") {
 			t.Fatalf("killed %d times: %v; left without an owner: %v", tries, err, entries)
 		}
 	}
 	if err := os.Remove(bin + "/rm"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := remove(); err != nil || exists(dir) {
+	if out, err := remove(); err != nil || computer.Exists(dir) {
 		t.Errorf("at last: %v, %s", err, out)
 	}
 }
