@@ -2,6 +2,7 @@
 # Sourced. What Calico makes in a machine's kernel can carry no mark of the lab's: interfaces, chains and sets are named cali...,
 # rules elsewhere have a comment cali:, routes are BIRD's. So machine-mark.sh keeps what is there before the lab is, and
 # machine-undo.sh leaves that.
+PATH=$PATH:/usr/sbin:/sbin # an ordinary user's may lack them
 
 # traces prints what there is, a line each: "link NAME", "route ROUTE", "set NAME", "iptables TABLE RULE", "ip6tables TABLE RULE".
 traces() {

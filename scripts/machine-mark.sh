@@ -4,7 +4,6 @@
 # Usage: bash -s -- MARK
 set -euo pipefail
 umask 022
-PATH=$PATH:/usr/sbin:/sbin
 home=/var/lib/calico-cni-lab
 mkdir -p "$home"
 exec 9<"$home"

@@ -70,6 +70,9 @@ note() {
 	if [ ${#new[@]} -gt 0 ]; then append "${new[@]}"; fi
 }
 
+# list PATH: to be called before something is made beside the path, under the lab's names, that takes a while. note saves what is at it.
+list() { unsaved=1 note "$1"; }
+
 # note_filled PATTERN...: to be called before programs make what matches the patterns. What matches already isn't the lab's.
 note_filled() {
 	local pattern
@@ -95,7 +98,7 @@ append() {
 	for path; do
 		e=$journal/part/${entry[$path]##*/}
 		printf %s "$path" >"$e/path"
-		if [[ $path == */ ]]; then continue; fi
+		if [[ $path == */ ]] || [ -n "${unsaved-}" ]; then continue; fi
 		if [ -n "${filled-}" ]; then
 			: >"$e/filled"
 		elif exists "$path"; then
@@ -108,8 +111,45 @@ append() {
 	rmdir -- "$journal/part"
 }
 
-# record PATH FINGERPRINT: to be called before what has this fingerprint is put at the path.
-record() { printf '%s\n' "$2" >>"${entry[$1]}/put"; }
+# place NEW PATH FINGERPRINT: puts NEW, which is in the same directory and has this fingerprint, at a path that is noted.
+place() {
+	printf '%s\n' "$3" >>"${entry[$2]}/put"
+	keep_changed "$2" && replace "$1" "$2"
+}
+
+# changed PATH: something is there that neither the lab has put there nor was there before.
+changed() {
+	local now e=${entry[$1]}
+	now=$(fingerprint "$1") && [ -n "$now" ] && ! grep -qxF -e "$now" -- "$e/put" && ! same "$e/original" "$1"
+}
+
+# keep_changed PATH: to be called before something takes the place of what is there. On a machine that existed before the lab, what
+# a user has changed gets a name beside the path, which is printed. It is there already where this was interrupted.
+keep_changed() {
+	local beside
+	if [ ! -e "${journal%/*}/mark" ] || ! changed "$1"; then return 0; fi
+	beside=$(beside "$1" "$1.changed-calico-cni-lab")
+	if is_dir "$1"; then
+		mv -T -- "$1" "$beside" || return
+	elif ! exists "$beside"; then
+		ln -PT -- "$1" "$beside" || return
+	fi
+	printf '%q was changed since the lab put it there; what it was is in %q\n' "$1" "$beside"
+}
+
+# beside WHAT NAME: prints the name, with a number at its end where something else than WHAT has it.
+beside() {
+	local name=$2 n=1
+	while exists "$name" && ! same "$1" "$name"; do name=$2.$((++n)); done
+	printf %s "$name"
+}
+
+# same A B: both are there, and alike in contents, mode, owner and time.
+same() {
+	local a b
+	exists "$1" && exists "$2" || return
+	a=$(fingerprint "$1" && stat --format='%f %u:%g %Y' -- "$1") && b=$(fingerprint "$2" && stat --format='%f %u:%g %Y' -- "$2") && [ "$a" = "$b" ]
+}
 
 # fingerprint PATH: prints what is there, in a line: of a file its SHA-256, of a link its target, of a directory a sum over
 # what is in it by name, mode, owner, size and time. It prints nothing where nothing is.

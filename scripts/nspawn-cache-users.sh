@@ -4,5 +4,9 @@
 set -euo pipefail
 shopt -s nullglob
 for lab in "$1"/*/; do
-	if cat "$lab"*/layers 2>/dev/null | tr : '\n' | grep -qF -- "$2/"; then head -n 1 "$lab/owner"; fi
+	machines=("$lab"*/layers)
+	if ((${#machines[@]} == 0)); then continue; fi
+	# Status 1 is none. Another one, such as that of a file that has just gone, is no answer.
+	on=$(grep -lF -- "$2/" "${machines[@]}") || (($? == 1))
+	if [ -n "$on" ]; then head -n 1 "$lab/owner"; fi
 done

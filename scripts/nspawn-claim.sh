@@ -8,9 +8,12 @@ umask 022 # the user reads here, whose own umask sudo may pass on
 labdir=$1 owner=$2 before=$3
 labs=$(dirname "$labdir")
 
-mkdir -p "$labs"
-exec 9<"$labs"
-flock 9 # of two labs of one name that begin at once, one is first
+# Of two labs of one name that begin at once, one is first. Users can't list the directory, and so can't lock it.
+until [ "$labs" -ef /proc/self/fd/9 ]; do # the last lab's end removes it
+	install -d -m 0711 "$labs"
+	exec 9<"$labs"
+	flock 9
+done
 now=
 if [ -e "$labdir/owner" ]; then now=$(<"$labdir/owner"); fi
 if [ "$now" = "$owner" ]; then exit; fi

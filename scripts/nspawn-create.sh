@@ -8,10 +8,15 @@ dir=$1 layers=$2 store=$3 owner=$4
 part=$dir.part
 
 # A run that was killed may have left this script at work. What it makes has a host key that nobody knows any more.
+umask 077 # a lock that others can open they can take
 exec 9>"$dir.lock"
+umask 022
 flock 9
 rm -rf "$part" "$dir"
 mkdir -p "$part"/{own/{upper,work,docker},root,run}
+# The machine is its user's to look at, and nobody else's.
+chgrp "${owner#*:}" "$part"
+chmod 0750 "$part"
 # A program with a setuid bit that the machine's root makes is nobody's to run here.
 chmod 0700 "$part/own"
 tar --extract --numeric-owner --preserve-permissions --directory="$part/own/upper"

@@ -1,13 +1,24 @@
 #!/bin/bash
 # Removes what is left of a lab whose machines have no process any more.
-# Usage: nspawn-remove.sh LABDIR NETNS BRIDGE CGROUP
+# Usage: nspawn-remove.sh LABDIR NETNS BRIDGE CGROUP PATIENCE
+#   PATIENCE  seconds
 set -euo pipefail
-labdir=$1 netns=$2 bridge=$3 cgroup=$4
+labdir=$1 netns=$2 bridge=$3 cgroup=$4 patience=$5
+labs=$(dirname "$labdir")
 
 # What a run that was killed has left at work comes to its end first.
 shopt -s nullglob
 for lock in "$labdir"/*.lock; do
-	flock --timeout 30 "$lock" true
+	flock --timeout "$patience" "$lock" true && continue
+	holders=
+	for fd in /proc/[0-9]*/fd/*; do
+		if [ "$fd" -ef "$lock" ]; then
+			pid=${fd#/proc/} pid=${pid%%/*}
+			holders+=" $pid ($(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c -100 || true))"
+		fi
+	done
+	echo "$lock is still held after $patience seconds, by the process${holders:- of nobody that can be seen}; wait for its end or end it, then: go tool mage destroy" >&2
+	exit 1
 done
 
 # Only the lab's own, see nspawn-underlay.sh. One of an older version of this project has no mark; its bridge tells.
@@ -34,6 +45,7 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
 	rmdir "$hierarchy/${cgroup%%/*}" 2>/dev/null || true
 done
 
-# The directory goes last: as long as it is there, the lab is the one to clean up.
+# What says whose it is goes last: as long as anything is there, the lab is the one to clean up.
+find "$labdir" -mindepth 1 -maxdepth 1 ! -name owner -exec rm -rf --one-file-system -- {} +
 rm -rf --one-file-system -- "$labdir"
-rmdir "$(dirname "$labdir")" 2>/dev/null || true
+flock "$labs" rmdir "$labs" 2>/dev/null || true # nspawn-claim.sh has the lock

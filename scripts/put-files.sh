@@ -69,7 +69,6 @@ fi
 
 journal_open
 note "${paths[@]}"
-for n in "${!paths[@]}"; do record "${paths[n]}" "${prints[n]}"; done
 mkdir -p -- "${dirs[@]}"
 mapfile -t devices < <(stat --dereference --format=%d -- . "${dirs[@]}")
 for n in "${!paths[@]}"; do
@@ -82,6 +81,6 @@ for n in "${!paths[@]}"; do
 		mv -T -- "$n" "$part"
 		temp=$part
 	fi
-	replace "$temp" "${paths[n]}"
+	place "$temp" "${paths[n]}" "${prints[n]}"
 	part=
 done

@@ -46,7 +46,7 @@ take_back() {
 	now=$(fingerprint "$path") || return
 	if [ ! -e "$e/put" ]; then return 0; fi
 	if [ -n "$now" ] && ! grep -qxF -e "$now" -- "$e/put"; then
-		keep_changed "$path" "$e"
+		leave_changed "$path" "$e"
 	elif exists "$e/original"; then
 		put_back "$e/original" "$path"
 	elif is_dir "$path"; then
@@ -57,17 +57,16 @@ take_back() {
 	fi
 }
 
-# keep_changed PATH ENTRY: what is at the path is neither the lab's nor unchanged: it stays, and what was there before the lab comes
+# leave_changed PATH ENTRY: what is at the path is neither the lab's nor unchanged: it stays, and what was there before the lab comes
 # beside it. It may also be that: an undo was interrupted just after it was back.
-keep_changed() {
-	local path=$1 original=$2/original beside n=1
+leave_changed() {
+	local path=$1 original=$2/original beside
 	if ! exists "$original"; then
 		stays "$path" "it was changed since the lab put it there"
 		return
 	fi
 	if same "$original" "$path"; then return; fi
-	beside=$path.before-calico-cni-lab
-	while exists "$beside" && ! same "$original" "$beside"; do beside=$path.before-calico-cni-lab.$((++n)); done
+	beside=$(beside "$original" "$path.before-calico-cni-lab")
 	put_back "$original" "$beside" || return
 	stays "$path" "it was changed since the lab put it there; what was there before is in $(printf %q "$beside")"
 }
@@ -77,13 +76,6 @@ put_back() {
 	local part=$2.calico-cni-lab-part
 	if same "$1" "$2"; then return; fi
 	rm -rf -- "$part" && mkdir -p -- "${2%/*}/" && cp -a -- "$1" "$part" && sync -f "${2%/*}/" && replace "$part" "$2" && sync -- "${2%/*}/"
-}
-
-# same A B: both are alike in contents, mode, owner and time.
-same() {
-	local a b
-	exists "$2" || return
-	a=$(fingerprint "$1" && stat --format='%f %u:%g %Y' -- "$1") && b=$(fingerprint "$2" && stat --format='%f %u:%g %Y' -- "$2") && [ "$a" = "$b" ]
 }
 
 # stays PATH WHY

@@ -17,7 +17,7 @@ func traces(t *testing.T, script string) string {
 		}
 	}
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c",
-		"set -euo pipefail\nPATH=$PATH:/usr/sbin:/sbin\ncd \"$1\"\nip link set lo up\n"+Text("calico-traces.sh")+script, "bash", t.TempDir())
+		"set -euo pipefail\ncd \"$1\"\n"+Text("calico-traces.sh")+"ip link set lo up\n"+script, "bash", t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -183,8 +183,7 @@ lab() {
 	mkdir -p "${path%/*}"
 	rm -rf "$new"
 	if [[ $1 == */ ]]; then mkdir "$new"; echo lab >"$new/x"; echo lab >"$new/y"; else echo "${2-lab}" >"$new"; fi
-	record "$path" "$(fingerprint "$new")"
-	replace "$new" "$path"
+	place "$new" "$path" "$(fingerprint "$new")"
 }
 strange=$U/a$'\n'"'\"]\$(id)%*"$'\n'
 journal_open
@@ -319,6 +318,76 @@ func (m *machine) has(where string, want map[string]string) {
 	if _, err := os.Stat(m.home); !errors.Is(err, fs.ErrNotExist) {
 		m.t.Errorf("%s: the lab's home: %v", where, err)
 	}
+}
+
+// changedAgain is what a user changes after the lab has put it, before the lab puts it again.
+const changedAgain = `
+lab "$U/cfg"; lab "$U/go/"; lab "$U/link"; lab "$U/same"; lab "$U/gone"; lab "$U/chmod"; lab "$U/back"
+echo changed >"$U/cfg"; rm -r "$U/go"; mkdir "$U/go"; echo changed >"$U/go/x"; ln -sfT mine "$U/link"; rm "$U/gone"; chmod 600 "$U/chmod"; cp -a "$U/mine" "$U/back"`
+
+// TestPutChanged: on a machine that existed before the lab, what a user has put at the lab's paths since is kept when the lab puts its
+// own there again, once, and destroy leaves it. On the lab's own machines it isn't.
+func TestPutChanged(t *testing.T) {
+	const again = lab + `lab "$U/cfg"; lab "$U/go/"; lab "$U/link"; lab "$U/same" other; lab "$U/gone"; lab "$U/chmod"; lab "$U/back"`
+	const user = `echo mine >"$U/mine"; cp -a "$U/mine" "$U/back"`
+	m := newMachine(t)
+	m.ok(user)
+	m.ok(lab + changedAgain)
+	if out := m.ok(again); out != "" {
+		t.Errorf("on a machine of the lab's own: %s", out)
+	}
+	m.ok(undo)
+	m.has("a machine of the lab's own", map[string]string{"mine": "mine", "back": "mine"})
+
+	m = newMachine(t)
+	m.ok(user + `; echo theirs >"$U/cfg.changed-calico-cni-lab"`)
+	m.ok(lab + changedAgain + "\n: >/var/lib/calico-cni-lab/mark")
+	said := m.ok(again)
+	for path, kept := range map[string]string{"cfg": "cfg.changed-calico-cni-lab.2", "go": "go.changed-calico-cni-lab", "link": "link.changed-calico-cni-lab"} {
+		if want := m.user + "/" + path + " was changed since the lab put it there; what it was is in " + m.user + "/" + kept + "\n"; !strings.Contains(said, want) {
+			t.Errorf("no %q in:\n%s", want, said)
+		}
+	}
+	if n := strings.Count(said, "\n"); n != 3 {
+		t.Errorf("it says %d things:\n%s", n, said)
+	}
+	if out := m.ok(again); out != "" {
+		t.Errorf("nothing was changed any more: %s", out)
+	}
+	m.ok("rm /var/lib/calico-cni-lab/mark" + undo)
+	m.has("an old machine", keptChanges)
+}
+
+// keptChanges are what is left of changedAgain, and what was there before the lab.
+var keptChanges = map[string]string{
+	"mine": "mine", "back": "mine", "cfg.changed-calico-cni-lab": "theirs", "cfg.changed-calico-cni-lab.2": "changed", "go.changed-calico-cni-lab/x": "changed",
+	"link.changed-calico-cni-lab": "mine",
+}
+
+// TestPutChangedInterrupted: a change is kept once, whatever the lab was interrupted at.
+func TestPutChangedInterrupted(t *testing.T) {
+	const again = lab + `lab "$U/cfg"; lab "$U/go/"`
+	m := newMachine(t)
+	m.ok(lab + `lab "$U/cfg"; lab "$U/go/"; echo changed >"$U/cfg"; echo changed >"$U/go/x"; : >/var/lib/calico-cni-lab/mark`)
+	m.everywhere(again, func(where string) {
+		m.ok(again + "\nrm /var/lib/calico-cni-lab/mark" + undo)
+		m.has(where, map[string]string{"cfg.changed-calico-cni-lab": "changed", "go.changed-calico-cni-lab/x": "changed", "go.changed-calico-cni-lab/y": "lab"})
+	})
+}
+
+// TestList: what is listed is saved only by note, and what is beside it goes.
+func TestList(t *testing.T) {
+	m := newMachine(t)
+	m.ok(`mkdir "$U/go"; echo mine >"$U/go/VERSION"`)
+	before := m.listing()
+	const listed = "journal_open\nlist \"$U/go\"\njournal_close\nmkdir \"$U/go.calico-cni-lab-part\"\n"
+	m.ok(listed)
+	m.undone("cut off", before)
+	copies := m.ok(listed + `rm -r "$U/go.calico-cni-lab-part"; cp() { echo copy; command cp "$@"; }` + lab + `lab "$U/go/"`)
+	if copies != "copy\n" {
+		t.Errorf("not one copy: %q", copies)
+	}
+	m.undone("put", before)
 }
 
 // TestUndoFails: what can't be put back stays in the journal, with its copy; everything else is done, and the next undo does the rest.

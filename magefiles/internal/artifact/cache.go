@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -33,9 +35,7 @@ var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)
 
 // CheckCache refuses a directory that can't be a store's: it has the lab's mark, or could get it, because it is empty, is not there
 // yet, or has nothing in it but artifacts, as one from before there were marks.
-func CheckCache(dir string) error { return checkCache(dir, os.Getuid()) }
-
-func checkCache(dir string, owner int) error {
+func CheckCache(dir string) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%s can't be the lab's cache: %s; name another directory in LAB_CACHE, one that is empty or not there yet, with its whole path",
 			dir, fmt.Sprintf(format, args...))
@@ -58,8 +58,8 @@ func checkCache(dir string, owner int) error {
 	case !info.IsDir():
 		return refuse("it is no directory")
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != owner {
-		return refuse("it belongs to the user %d, not %d", st.Uid, owner)
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Getuid() {
+		return refuse("it belongs to the user %d, not %d", st.Uid, os.Getuid())
 	}
 	if marked(dir) {
 		return nil
@@ -94,10 +94,11 @@ func foreign(dir string) ([]string, error) {
 // mark makes the store's directory, with its mark.
 func (s *Store) mark(ctx context.Context) error {
 	if s.Root {
-		if checkCache(s.Dir, 0) == nil && marked(s.Dir) && exists(filepath.Join(s.Dir, lockFile)) {
+		group := os.Getgid()
+		if s.closed(group) && marked(s.Dir) && computer.Exists(filepath.Join(s.Dir, lockFile)) {
 			return nil
 		}
-		_, err := s.Run.Root(ctx, "bash", "-c", scripts.Text("root-cache.sh"), "root-cache.sh", s.Dir, tagFile, tag, lockFile)
+		_, err := s.Run.Root(ctx, "bash", "-c", scripts.Text("root-cache.sh"), "root-cache.sh", s.Dir, strconv.Itoa(group), tagFile, tag, lockFile)
 		return err
 	}
 	if err := CheckCache(s.Dir); err != nil || marked(s.Dir) {
@@ -115,6 +116,16 @@ func (s *Store) mark(ctx context.Context) error {
 		return err
 	}
 	return os.Rename(f.Name(), filepath.Join(s.Dir, tagFile))
+}
+
+// closed says whether a store of root's is to be entered by a group alone.
+func (s *Store) closed(group int) bool {
+	info, err := os.Lstat(s.Dir)
+	if err != nil || info.Mode() != fs.ModeDir|0o750 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && int(st.Gid) == group
 }
 
 // use holds the store until Release, against Seize of other processes, and waits for one that is at it.
@@ -160,7 +171,7 @@ func (s *Store) Seize(ctx context.Context) error {
 	if err := CheckCache(s.Dir); err != nil && !s.Root { // root's is put right by mark
 		return err
 	}
-	if !exists(s.Dir) {
+	if !computer.Exists(s.Dir) {
 		return nil
 	}
 	if err := s.mark(ctx); err != nil {

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 func write(t *testing.T, files ...string) {
@@ -100,8 +102,8 @@ func TestEmpty(t *testing.T) {
 	if data, err := os.ReadFile(dir + "/CACHEDIR.TAG"); err != nil || !strings.HasPrefix(string(data), "Signature: 8a477f597d28d172789f06886806bc55\n") {
 		t.Errorf("the mark: %s, %v", data, err)
 	}
-	if err := empty(); err != nil || exists(dir) {
-		t.Errorf("%v; the directory is there: %t", err, exists(dir))
+	if err := empty(); err != nil || computer.Exists(dir) {
+		t.Errorf("%v; the directory is there: %t", err, computer.Exists(dir))
 	}
 	if err := empty(); err != nil {
 		t.Errorf("again: %v", err)
@@ -132,7 +134,7 @@ func TestEmpty(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if !slices.Equal(left, []string{"CACHEDIR.TAG", "lock", "notes"}) || err != nil || !exists(dir+"/notes/mine.txt") {
+	if !slices.Equal(left, []string{"CACHEDIR.TAG", "lock", "notes"}) || err != nil || !computer.Exists(dir+"/notes/mine.txt") {
 		t.Errorf("left: %v, %v", left, err)
 	}
 }
@@ -167,7 +169,7 @@ func TestSeize(t *testing.T) {
 	if err := errors.Join(cleaner.Empty(t.Context()), cleaner.Release()); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-got; err != nil || !exists(filepath.Join(dir, r.Key())) || !marked(dir) {
+	if err := <-got; err != nil || !computer.Exists(filepath.Join(dir, r.Key())) || !marked(dir) {
 		t.Errorf("after it was emptied: %v, marked: %t", err, marked(dir))
 	}
 	// It holds the lock that is there now, not the one that is gone.
@@ -181,32 +183,80 @@ func TestSeize(t *testing.T) {
 	}
 }
 
-// TestRootStore: everything in a store of root's belongs to root, also where its directory was another user's.
+// TestRootStore: everything in a store of root's belongs to root, none of it is from when its directory was another user's, and only
+// its user's group gets in.
 func TestRootStore(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache")
+	temp, err := os.MkdirTemp("", "calico-cni-lab-root-store.") //nolint:usetesting // others may not enter t.TempDir
+	if err != nil || os.Chmod(temp, 0o755) != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(temp, "above", "cache")
 	s := store(dir)
 	s.Root, s.Run = true, &command.Runner{}
-	if _, err := s.Run.Root(t.Context(), "install", "-d", "-o", "4711", dir); err != nil {
-		t.Skipf("commands can't be run as root: %v", err)
-	}
 	r := Recipe{Name: "x", Make: func(ctx context.Context, out string) error {
 		_, err := s.Run.Root(ctx, "touch", out+"/file")
 		return err
 	}}
-	made, err := s.Get(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
+	root := func(script string, args ...string) error {
+		_, err := s.Run.Root(t.Context(), append([]string{"bash", "-ec", script, "bash"}, args...)...)
+		return err
 	}
-	for _, path := range []string{dir, made, made + "/file", made + ".lock", dir + "/" + lockFile, dir + "/" + tagFile} {
-		info, err := os.Stat(path)
+	t.Cleanup(func() {
+		if _, err := s.Run.Root(context.WithoutCancel(t.Context()), "rm", "-rf", "--", temp); err != nil {
+			_ = os.Remove(temp)
+		}
+	})
+	if err := root("true"); err != nil {
+		t.Skipf("commands can't be run as root: %v", err)
+	}
+	group := fmt.Sprint(os.Getgid())
+	as := `as() { setpriv --reuid=54321 --regid="$1" --clear-groups -- "${@:2}"; }; `
+	for _, before := range []string{
+		`true`,
+		`install -d -o 4711 "$1" "$1/$2"; touch "$1/$2/planted"`,        // the user's
+		`install -d "$1/$2"; install -o 4711 /dev/null "$1/$2/planted"`, // adopted by an earlier version
+		`install -d "$1/root"; ln -s root "$1/$2"; chown -h 4711 "$1/$2"; touch "$1/root/planted"`,
+	} {
+		if err := root(before, dir, r.Key()); err != nil {
+			t.Fatal(err)
+		}
+		made, err := s.Get(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode().Perm()&0o022 != 0 || info.Mode().Perm()&0o044 != 0o044 {
-			t.Errorf("%s: %v of the user %d", path, info.Mode(), st.Uid)
+		if computer.Exists(made + "/planted") {
+			t.Errorf("%s: what was planted is there", before)
+		}
+		for path, want := range map[string]os.FileMode{dir: 0o750, made: 0o755, made + "/file": 0o644, made + ".lock": 0, dir + "/" + lockFile: 0o644, dir + "/" + tagFile: 0o644} {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || want != 0 && info.Mode().Perm() != want {
+				t.Errorf("%s: %v of the user %d", path, info.Mode(), st.Uid)
+			}
+		}
+		if err := root(as+`as "$1" cat "$2"`, group, made+"/file"); err != nil {
+			t.Errorf("its user's group: %v", err)
+		}
+		if err := root(as+`for p; do if as 54321 cat "$p" || as 54321 flock --nonblock "$p" true; then exit 1; fi; done`, made+"/file", dir, dir+"/"+lockFile, made+".lock", filepath.Dir(dir)); err != nil {
+			t.Errorf("another user gets in: %v", err)
+		}
+		if left, err := filepath.Glob(dir + ".*"); len(left) > 0 || err != nil {
+			t.Errorf("left: %v, %v", left, err)
+		}
+		if err := errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release()); err != nil || computer.Exists(dir) {
+			t.Errorf("%v; the directory is there: %t", err, computer.Exists(dir))
 		}
 	}
-	if err := errors.Join(s.Release(), s.Seize(t.Context()), s.Empty(t.Context()), s.Release()); err != nil || exists(dir) {
-		t.Errorf("%v; the directory is there: %t", err, exists(dir))
+	// One that an earlier version left open stays, closed.
+	if err := root(`install -d "$1/$2"; touch "$1/$2/file"; echo mine >"$1/$2/kept"`, dir, r.Key()); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := s.Get(t.Context(), r); err != nil || !computer.Exists(made+"/kept") {
+		t.Errorf("an older one: %v", err)
+	}
+	if err := root(as+`! as 54321 cat "$1"/*/file`, dir); err != nil || s.Release() != nil {
+		t.Errorf("another user gets into an older one: %v", err)
 	}
 }

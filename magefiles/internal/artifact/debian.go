@@ -19,7 +19,10 @@ type Debian struct {
 	variant string // mmdebstrap's; "" is minbase
 }
 
-// Bootstrap makes target, a directory, from packages; with target "-" out gets it as a tar. script is run on the tree as the
+// atMnt shows a directory at /mnt, in a mount namespace of its own: apt downloads as a user who can't go where the directory is.
+const atMnt = `mkdir -p "$1" && mount --bind "$1" /mnt && shift && exec "$@"`
+
+// Bootstrap makes target, a directory or NAME.tar, from packages; with target "-" out gets it as a tar. script is run on the tree as the
 // last step, with the tree as its argument. It needs root.
 func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, packages []string, overlay, script string) error {
 	sources, err := d.sources()
@@ -47,11 +50,16 @@ func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, pac
 	if script != "" {
 		args = append(args, "--customize-hook="+script)
 	}
-	if target == "-" {
-		args = append(args, "--format=tar")
+	switch {
+	case target == "-":
+		args = append(args, "--format=tar", d.Release, "-", "-")
+	case filepath.Ext(target) == ".tar":
+		args = append(args, d.Release, target, "-")
+	default:
+		args = append([]string{"unshare", "--mount", "--propagation", "private", "--", "bash", "-c", atMnt, "bash", target}, append(args, d.Release, "/mnt", "-")...)
 	}
 	_, err = d.Run.Run(ctx, command.Cmd{
-		Args: append(args, d.Release, target, "-"),
+		Args: args,
 		// Not an argument: everybody can read those, and a mirror's URL may have a password.
 		Stdin: strings.NewReader(strings.Join(m.serve(sources), "\n")), Stdout: out,
 		Root: true, Timeout: buildTimeout, Env: append(d.aptProxies(ctx), "SOURCE_DATE_EPOCH=0"),

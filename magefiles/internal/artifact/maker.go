@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 // Maker makes the artifacts of one lab.
@@ -71,7 +72,7 @@ func (m *Maker) Preflight() error {
 // RoomFor is an error when the file system that dir is on, or will be on, has less than need bytes free.
 func RoomFor(dir string, need int64) error {
 	there := dir
-	for !exists(there) && there != filepath.Dir(there) {
+	for !computer.Exists(there) && there != filepath.Dir(there) {
 		there = filepath.Dir(there)
 	}
 	var fs syscall.Statfs_t

@@ -1,12 +1,14 @@
 package artifact
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -173,12 +175,25 @@ func TestBootstrapThroughProxy(t *testing.T) {
 	t.Setenv("http_proxy", "")
 	t.Setenv("HTTP_PROXY", server.URL)
 
-	err = d.Bootstrap(t.Context(), "-", io.Discard, []string{"hostname"}, "", "")
+	// Into a directory where nobody else may enter.
+	closed := filepath.Join(t.TempDir(), "closed")
+	t.Cleanup(func() {
+		if _, err := run.Root(context.WithoutCancel(t.Context()), "rm", "-rf", "--", closed); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := run.Root(t.Context(), "install", "-d", "-m", "0700", closed); err != nil {
+		t.Fatal(err)
+	}
+	err = d.Bootstrap(t.Context(), filepath.Join(closed, "root"), nil, []string{"hostname"}, "", "")
 	if p.down {
 		t.Skip("the mirror can't be reached")
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := run.Root(t.Context(), "test", "-x", filepath.Join(closed, "root/bin/hostname")); err != nil {
+		t.Error(err)
 	}
 	for _, part := range []string{"debian/dists/bookworm/InRelease", "debian-security/dists/bookworm-security/InRelease", "/hostname_"} {
 		if !slices.ContainsFunc(p.asked, func(url string) bool {

@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 // Store is a directory of finished artifacts, each in a directory named for what it is and the hash of
@@ -30,7 +31,7 @@ type Store struct {
 	// Making is called when something is not there and has to be made. It returns a function to call at the end.
 	Making func(what string) (done func(error))
 	// Root says that Dir and everything in it belong to root: then nothing that root does there goes by a path that a user can
-	// change. Locks are taken by the user all the same, who may read what is there.
+	// change. Locks are taken by the user all the same, whose group may read what is there, and nobody else.
 	Root bool
 	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
 	LookOnly bool
@@ -69,7 +70,7 @@ func (r Recipe) Key() string {
 // A failed attempt is an error for those that waited for it; the next caller tries again.
 func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 	dir := filepath.Join(s.Dir, r.Key())
-	if s.LookOnly && !exists(dir) {
+	if s.LookOnly && !computer.Exists(dir) {
 		return "", fmt.Errorf("%s: %w", r.What, ErrNotMade)
 	}
 	if !s.LookOnly {
@@ -77,7 +78,7 @@ func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 			return "", fmt.Errorf("%s: %w", r.What, err)
 		}
 	}
-	for !exists(dir) {
+	for !computer.Exists(dir) {
 		a, joined := s.join(ctx, r)
 		select {
 		case <-a.done:
@@ -154,7 +155,7 @@ func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
 	defer unlock()
-	if exists(dir) { // another process was quicker
+	if computer.Exists(dir) { // another process was quicker
 		return dir, nil
 	}
 	done := s.Making(r.What)
@@ -200,7 +201,7 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 	return os.Rename(from, to)
 }
 
-// tempDir makes a directory that everybody may read: the tree in it is a machine's.
+// tempDir makes a directory that everybody may read who may enter the store's: the tree in it is a machine's.
 func (s *Store) tempDir(ctx context.Context, part string) (string, error) {
 	if s.Root {
 		return s.Run.Root(ctx, "bash", "-c", `dir=$(mktemp --directory -- "$1XXXXXXXXXX") && chmod 0755 "$dir" && echo "$dir"`, "bash", filepath.Join(s.Dir, part))
@@ -213,7 +214,7 @@ func (s *Store) tempDir(ctx context.Context, part string) (string, error) {
 }
 
 func (s *Store) remove(ctx context.Context, dir string) error {
-	if !exists(dir) {
+	if !computer.Exists(dir) {
 		return nil
 	}
 	if s.Root {
@@ -225,7 +226,7 @@ func (s *Store) remove(ctx context.Context, dir string) error {
 
 // lock is Lock for a file in the store.
 func (s *Store) lock(ctx context.Context, path string) (unlock func(), err error) {
-	if s.Root && !exists(path) {
+	if s.Root && !computer.Exists(path) {
 		if _, err := s.Run.Root(ctx, "touch", "--", path); err != nil {
 			return nil, err
 		}
@@ -233,28 +234,25 @@ func (s *Store) lock(ctx context.Context, path string) (unlock func(), err error
 	return Lock(ctx, path)
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
 // lockPoll is how often Lock looks whether a lock that another process holds is free.
 const lockPoll = 100 * time.Millisecond
 
 // Lock takes an exclusive lock on a file and waits for it until ctx ends. It makes the file and its directory.
-// The kernel drops the lock with the process, however that ends; the file stays. One that is root's need only be readable.
+// The kernel drops the lock with the process, however that ends; the file stays, nobody else's to lock. One that is root's need only be
+// readable.
 func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
 	flag := os.O_CREATE | os.O_RDWR
-	if exists(path) {
+	if computer.Exists(path) {
 		flag = os.O_RDONLY
 	}
-	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o644))
+	l := flock.New(path, flock.SetFlag(flag), flock.SetPermissions(0o600))
 	_, err = l.TryLockContext(ctx, lockPoll)
 	switch {
 	case err == nil:
+		_ = os.Chmod(path, 0o600) // one of an older version; root's is behind a door
 		return func() { _ = l.Unlock() }, nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("waiting for %s, which another run holds: %w", path, errors.Join(context.Cause(ctx), l.Close()))

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 func store(dir string) *Store {
@@ -49,7 +51,7 @@ func TestGet(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				got, err := s.Get(t.Context(), r)
-				if err != nil || got != filepath.Join(dir, r.Key()) || !exists(filepath.Join(got, "file")) {
+				if err != nil || got != filepath.Join(dir, r.Key()) || !computer.Exists(filepath.Join(got, "file")) {
 					t.Errorf("Get: %s, %v", got, err)
 				}
 			})
@@ -84,7 +86,7 @@ func TestGetFails(t *testing.T) {
 	if _, err := s.Get(ctx, cut); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "gave up making x") {
 		t.Errorf("Get: %v", err)
 	}
-	if exists(filepath.Join(dir, r.Key())) {
+	if computer.Exists(filepath.Join(dir, r.Key())) {
 		t.Fatal("a failed one is there")
 	}
 	r.Make = func(_ context.Context, _ string) error {

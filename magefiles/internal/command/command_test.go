@@ -271,7 +271,7 @@ func ticket(t *testing.T) time.Duration {
 func TestTicket(t *testing.T) {
 	limit := ticket(t)
 	r, _ := runner(t)
-	r.keepTicket(t.Context(), limit/6)
+	r.keepRoot(t.Context(), limit/6)
 	<-time.After(2 * limit)
 	if _, err := r.Root(t.Context(), "true"); err != nil {
 		t.Errorf("the ticket is gone: %v", err)

@@ -111,20 +111,26 @@ func (in *input) close() error {
 // renewal is how often a ticket is renewed. sudo forgets it after 5 or 15 minutes, unless it is told to after another time.
 const renewal = 30 * time.Second
 
-// KeepTicket has sudo not forget the password that it was told, until this process ends or sudo forgets it all the same. While
-// something compiles, root has nothing to do for minutes.
-func (r *Runner) KeepTicket(ctx context.Context) { r.keepTicket(ctx, renewal) }
+// IsRoot says whether commands can be run as root: by what this process is, or since KeepRoot was called.
+func (r *Runner) IsRoot() bool { return os.Geteuid() == 0 || r.root.Load() }
 
-func (r *Runner) keepTicket(ctx context.Context, every time.Duration) {
-	if !r.renewing.CompareAndSwap(false, true) {
+// KeepRoot is to be called once commands can be run as root. It has sudo not forget the password that it was told, until this process
+// ends or sudo forgets it all the same. While something compiles, root has nothing to do for minutes.
+func (r *Runner) KeepRoot(ctx context.Context) { r.keepRoot(ctx, renewal) }
+
+func (r *Runner) keepRoot(ctx context.Context, every time.Duration) {
+	if !r.root.CompareAndSwap(false, true) {
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	go func() {
-		defer r.renewing.Store(false)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for range tick.C {
-			if _, err := r.Output(context.WithoutCancel(ctx), "sudo", "-n", "-v"); err != nil {
+			if _, err := r.Output(ctx, "sudo", "-n", "-v"); err != nil {
+				// Who needs no password for commands may need one for this, and has none to be kept.
+				_, err = r.Root(ctx, "true")
+				r.root.Store(err == nil)
 				return
 			}
 		}

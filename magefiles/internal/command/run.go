@@ -21,7 +21,7 @@ const Here = "this computer"
 type Runner struct {
 	Log *Log
 
-	renewing atomic.Bool // whether KeepTicket is at work
+	root atomic.Bool // whether commands can be run as root, see KeepRoot
 }
 
 // Cmd is one command.

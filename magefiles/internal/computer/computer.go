@@ -24,12 +24,12 @@ type Need struct {
 // met looks also where a user's PATH may not lead.
 func (n Need) met() bool {
 	if strings.HasPrefix(n.Program, "/") {
-		return exists(n.Program)
+		return Exists(n.Program)
 	}
 	if _, err := exec.LookPath(n.Program); err == nil {
 		return true
 	}
-	return exists("/usr/sbin/" + n.Program)
+	return Exists("/usr/sbin/" + n.Program)
 }
 
 // Missing returns the packages of the needs that are not met, sorted, each once.
@@ -90,7 +90,8 @@ func Install(ctx context.Context, run *command.Runner, needs []Need, notice func
 	return nil
 }
 
-func exists(path string) bool {
+// Exists says whether something is at a path.
+func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

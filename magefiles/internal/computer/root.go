@@ -13,9 +13,9 @@ import (
 )
 
 // BecomeRoot checks that commands can be run as root, and lets sudo ask for the password where there is a terminal to ask
-// on. From then on sudo knows it until this process ends. what, a plural, says in messages what needs it: "nspawn containers".
+// on. From then on sudo knows it until this process ends, and nothing is asked again. what, a plural, says in messages what needs it: "nspawn containers".
 func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice func(format string, args ...any)) error {
-	if os.Geteuid() == 0 {
+	if run.IsRoot() {
 		return nil
 	}
 	remedy := what + " need root: run this as root, or as a user who may use sudo"
@@ -23,10 +23,7 @@ func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice fu
 		return errors.New(remedy + " (sudo is not installed)")
 	}
 	if _, err := run.Root(ctx, "true"); err == nil {
-		// Without the ticket, too? Then there is none to keep.
-		if _, err := run.Output(ctx, "sudo", "-k", "-n", "true"); err != nil {
-			run.KeepTicket(ctx)
-		}
+		run.KeepRoot(ctx)
 		return nil
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
@@ -41,6 +38,6 @@ func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice fu
 	if _, err := run.Root(ctx, "true"); err != nil {
 		return fmt.Errorf("%s; sudo took the password and wants it again for the next command, see timestamp_timeout in man sudoers: %w", remedy, err)
 	}
-	run.KeepTicket(ctx)
+	run.KeepRoot(ctx)
 	return nil
 }

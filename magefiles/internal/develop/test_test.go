@@ -27,6 +27,19 @@ func TestWantsVirtual(t *testing.T) {
 	}
 }
 
+// TestPlanOfUser: what an ordinary user's run leaves out is said, and root's leaves none of it out.
+func TestPlanOfUser(t *testing.T) {
+	for _, root := range []bool{true, false} {
+		p, err := newTestPlan(func(string) string { return "" }, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(strings.Join(p.announce(), "\n"), "left out: what only root can try: "); said == root {
+			t.Errorf("root: %t, said: %t", root, said)
+		}
+	}
+}
+
 // TestAnnounce: how long it takes and what is installed is said before anything is done.
 func TestAnnounce(t *testing.T) {
 	p := testPlan{

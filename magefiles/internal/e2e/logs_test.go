@@ -16,6 +16,7 @@ sudo logger -t planted "{\"key\": \"$(awk '{printf "%s\\n", $0}' "$key")\"}"    
 sudo logger -t planted "PLANTED_PASSWORD=hunter2-journal https://me:hunter2-url@proxy.test:3128/ Authorization: Bearer hunter2-bearer-token"
 sudo docker exec workload sh -c 'echo "db_token: hunter2-docker-log" >/proc/1/fd/1'
 sudo docker run -d --name stranger --net none -e STRANGER_TOKEN=hunter2-env calico-cni-lab/workload:bookworm >/dev/null
+sudo docker volume create stranger-volume >/dev/null
 (exec -a "planted --password hunter2-process" sleep 300) </dev/null >/dev/null 2>&1 &
 sed 1d "$key" | head -n 2 | tail -n 1   # a line of the key, to look for
 cat "$key.pub"
@@ -39,7 +40,7 @@ func logs(l *lab) {
 	}
 	file := archive.FindString(l.ok("logs"))
 	back()
-	l.ssh("calico1", "sudo docker rm -f stranger >/dev/null; pkill -f '^planted --password'")
+	l.ssh("calico1", "sudo docker rm -f stranger >/dev/null; sudo docker volume rm stranger-volume >/dev/null; pkill -f '^planted --password'")
 	if err := os.Remove(note); err != nil {
 		l.t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func logs(l *lab) {
 		"# password: (masked)", "planted --password (masked)", "(a private key was left out)")
 	docker, err := exec.Command("tar", "-xzOf", file, "--wildcards", "*/facts.json", "*/docker-*.txt").Output()
 	if err != nil || strings.Contains(string(docker), "stranger") || !strings.Contains(string(docker), "calico-node") {
-		l.t.Errorf("a container that isn't the lab's is in it, or none is: %v", err)
+		l.t.Errorf("a container or a volume that isn't the lab's is in it, or none is: %v", err)
 	}
 	for _, gone := range []string{"hunter2", "PRIVATE KEY", line} {
 		if i := strings.Index(text, gone); i >= 0 {

@@ -15,8 +15,9 @@ import (
 //go:embed testdata/escapes.py
 var escapes []byte
 
-// privileges: root on a machine is nobody on this computer. Before machines had user namespaces all of this was done, but for the directory opened by
-// its number, which nspawn's filter of system calls refuses as well (and the disk, where even root can open none).
+// privileges: root on a machine is nobody on this computer. Before machines had user namespaces all of this was done, but for the
+// directory opened by its number, which nspawn's filter of system calls refuses as well (and the disk, where even root can open
+// none).
 func privileges(l *lab) {
 	h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, l.home(), 0)
 	if err != nil {

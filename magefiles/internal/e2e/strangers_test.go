@@ -73,6 +73,12 @@ func TestStrangers(t *testing.T) {
 	})
 	l.sub("reset leaves alone what isn't the lab's", resetOnTheirs)
 	l.sub("what comes later is refused too", s.later)
+	l.sub("what a user changed is kept", func(l *lab) {
+		const file = "/etc/profile.d/golang.sh"
+		s.ssh("calico1", "echo '# mine' | sudo tee "+file)
+		l.has(l.ok("verify"), "calico1: "+file+" was changed since the lab put it there; what it was is in "+file+".changed-calico-cni-lab", "the lab works: ")
+		l.has(s.ssh("calico1", "cat "+file+".changed-calico-cni-lab && sudo rm "+file+".changed-calico-cni-lab; cat "+file), "# mine", "/usr/local/go/bin")
+	})
 	l.sub("another way in, another network", func(l *lab) {
 		const conflist = "/etc/cni/net.d/10-test-calico.conflist"
 		l.has(s.ssh("calico1", "sudo cat "+conflist), `"calico"`)

@@ -171,7 +171,7 @@ func (o *Observer) ask(ctx context.Context, h *remote.Host, limit time.Duration,
 	var failed *command.Error
 	if !shared && errors.As(err, &failed) && (failed.Status == 126 || failed.Status == 127) { // it isn't there
 		program := remote.File{Path: there, Mode: 0o755, Source: file, SHA256: sum}
-		if err := h.Put(ctx, program); err != nil {
+		if _, err := h.Put(ctx, program); err != nil {
 			return fmt.Errorf("bringing the look program: %w", err)
 		}
 		out, err = h.Exec(ctx, limit, bytes.NewReader(data), line...)

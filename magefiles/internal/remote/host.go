@@ -184,11 +184,17 @@ const endTime = 2 * time.Second
 func (h *Host) end(ctx context.Context, mark string, root bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
-	ender := call{args: []string{"bash", "-s", "--", mark}, limit: endTime, root: root}
+	c := ender(mark, root)
 	var stderr bytes.Buffer
 	start := time.Now()
-	err := h.session(ctx, ender.line(ctx, "end"), strings.NewReader(scripts.Text("end-command.sh")), io.Discard, &stderr)
+	err := h.session(ctx, c.line(ctx, "end"), c.stdin, io.Discard, &stderr)
 	h.log.Command(h.Name, []string{"end-command.sh", mark}, time.Since(start), "", stderr.String(), err)
+}
+
+// ender ends the command with this mark.
+func ender(mark string, root bool) call {
+	script := "set -- " + mark + "\n" + scripts.Text("end-command.sh")
+	return call{args: []string{"bash", "-s"}, limit: endTime, root: root, stdin: strings.NewReader(script)}
 }
 
 func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout, stderr io.Writer) error {

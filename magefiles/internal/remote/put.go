@@ -41,14 +41,15 @@ func (f File) Sum() string {
 }
 
 // Put puts files and links in their places, in one session: each in one step, and none before all have arrived whole. What
-// was there before the lab first touched a path is kept for undo. It doesn't look first.
-func (h *Host) Put(ctx context.Context, files ...File) error {
+// was there before the lab first touched a path is kept for undo. It doesn't look first. kept are lines, for people, on what a
+// user had changed since: on a machine that existed before the lab that is kept, too.
+func (h *Host) Put(ctx context.Context, files ...File) (kept string, err error) {
 	if len(files) == 0 {
-		return nil
+		return "", nil
 	}
 	u, err := newUpload(files, h.shares)
 	if err != nil {
-		return fmt.Errorf("files for %s: %w", h.Name, err)
+		return "", fmt.Errorf("files for %s: %w", h.Name, err)
 	}
 	args := []string{"bash", "-c", putScript(), "put-files.sh"}
 	if u.compress {
@@ -61,13 +62,13 @@ func (h *Host) Put(ctx context.Context, files ...File) error {
 		_ = w.CloseWithError(err)
 		written <- err
 	}()
-	_, err = h.Feed(ctx, r, args...)
+	kept, err = h.Feed(ctx, r, args...)
 	_ = r.Close() // for a machine that stopped reading: the writer ends
 	if werr := <-written; werr != nil && !errors.Is(werr, io.ErrClosedPipe) {
 		// What the machine says then is only that the tar is cut off.
-		return fmt.Errorf("files for %s: %w", h.Name, werr)
+		return kept, fmt.Errorf("files for %s: %w", h.Name, werr)
 	}
-	return err
+	return kept, err
 }
 
 func putScript() string {

@@ -175,7 +175,7 @@ func TestPut(t *testing.T) {
 		{Path: root + "/opt/new/bin/link", Link: "big"},
 	}
 	for range 2 {
-		if err := h.Put(t.Context(), files...); err != nil {
+		if _, err := h.Put(t.Context(), files...); err != nil {
 			t.Fatal(err)
 		}
 		is(t, streamed.Path, string(big), 0o755, 0)
@@ -220,12 +220,12 @@ func TestPutDamaged(t *testing.T) {
 	h, root := putHost(t)
 	bad := source(t, t.TempDir(), []byte("x"))
 	bad.Path, bad.SHA256 = root+"/bad", sum([]byte("y"))
-	err := h.Put(t.Context(), File{Path: root + "/good", Content: []byte("z")}, bad)
+	_, err := h.Put(t.Context(), File{Path: root + "/good", Content: []byte("z")}, bad)
 	if err == nil || !strings.Contains(err.Error(), root+"/bad arrived damaged") {
 		t.Errorf("error: %v", err)
 	}
 	bad.Source = "/no/such/file"
-	if err := h.Put(t.Context(), bad); !errors.Is(err, os.ErrNotExist) {
+	if _, err := h.Put(t.Context(), bad); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error: %v", err)
 	}
 	for _, name := range []string{"/bad", "/good"} {
@@ -274,7 +274,7 @@ func TestPutInterrupted(t *testing.T) {
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Put(t.Context(), File{Path: root + "/x", Mode: 0o644, Content: []byte("x")}); err != nil {
+	if _, err := h.Put(t.Context(), File{Path: root + "/x", Mode: 0o644, Content: []byte("x")}); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{running}, leftovers(t, root)); diff != "" {
@@ -293,7 +293,7 @@ func TestPutElsewhere(t *testing.T) {
 		t.Skip("no other file system:", err)
 	}
 	defer os.RemoveAll(shm)
-	if err := h.Put(t.Context(), File{Path: shm + "/a", Mode: 0o640, Owner: "root:daemon", Content: []byte("a")}, File{Path: shm + "/b", Link: "a"}); err != nil {
+	if _, err := h.Put(t.Context(), File{Path: shm + "/a", Mode: 0o640, Owner: "root:daemon", Content: []byte("a")}, File{Path: shm + "/b", Link: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	is(t, shm+"/a", "a", 0o640, 1)
@@ -312,7 +312,8 @@ func TestPutMany(t *testing.T) {
 	errs := make(chan error)
 	for i := range 6 {
 		go func() {
-			errs <- h.Put(t.Context(), File{Path: fmt.Sprintf("%s/dir/%d", root, i), Mode: 0o644, Content: []byte("x")}, File{Path: root + "/same", Mode: 0o644, Content: []byte("x")})
+			_, err := h.Put(t.Context(), File{Path: fmt.Sprintf("%s/dir/%d", root, i), Mode: 0o644, Content: []byte("x")}, File{Path: root + "/same", Mode: 0o644, Content: []byte("x")})
+			errs <- err
 		}()
 	}
 	for range 6 {

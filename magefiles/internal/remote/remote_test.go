@@ -277,6 +277,28 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
+// TestEnder: a command is ended also where its ender's process comes before it in /proc, as 100 comes before 98.
+func TestEnder(t *testing.T) {
+	const mark = "the-mark"
+	target, end := call{args: []string{"sleep", "300"}, limit: 5 * time.Second}, ender(mark, false)
+	cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", `
+		if ! echo 97 >/proc/sys/kernel/ns_last_pid; then exit 77; fi
+		eval "exec $1" & target=$!
+		until grep -q ^timeout "/proc/$target/cmdline"; do :; done
+		eval "$2"
+		printf "process $target: its ender ended with $?, "
+		wait $target
+		echo "itself with $?"`, "bash", target.line(t.Context(), mark), end.line(t.Context(), "end"))
+	cmd.Stdin = end.stdin
+	out, err := cmd.CombinedOutput()
+	if err != nil && len(out) > 0 && !strings.Contains(string(out), "ended with") {
+		t.Skipf("no PID namespaces here: %s", out)
+	}
+	if want := "process 98: its ender ended with 0, itself with 143\n"; string(out) != want || err != nil { // 128 and SIGTERM
+		t.Errorf("%v\n%s, not %s", err, out, want)
+	}
+}
+
 // TestExec: the output comes as it is, and the log has little of it.
 func TestExec(t *testing.T) {
 	h, _ := dialled(t)

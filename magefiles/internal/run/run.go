@@ -297,7 +297,7 @@ func (l *Lab) Engine() *stage.Engine {
 	return &stage.Engine{
 		Env: &stage.Env{
 			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host,
-			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark,
+			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark, Notice: l.run.Console.Notice,
 		},
 		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
 	}

@@ -193,7 +193,7 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 				}
 			}
 		}
-		return put(ctx, h, e.CalicoctlFiles(), seen)
+		return e.put(ctx, h, e.CalicoctlFiles(), seen)
 	})
 }
 
@@ -244,6 +244,7 @@ func (e *Env) revive(ctx context.Context, j Job, kinds ...string) error {
 func register(ctx context.Context, e *Env, j Job) error {
 	var all bytes.Buffer
 	resource := func(kind, name string, fields map[string]any) error {
+		all.WriteString("---\n") // of documents that only follow one another calicoctl reads the first
 		return json.NewEncoder(&all).Encode(map[string]any{
 			"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": map[string]string{"name": name}, "spec": fields,
 		})

@@ -37,7 +37,7 @@ func cniPlugins() Stage {
 		},
 		Apply: func(ctx context.Context, e *Env, j Job) error {
 			return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				return put(ctx, h, append(e.PluginFiles(), e.Conflist()), j.Facts.Machines[m.Name])
+				return e.put(ctx, h, append(e.PluginFiles(), e.Conflist()), j.Facts.Machines[m.Name])
 			})
 		},
 	}

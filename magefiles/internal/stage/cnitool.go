@@ -42,7 +42,7 @@ func cnitool() Stage {
 				if err != nil {
 					return err
 				}
-				return put(ctx, h, e.CnitoolFiles(), seen)
+				return e.put(ctx, h, e.CnitoolFiles(), seen)
 			})
 		},
 	}

@@ -173,7 +173,7 @@ func Survey(ctx context.Context, e *Env, m lab.Machine, h *remote.Host, look fun
 	if seen.Mark.Value != "" {
 		return faults, nil
 	}
-	traces, err := h.Script(ctx, scripts.Text("calico-traces.sh")+"PATH=$PATH:/usr/sbin:/sbin\ntraces")
+	traces, err := h.Script(ctx, scripts.Text("calico-traces.sh")+"traces")
 	if err == nil && traces != "" {
 		all := strings.Split(traces, "\n")
 		faults = append(faults, fmt.Sprintf("another Calico or BIRD has left something in its kernel: %s; remove that, or boot the machine anew, which does", check.Names(all)))

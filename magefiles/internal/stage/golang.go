@@ -62,24 +62,25 @@ func goFinding(e *Env, seen fact.Machine) check.Finding {
 const unpack = `set -euo pipefail
 part=$1.calico-cni-lab-part
 journal_open
-note "$1"
+list "$1"
 journal_close
 rm -rf -- "$part"
 mkdir -m 755 -- "$part"
 tar --extract --no-same-owner --strip-components=1 --directory="$part"
 journal_open
 note "$1"
-record "$1" "$(fingerprint "$part")"
-replace "$part" "$1"`
+place "$part" "$1" "$(fingerprint "$part")"`
 
 func applyGo(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		if j.Has(m.Name, "go") {
 			tar := filepath.Join(e.Artifacts.Toolchain, artifact.ToolchainTar)
-			if _, err := h.Stream(ctx, tar, scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+unpack, spec.GoRoot); err != nil {
+			kept, err := h.Stream(ctx, tar, scripts.Text("at-work.sh")+scripts.Text("note-original.sh")+unpack, spec.GoRoot)
+			e.kept(h, kept)
+			if err != nil {
 				return err
 			}
 		}
-		return put(ctx, h, e.GoFiles(), j.Facts.Machines[m.Name])
+		return e.put(ctx, h, e.GoFiles(), j.Facts.Machines[m.Name])
 	})
 }

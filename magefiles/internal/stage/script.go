@@ -86,8 +86,17 @@ func loadArchive(ctx context.Context, h *remote.Host, img artifact.Image) error 
 }
 
 // put puts those of files that a machine lacks or has otherwise.
-func put(ctx context.Context, h *remote.Host, files []remote.File, seen fact.Machine) error {
-	return h.Put(ctx, differing(files, seen)...)
+func (e *Env) put(ctx context.Context, h *remote.Host, files []remote.File, seen fact.Machine) error {
+	kept, err := h.Put(ctx, differing(files, seen)...)
+	e.kept(h, kept)
+	return err
+}
+
+// kept tells the user what became of what they had changed on a machine.
+func (e *Env) kept(h *remote.Host, lines string) {
+	for line := range strings.Lines(lines) {
+		e.Notice("%s: %s", h.Name, strings.TrimSpace(line))
+	}
 }
 
 // differing are those of files that a machine lacks or has otherwise, as they have to be put there.

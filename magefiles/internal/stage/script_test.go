@@ -99,7 +99,7 @@ func TestDiffering(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// No connection is used where nothing differs.
-	if err := put(t.Context(), nil, files, f.Machines["calico2"]); err != nil {
+	if err := e.put(t.Context(), nil, files, f.Machines["calico2"]); err != nil {
 		t.Error(err)
 	}
 	if got := differing([]remote.File{{Path: "/etc/new"}}, f.Machines["calico2"]); len(got) != 1 {

@@ -153,6 +153,7 @@ type Env struct {
 	loading singleflight.Group // archives of images, by machine
 	// Addresses are what the workloads are to have, by machine, where it isn't any of their node's: those of a baseline. May be nil.
 	Addresses map[string]netip.Addr
+	Notice    func(format string, args ...any)
 	// Preflight returns what would stop the artifacts' making.
 	Preflight func() error
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// Undo takes back what the stages did on a machine that stays and carries the lab's mark: containers, images, etcd's data, routes, interfaces, firewall
-// chains, files. It returns what stays all the same, a line for each, also with an error. Packages that were installed stay.
+// Undo takes back what the stages did on a machine that stays and carries the lab's mark: containers, images, etcd's data, routes,
+// interfaces, firewall chains, files. It returns what stays all the same, a line for each, also with an error. Packages that were
+// installed stay.
 func Undo(ctx context.Context, h *remote.Host, mark machine.Mark) (stays []string, err error) {
 	out, err := h.Feed(ctx, strings.NewReader(""), "bash", "-c", UndoScript(), "machine-undo.sh", string(mark))
 	for line := range strings.Lines(out) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,18 +116,24 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 	return files
 }
 
-// withoutStrangers leaves out containers that aren't the lab's.
+// withoutStrangers leaves out what isn't the lab's on machines that have other work, too. Rivals stay, and what
+// listens on the lab's ports: without them nobody sees why the lab was refused.
 func withoutStrangers(f fact.Lab) *fact.Lab {
 	f = f.Clone()
 	for name, m := range f.Machines {
-		m.Docker.Value.Containers = slices.DeleteFunc(slices.Clone(m.Docker.Value.Containers), func(c fact.Container) bool {
-			_, ours := c.Config.Labels[fact.LabelPart]
-			return !ours
-		})
+		ours := func(p fact.Process) bool { ours, _ := m.Ours(p); return ours }
+		m.Sandboxes.Value = without(m.Sandboxes.Value, func(s fact.Sandbox) bool { return !ours(fact.Process{Container: s.Container}) })
+		d := &m.Docker.Value
+		d.Containers = without(d.Containers, func(c fact.Container) bool { return c.Config.Labels[fact.LabelPart] == "" })
+		d.Volumes = without(d.Volumes, func(v fact.Volume) bool { return v.Labels[fact.LabelPart] == "" })
+		d.Images = maps.Clone(d.Images)
+		maps.DeleteFunc(d.Images, func(_, label string) bool { return label == "" })
 		f.Machines[name] = m
 	}
 	return &f
 }
+
+func without[T any](all []T, del func(T) bool) []T { return slices.DeleteFunc(slices.Clone(all), del) }
 
 func oneMachine(ctx context.Context, r *run.Run, m lab.Machine, e remote.Endpoint) []File {
 	dial, cancel := context.WithTimeoutCause(ctx, dialTime, fmt.Errorf("not after %s", dialTime))

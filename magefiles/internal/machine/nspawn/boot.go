@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -28,6 +29,15 @@ trap '' HUP # sudo's terminal goes with sudo
 launcher=$1 console=$2
 shift 2
 install -m 0755 /dev/stdin "$launcher"
+# One of an older version is open to all.
+dir=${console%/*}
+if [ "$(stat -c %a "$dir")" != 750 ]; then
+	chgrp --reference="$dir/run" "$dir"
+	chmod 0750 "$dir"
+fi
+touch "$console"
+chgrp --reference="$dir" "$console"
+chmod 0640 "$console"
 # What this process inherited, such as a lock of flock(1), would be held as long as the machine runs.
 for fd in /proc/self/fd/*; do
 	if ((${fd##*/} > 2)); then eval "exec ${fd##*/}>&-"; fi
@@ -42,16 +52,18 @@ const (
 	ranges        = 20000
 )
 
-// usersFrom returns the number on this computer of a machine's root, the first of usersAMachine.
-func (p *Provider) usersFrom(name string) int {
+// users returns the number on this computer of a machine's root, the first of usersAMachine. The machine's name says which one it
+// should be, so that it is the same for a machine that is made again, as long as nobody else has it.
+func (p *Provider) users(ctx context.Context, name string) (string, error) {
 	h := fnv.New32a()
 	io.WriteString(h, p.group(name).path) //nolint:errcheck // hashes return none
-	return firstUser + int(h.Sum32()%ranges)*usersAMachine
+	return p.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-users.sh"), "nspawn-users.sh", p.dir(name), "/etc",
+		strconv.Itoa(firstUser), strconv.Itoa(usersAMachine), strconv.Itoa(ranges), fmt.Sprint(h.Sum32()%ranges))
 }
 
 // boot starts a machine and returns as soon as its SSH socket takes connections.
 func (p *Provider) boot(ctx context.Context, name string) error {
-	if !exists(filepath.Join(p.dir(name), "own")) {
+	if !computer.Exists(filepath.Join(p.dir(name), "own")) {
 		return errors.New("it was made by an earlier version of the lab; start over: go tool mage destroy, then go tool mage verify")
 	}
 	rootfs, err := p.rootfs(ctx)
@@ -63,15 +75,19 @@ func (p *Provider) boot(ctx context.Context, name string) error {
 		return err
 	}
 	for layer := range strings.SplitSeq(strings.TrimSpace(string(layers)), ":") {
-		if !exists(layer) {
+		if !computer.Exists(layer) {
 			return fmt.Errorf("%s is gone, a layer below the machine's own files; start over: go tool mage destroy, then go tool mage verify", layer)
 		}
+	}
+	users, err := p.users(ctx, name)
+	if err != nil {
+		return err
 	}
 	before := p.consoleText(name)
 	launcher := filepath.Join(p.dir(name), "boot.sh")
 	_, err = p.Run.Run(ctx, command.Cmd{
 		Args: []string{"bash", "-c", startDetached, "start-detached", launcher, p.console(name), name, p.dir(name), strings.TrimSpace(string(layers)), p.netns(), bridge,
-			p.group(name).path, p.Maker.Store.Dir, strconv.Itoa(p.usersFrom(name)), rootfs},
+			p.group(name).path, p.Maker.Store.Dir, users, rootfs},
 		Stdin: strings.NewReader(scripts.Text("nspawn-boot.sh")), Root: true,
 	})
 	if err != nil {

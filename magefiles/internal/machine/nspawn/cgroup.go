@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 )
 
 // group is a machine's control group. What runs in it is the machine, whoever started it and wherever it went.
@@ -23,7 +25,7 @@ func (p *Provider) group(machine string) group { return group{labGroup(p.Plan.Na
 // and legacy have it by name, unified is all there is.
 func hierarchy() (string, error) {
 	for _, dir := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup"} {
-		if exists(dir + "/cgroup.procs") {
+		if computer.Exists(dir + "/cgroup.procs") {
 			return dir, nil
 		}
 	}
@@ -85,7 +87,7 @@ func (g group) init() (int, error) {
 // (Linux 5.14); "" where there is no cgroup v2. In hybrid mode processes are in it as well: nspawn-boot.sh puts them there.
 func (g group) killFile() string {
 	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if file := filepath.Join(root, g.path, "cgroup.kill"); exists(file) {
+		if file := filepath.Join(root, g.path, "cgroup.kill"); computer.Exists(file) {
 			return file
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -192,7 +193,7 @@ drwxrwxrwt 0:0 tmp
 
 	// A layer that can't be made leaves none behind, and says why.
 	files[1].SHA256 = sumOf("another")
-	if got, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || exists(got) {
+	if got, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || computer.Exists(got) {
 		t.Errorf("%q, %v", got, err)
 	}
 }

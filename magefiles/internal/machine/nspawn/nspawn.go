@@ -18,6 +18,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
@@ -110,7 +111,7 @@ func (p *Provider) Up(ctx context.Context) error {
 			continue
 		}
 		g.Go(func() error {
-			if !exists(p.dir(m.Name)) {
+			if !computer.Exists(p.dir(m.Name)) {
 				if err := p.create(ctx, m, key.PublicKey(), from); err != nil {
 					return fmt.Errorf("making %s: %w", m.Name, err)
 				}
@@ -132,7 +133,7 @@ type parts struct {
 
 // prepare makes the parts, only where a machine is still to be made from them.
 func (p *Provider) prepare(ctx context.Context) (parts, error) {
-	if !slices.ContainsFunc(p.Plan.Machines, func(m machine.Planned) bool { return !exists(p.dir(m.Name)) }) {
+	if !slices.ContainsFunc(p.Plan.Machines, func(m machine.Planned) bool { return !computer.Exists(p.dir(m.Name)) }) {
 		return parts{}, nil
 	}
 	var images artifact.Images
@@ -214,7 +215,7 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	var all []remote.Endpoint
 	for _, m := range p.Plan.Machines {
 		hostKey, err := machine.HostKey(p.StateDir, m.Name)
-		if errors.Is(err, machine.ErrNotUp) && exists(p.dir(m.Name)) {
+		if errors.Is(err, machine.ErrNotUp) && computer.Exists(p.dir(m.Name)) {
 			return nil, fmt.Errorf("%s exists, but its host key in %s is gone, and with it the way in; start over: go tool mage destroy", m.Name, p.StateDir)
 		}
 		if err != nil {
@@ -247,7 +248,7 @@ func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
 		switch {
 		case running[m.Name]:
 			s.State, s.Memory = machine.Running, p.group(m.Name).memory()
-		case exists(p.dir(m.Name)):
+		case computer.Exists(p.dir(m.Name)):
 			s.State = machine.Stopped
 		}
 		all = append(all, s)
@@ -288,7 +289,7 @@ func (p *Provider) Stop(ctx context.Context) error {
 
 // Destroy implements machine.Provider. What isn't there any more is no error.
 func (p *Provider) Destroy(ctx context.Context) error {
-	if !exists(p.labDir()) {
+	if !computer.Exists(p.labDir()) {
 		return p.checkOwner() // nothing was made: the directory is made first and removed last
 	}
 	if err := p.claim(ctx, true); err != nil {
@@ -299,7 +300,7 @@ func (p *Provider) Destroy(ctx context.Context) error {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name)},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name), "30"},
 		Root: true, Timeout: 2 * time.Minute,
 	})
 	return err
@@ -310,9 +311,4 @@ func (p *Provider) underlay(ctx context.Context) error {
 	_, err := p.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-underlay.sh"), "nspawn-underlay.sh",
 		p.labDir(), p.netns(), bridge, fmt.Sprintf("%s/%d", p.Plan.Gateway, p.Plan.Subnet.Bits()))
 	return err
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

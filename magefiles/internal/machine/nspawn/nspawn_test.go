@@ -12,14 +12,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 func provider(name string) *Provider {
@@ -132,7 +135,7 @@ func TestKill(t *testing.T) {
 	p.Run = &command.Runner{}
 	g := group{labGroup(p.Plan.Name)}
 	root := "/sys/fs/cgroup/unified"
-	if !exists(root) {
+	if !computer.Exists(root) {
 		root = "/sys/fs/cgroup"
 	}
 	dir := filepath.Join(root, g.path, "calico1")
@@ -165,21 +168,128 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestUsersFrom: in systemd's range for containers, and machines share no users.
-func TestUsersFrom(t *testing.T) {
-	seen := map[int]string{}
-	for _, name := range []string{"lab", "other"} {
-		for i := range 20 {
-			m := fmt.Sprintf("calico%d", i)
-			n := provider(name).usersFrom(m)
-			if n < 0x80000 || n+usersAMachine-1 > 0x6fffffff || n%usersAMachine != 0 {
-				t.Errorf("%s: %d", m, n)
-			}
-			if seen[n] != "" {
-				t.Errorf("%s/%s has the users of %s", name, m, seen[n])
-			}
-			seen[n] = name + "/" + m
+// TestUsersInRange: all ranges are in systemd's for containers.
+func TestUsersInRange(t *testing.T) {
+	if firstUser < 0x80000 || firstUser+ranges*usersAMachine-1 > 0x6fffffff || firstUser%usersAMachine != 0 {
+		t.Errorf("from %d to %d", firstUser, firstUser+ranges*usersAMachine)
+	}
+}
+
+// TestUsers: machines whose names lead to the same range share none, nor do they with this computer's users and what those may map;
+// and a machine keeps its own.
+func TestUsers(t *testing.T) {
+	dir := t.TempDir()
+	etc := filepath.Join(dir, "etc")
+	labs := filepath.Join(dir, "labs")
+	const first, size, most, machines = 1000, 100, 64, 60
+	writeAll(t, map[string]string{
+		etc + "/passwd": "root:x:0:0:root:/root:/bin/sh\nada:x:1250:100::/:/bin/sh\n", // the third range
+		etc + "/group":  "root:x:0:\nstaff:x:1399:\n",                                 // the fourth
+		etc + "/subuid": "# mine\nada:1450:100\n",                                     // the fifth and the sixth
+	})
+	users := func(machine string, wanted int) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "bash", "-c", scripts.Text("nspawn-users.sh"), "nspawn-users.sh", filepath.Join(labs, machine), etc,
+			fmt.Sprint(first), fmt.Sprint(size), fmt.Sprint(most), fmt.Sprint(wanted)).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	seen := map[string]string{"1200": "ada", "1300": "staff", "1400": "subuid", "1500": "subuid"}
+	for i := range machines {
+		m := fmt.Sprintf("lab%d/calico%d", i%2, i)
+		if err := os.MkdirAll(filepath.Join(labs, m), 0o755); err != nil {
+			t.Fatal(err)
 		}
+		wg.Go(func() {
+			n, err := users(m, most-2)
+			again, err2 := users(m, 7)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || err2 != nil || again != n || seen[n] != "" {
+				t.Errorf("%s: %s, then %s; %v, %v; it is %s's", m, n, again, err, err2, seen[n])
+			}
+			seen[n] = m
+		})
+	}
+	wg.Wait()
+	if len(seen) != most || seen["1000"] == "" || seen["7300"] == "" {
+		t.Errorf("%d ranges: %v", len(seen), seen)
+	}
+	if err := os.MkdirAll(filepath.Join(labs, "lab0", "more"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := users("lab0/more", 0); err == nil || !strings.Contains(out, "no 100 users in a row are left from 1000 on") {
+		t.Errorf("one more: %s, %v", out, err)
+	}
+}
+
+func writeAll(t *testing.T, files map[string]string) {
+	t.Helper()
+	for path, content := range files {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// openDir is a directory that others may enter, unlike t.TempDir.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "calico-cni-lab-test.") //nolint:usetesting // see above
+	if err != nil || os.Chmod(dir, 0o755) != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// nobody runs a command as a user without rights, if root runs the test.
+func nobody(t *testing.T, args ...string) error {
+	t.Helper()
+	return exec.CommandContext(t.Context(), "setpriv", append([]string{"--reuid=54321", "--regid=54321", "--clear-groups", "--"}, args...)...).Run()
+}
+
+// TestConsole: what a machine writes at boot its user reads, and nobody else, also on a machine of an older version.
+func TestConsole(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := filepath.Join(openDir(t), "calico1")
+	writeAll(t, map[string]string{dir + "/console.log": "old\n", dir + "/boot.lock": ""})
+	if err := errors.Join(os.Mkdir(dir+"/run", 0o750), os.Chown(dir+"/run", 1234567, 4711)); err != nil {
+		t.Fatal(err)
+	}
+	if err := nobody(t, "cat", dir+"/console.log"); err != nil {
+		t.Fatalf("nothing to mend: %v", err)
+	}
+	start := exec.CommandContext(t.Context(), "bash", "-c", startDetached, "start-detached", dir+"/boot.sh", dir+"/console.log")
+	start.Stdin = strings.NewReader("#!/bin/sh\necho new\n")
+	if out, err := start.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, file := range []string{"console.log", "boot.lock"} {
+		if nobody(t, "cat", filepath.Join(dir, file)) == nil {
+			t.Errorf("another user can open %s", file)
+		}
+	}
+	var text string
+	for range 500 {
+		out, err := exec.CommandContext(t.Context(), "setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "cat", dir+"/console.log").CombinedOutput()
+		if err != nil {
+			t.Fatalf("the user: %v: %s", err, out)
+		}
+		if text = string(out); text == "old\nnew\n" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	info, err := os.Stat(dir + "/console.log")
+	if err != nil || info.Mode().Perm() != 0o640 || text != "old\nnew\n" {
+		t.Errorf("%v, %v, %q", info.Mode(), err, text)
 	}
 }
 

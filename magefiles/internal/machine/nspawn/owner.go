@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/scripts"
 )
@@ -181,7 +182,7 @@ func (p *Provider) gone(ctx context.Context, o holder) error {
 // labs are there too.
 func cacheUsers(ctx context.Context, o machine.Options) ([]string, error) {
 	labs := filepath.Join(machine.Home, "labs")
-	if !exists(labs) {
+	if !computer.Exists(labs) {
 		return nil, nil
 	}
 	out, err := o.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-cache-users.sh"), "nspawn-cache-users.sh", labs, o.Store.Dir)

@@ -1,6 +1,7 @@
 package nspawn
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -69,7 +71,7 @@ func TestGone(t *testing.T) {
 
 // TestClaim: of two labs that take a name at once, one has it; a directory that is somebody's, or that has other things in it, stays.
 func TestClaim(t *testing.T) {
-	labs := t.TempDir()
+	labs := openDir(t)
 	claim := func(name, owner, before string) error {
 		return exec.CommandContext(t.Context(), "bash", "-c", scripts.Text("nspawn-claim.sh"), "nspawn-claim.sh", filepath.Join(labs, name), owner, before).Run()
 	}
@@ -105,5 +107,106 @@ func TestClaim(t *testing.T) {
 	}
 	if err := claim("mine", "/new/.lab\n0\n/ 1", ""); err == nil {
 		t.Error("a directory without an owner was taken")
+	}
+	// Another user can read whose a lab is, and lock nothing.
+	if os.Getuid() == 0 {
+		if err := nobody(t, "cat", filepath.Join(labs, "lab", "owner")); err != nil {
+			t.Errorf("another user reads the owner: %v", err)
+		}
+		if nobody(t, "flock", "--nonblock", labs, "true") == nil {
+			t.Error("another user can lock the labs' directory")
+		}
+	}
+}
+
+// TestCacheUsers: a lab counts however many machines it has, and what can't be read is an error.
+func TestCacheUsers(t *testing.T) {
+	labs := t.TempDir()
+	const cache = "/var/lib/calico-cni-lab/cache/0"
+	files := map[string]string{
+		labs + "/new/owner": "/new/.lab\n", labs + "/other/owner": "/other/.lab\n", labs + "/other/calico1/layers": cache + "1/box-0123456789abcdef/root\n",
+		labs + "/big/owner": "/big/.lab\n0\n/ 1\n",
+	}
+	for i := range 60 {
+		files[fmt.Sprintf("%s/big/calico%d/layers", labs, i)] = strings.Repeat(cache+"/files-0123456789abcdef/root:", 20) + cache + "/box-0123456789abcdef/root\n"
+	}
+	writeAll(t, files)
+	look := func() (string, error) {
+		out, err := exec.CommandContext(t.Context(), "bash", "-c", scripts.Text("nspawn-cache-users.sh"), "nspawn-cache-users.sh", labs, cache).Output()
+		return string(out), err
+	}
+	for range 20 { // it was a race
+		if out, err := look(); err != nil || out != "/big/.lab\n" {
+			t.Fatalf("%q, %v", out, err)
+		}
+	}
+	if err := os.Symlink("gone", labs+"/other/calico1/part"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(labs+"/other/calico1/part", labs+"/other/calico1/layers"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := look(); err == nil {
+		t.Errorf("a file is gone: %q", out)
+	}
+}
+
+// TestRemove: the file that says whose a lab is goes last, and who holds what is to be removed is named.
+func TestRemove(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "labs", "lab")
+	files := map[string]string{dir + "/owner": "/project/.lab\n", dir + "/zz.lock": ""}
+	for i := range 20 { // whatever order the file system has
+		files[fmt.Sprintf("%s/calico%d/layers", dir, i)] = "x"
+	}
+	writeAll(t, files)
+	bin := t.TempDir()
+	rm := func(script string) {
+		t.Helper()
+		if err := os.WriteFile(bin+"/rm", []byte("#!/bin/bash\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := fmt.Sprintf("test-remove-%d", os.Getpid())
+	remove := func() (string, error) {
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", dir, name, bridge, name, "0.2")
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	holder := exec.CommandContext(t.Context(), "flock", dir+"/zz.lock", "sh", "-c", "echo; read x")
+	in, err1 := holder.StdinPipe()
+	held, err2 := holder.StdoutPipe()
+	if err := errors.Join(err1, err2, holder.Start()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("zz.lock is still held after 0.2 seconds, by the process %d (flock ", holder.Process.Pid)
+	if out, err := remove(); err == nil || !strings.Contains(out, want) {
+		t.Errorf("while it is held: %v, %s, not %s", err, out, want)
+	}
+	_ = in.Close()
+	_ = holder.Wait()
+	// Killed while it removes: as if after each of the files.
+	rm(`kill -KILL $PPID; for last; do :; done; [ "$last" != "` + dir + `" ] || last=$last/owner; exec /bin/rm -rf -- "$last"`)
+	for tries := 1; ; tries++ {
+		_, err := remove()
+		entries, rerr := os.ReadDir(dir)
+		if rerr != nil || tries > 30 {
+			t.Fatalf("%v, %d times", rerr, tries)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		if err == nil || !computer.Exists(dir+"/owner") {
+			t.Fatalf("killed %d times: %v; left without an owner: %v", tries, err, entries)
+		}
+	}
+	if err := os.Remove(bin + "/rm"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := remove(); err != nil || computer.Exists(dir) {
+		t.Errorf("at last: %v, %s", err, out)
 	}
 }

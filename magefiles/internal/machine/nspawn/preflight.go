@@ -108,7 +108,7 @@ func (p *Provider) tryRootfs(ctx context.Context) error {
 
 // existing returns path, or the nearest directory above it that is there.
 func existing(path string) string {
-	for !exists(path) {
+	for !computer.Exists(path) {
 		path = filepath.Dir(path)
 	}
 	return path
