@@ -182,7 +182,9 @@ func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, 
 				}
 				out[i] = strings.TrimSpace(string(answer))
 			}
-			return h.Put(gctx, put...)
+			kept, err := h.Put(gctx, put...)
+			out[i] = strings.TrimSpace(out[i] + "\n" + kept)
+			return err
 		})
 	}
 	err = g.Wait()
