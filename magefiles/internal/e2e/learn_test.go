@@ -28,7 +28,7 @@ func TestLearn(t *testing.T) {
 	l.sub("to a step", func(l *lab) {
 		l.has(l.ok("learn", "-to=cni-by-hand/3"), "the lab is where cni-by-hand/3 begins")
 		l.has(l.ssh("calico1", "sudo docker ps --format {{.Names}}"), "mine")
-		l.has(l.ok("status"), `lesson "cni-by-hand" is under way`, "go tool mage reset")
+		l.has(l.ok("status"), `"cni-by-hand" is under way`, "go tool mage reset")
 		l.has(l.ok("reset"), "undone")
 		l.holds()
 	})
