@@ -111,7 +111,7 @@ func Learn(ctx context.Context, play, update *bool, to *string) error {
 
 // Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain WHAT ...; alone, it lists what can
 // be asked (-json: for programs, -mermaid: a picture).
-func Explain(ctx context.Context, json, mermaid *bool) error {
+func Explain(ctx context.Context, json, mermaid *bool) error { //nolint:unparam // for Mage's help; the target reads them with the question
 	err := on(ctx, target.Explain)
 	if err == nil {
 		os.Exit(0) // what is left of the command line was the question; Mage would take it for targets

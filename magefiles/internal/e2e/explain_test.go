@@ -86,7 +86,7 @@ func explained(l *lab) {
 	l.has(l.ok("explain", "cni", "calico1"), "CNI_COMMAND=ADD", `"type": "calico-ipam"`, `"address": "10.1.127.192/32"`, "as it still is")
 	l.has(l.ok("explain", "bgp", "-mermaid"), "flowchart LR\n", `calico1 <-- "BGP" --> calico2`)
 	l.has(l.fails("explain", "packet", "calico1/wrkload", "calico2"), `there is no machine, workload or address "calico1/wrkload"; did you mean calico1/workload`)
-	l.has(l.fails("explain", "addres", "10.1.0.1"), "did you mean address?")
+	l.has(l.fails("explain", "addrss", "10.1.0.1"), "did you mean address?")
 	l.holds()
 }
 

@@ -316,7 +316,7 @@ func TestExamples(t *testing.T) {
 func TestBadQuestions(t *testing.T) {
 	l, _ := recorded(t, "arrives")
 	for question, want := range map[string]string{
-		"addres 10.1.0.1":                   `nothing to explain about "addres"; did you mean address?`,
+		"addrss 10.1.0.1":                   `nothing to explain about "addrss"; did you mean address?`,
 		"weather":                           `nothing to explain about "weather"; there are address, route,`,
 		"address":                           "say: go tool mage explain address IP; for example: go tool mage explain address calico1/workload",
 		"address fe80::1":                   "IPv4 addresses only",

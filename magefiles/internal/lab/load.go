@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 )
 
 // Errors are all the faults of a lab file, in the order of its lines.
@@ -223,34 +225,8 @@ func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
 }
 
 func suggestion(got string, known []string) string {
-	best, bestDist := "", 4
-	for _, k := range known {
-		if d := distance(strings.ToLower(got), strings.ToLower(k)); d < bestDist {
-			best, bestDist = k, d
-		}
+	if near := nearest.Of(got, known); len(near) > 0 {
+		return fmt.Sprintf("; did you mean %q?", near[0])
 	}
-	if best == "" {
-		return "; expected one of: " + strings.Join(known, ", ")
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is the Levenshtein distance of two short strings.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
+	return "; expected one of: " + strings.Join(known, ", ")
 }

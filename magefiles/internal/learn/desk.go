@@ -52,7 +52,7 @@ func (d *Desk) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// Plain, Good and Bad print a line.
+// Plain prints a line.
 func (d *Desk) Plain(format string, args ...any) {
 	fmt.Fprintf(d.out, "  "+format+"\n", args...)
 }

@@ -38,7 +38,7 @@ func TestExplainNothing(t *testing.T) {
 	args := os.Args
 	defer func() { os.Args = args }()
 	for question, want := range map[string]string{
-		"addres 10.1.0.1":           "did you mean address?",
+		"addrss 10.1.0.1":           "did you mean address?",
 		"packet calico1":            "say: go tool mage explain packet FROM TO [PORT]",
 		"address 10.1.0.1 -mermaid": "there is no picture of address; there is one of route, bgp, packet",
 		"address 10.1.0.1":          machine.ErrNotUp.Error(),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
+	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
@@ -66,7 +67,11 @@ func chapter(all []lesson.Chapter, name string) (lesson.Chapter, error) {
 		}
 		names = append(names, c.Name)
 	}
-	return lesson.Chapter{}, fmt.Errorf("there is no chapter %q%s", name, nearest(name, names))
+	meant := "there are " + strings.Join(names, ", ")
+	if near := nearest.Of(name, names); len(near) > 0 {
+		meant = "did you mean " + strings.Join(near, ", ") + "?"
+	}
+	return lesson.Chapter{}, fmt.Errorf("there is no chapter %q; %s", name, meant)
 }
 
 // listChapters shows what there is, what is done, and what comes next.
@@ -200,11 +205,6 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 		return fmt.Errorf("not as written: %s", strings.Join(failed, ", "))
 	}
 	return nil
-}
-
-// nearest names what a reader may have meant.
-func nearest(name string, names []string) string {
-	return "; there are " + strings.Join(names, ", ")
 }
 
 // After returns the words on the command line behind a target and its flags.

@@ -186,7 +186,7 @@ func (s *Shell) Close() error {
 	s.broken = true
 	_ = s.in.Close()
 	go func() {
-		for range s.lines { //nolint:revive // drained, or read would never end
+		for range s.lines { // drained, or read would never end
 		}
 	}()
 	<-s.ended
