@@ -60,13 +60,12 @@ func walk(l *lab) {
 
 	r = newReader(l, "learn", "the-lab")
 	r.sees("The machines", "2 of ")
-	for !r.over() {
-		if strings.Contains(r.new, "your guess") {
+	for r.sees(); !r.ended; r.sees() {
+		if strings.Contains(r.asked(), "your guess") {
 			r.types("5")
 		} else {
 			r.types("")
 		}
-		r.sees()
 	}
 	r.has("You guessed \"5\"; it is 2", "✓ ping calico1/workload 10.1.86.64", "✓ works", "next: ")
 	r.ends(true)
@@ -122,8 +121,7 @@ func (r *reader) sees(parts ...string) {
 			enough = enough && strings.Contains(r.new, p)
 		}
 		if len(parts) == 0 {
-			last := r.new[strings.LastIndex(r.new, "\n")+1:]
-			enough = strings.Contains(last, "[Enter]") || strings.Contains(last, "your guess")
+			enough = strings.Contains(r.asked(), "[Enter]") || strings.Contains(r.asked(), "your guess")
 		}
 		if enough {
 			return
@@ -157,7 +155,8 @@ func (r *reader) types(line string) {
 	}
 }
 
-func (r *reader) over() bool { return r.ended }
+// asked is the line that he is to type on.
+func (r *reader) asked() string { return r.new[strings.LastIndex(r.new, "\n")+1:] }
 
 func (r *reader) has(parts ...string) { r.lab.has(r.all, parts...) }
 
