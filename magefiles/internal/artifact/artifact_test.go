@@ -106,8 +106,8 @@ func TestWaitingForConfig(t *testing.T) {
 	}
 }
 
-func TestWithShortDelay(t *testing.T) {
-	if got := string(withShortDelay([]byte("a\n  connect delay time 2;\n"))); got != "a\n  connect delay time 1;\n" {
+func TestWithShortWaits(t *testing.T) {
+	if got := string(withShortWaits([]byte("a\nrouter id 1;\n  connect delay time 2;\n"))); got != "a\ngraceful restart wait 10;\nrouter id 1;\n  connect delay time 1;\n" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -3,13 +3,14 @@ package artifact
 import (
 	"bytes"
 	"regexp"
+	"slices"
 )
 
 // edits are what the lab changes in Calico's own files, by their path in the image. One that changes nothing is an error:
 // then Calico's file isn't the one that the edit was written for.
 var edits = map[string]func([]byte) []byte{
 	"/etc/calico/confd/templates/bird_ipam.cfg.template": withoutTunnels,
-	"/etc/calico/confd/templates/bird.cfg.template":      withShortDelay,
+	"/etc/calico/confd/templates/bird.cfg.template":      withShortWaits,
 	"/etc/service/available/bird/run":                    waitingForConfig,
 	"/etc/service/available/bird6/run":                   waitingForConfig,
 	"/etc/rc.local":                                      withoutKubernetes,
@@ -21,10 +22,20 @@ func withoutKubernetes(rcLocal []byte) []byte {
 	return bytes.Replace(rcLocal, []byte("cp -a /etc/service/available/complete-startup /etc/service/enabled/\n"), nil, 1)
 }
 
-// withShortDelay has BIRD dial its peers after one second instead of two. It waits that long before it dials, and again when
+var routerID = regexp.MustCompile(`(?m)^router id .*$`)
+
+// withShortWaits has BIRD dial its peers after one second instead of two. It waits that long before it dials, and again when
 // the peer isn't listening yet; measured, a session is Established a second earlier. BIRD can't wait for less than one.
-func withShortDelay(template []byte) []byte {
-	return bytes.ReplaceAll(template, []byte("connect delay time 2;"), []byte("connect delay time 1;"))
+//
+// And it has a BIRD that starts anew wait for its peers' routes for ten seconds, not 240, until it programs what it has: one
+// peer that is registered and away would leave the node without routes that long, its other sessions Established.
+func withShortWaits(template []byte) []byte {
+	if !routerID.Match(template) {
+		return template
+	}
+	template = bytes.ReplaceAll(template, []byte("connect delay time 2;"), []byte("connect delay time 1;"))
+	at := routerID.FindIndex(template)[0]
+	return slices.Insert(template, at, []byte("graceful restart wait 10;\n")...)
 }
 
 var birdExec = regexp.MustCompile(`(?m)^exec bird6? .* -c (/[^ \n]+)$`)
