@@ -28,6 +28,7 @@ type Shell struct {
 	ended   chan struct{} // closed when nothing more comes
 	mark    string
 	broken  bool
+	killed  bool
 	closed  bool
 }
 
@@ -56,6 +57,7 @@ func Open(ctx context.Context, o Options) (*Shell, error) {
 	s := &Shell{Where: o.Where, kill: o.Kill, lines: make(chan string), ended: make(chan struct{}), mark: rand.Text()}
 	s.cmd = exec.Command(o.Args[0], o.Args[1:]...)
 	s.cmd.Dir, s.cmd.Env = o.Dir, append(s.cmd.Environ(), o.Env...)
+	s.cmd.WaitDelay = endTime // something outside of the session may hold the shell's output open
 	// A session of its own: a terminal's Ctrl-C is not for it, and all its processes can be found.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	var err error
@@ -141,6 +143,7 @@ func (s *Shell) Run(ctx context.Context, command string, limit time.Duration, li
 			}
 		case <-s.ended:
 			s.broken = true
+			_ = s.end(context.WithoutCancel(ctx)) // its machine may be gone, and with it what ran there
 			return Result{Printed: printed.String()}, errEnded
 		case <-ctx.Done():
 			s.broken = true
@@ -156,8 +159,12 @@ func (s *Shell) Broken() bool { return s.broken }
 // endTime is how long a shell may take to end.
 const endTime = 10 * time.Second
 
-// end ends everything that runs in the shell, and the shell.
+// end ends everything that runs in the shell's session, and the shell, once.
 func (s *Shell) end(ctx context.Context) error {
+	if s.killed {
+		return nil
+	}
+	s.killed = true
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	var err error
@@ -171,26 +178,30 @@ func (s *Shell) end(ctx context.Context) error {
 	return err
 }
 
-// Close ends the shell and what still runs in it.
+// Close ends the shell and what still runs in its session, whether or not the shell itself has ended.
 func (s *Shell) Close() error {
 	if s.closed {
 		return nil
 	}
-	s.closed = true
-	var err error
+	s.closed, s.broken = true, true
+	ended := false
 	select {
-	case <-s.ended: // by itself, or with its machine
+	case <-s.ended: // by itself, or with its machine, and with that what ran there
+		ended = true
 	default:
-		err = s.end(context.Background())
 	}
-	s.broken = true
+	err := s.end(context.Background())
+	if ended {
+		err = nil
+	}
 	_ = s.in.Close()
 	go func() {
 		for range s.lines { // drained, or read would never end
 		}
 	}()
+	// Waiting closes this end of the shell's output, whoever has the other one.
+	_ = s.cmd.Wait() // killed
 	<-s.ended
 	close(s.lines)
-	_ = s.cmd.Wait() // killed
 	return err
 }

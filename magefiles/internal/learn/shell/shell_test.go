@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -79,15 +80,7 @@ func TestSlow(t *testing.T) {
 	if !s.Broken() {
 		t.Error("the shell isn't broken")
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; {
-		alive := running(s.session)
-		if alive == "" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("something of it still runs: %s", alive)
-		}
-	}
+	gone(t, s.session)
 	if _, err := s.Run(t.Context(), "true", time.Second, nil); err == nil {
 		t.Error("a broken shell runs commands")
 	}
@@ -113,6 +106,48 @@ func TestExit(t *testing.T) {
 	}
 }
 
+// TestLeftOver: what a command left running ends with the shell, whether or not that has ended before.
+func TestLeftOver(t *testing.T) {
+	for name, commands := range map[string][]string{
+		"a shell that is closed": {"sleep 4712 >/dev/null 2>&1 &"},
+		"one that has ended":     {"(trap '' HUP; exec sleep 4712) >/dev/null 2>&1 & exit"},
+	} {
+		s := open(t)
+		for _, c := range commands {
+			_, _ = s.Run(t.Context(), c, 10*time.Second, nil)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		gone(t, s.session)
+	}
+}
+
+// TestHeldOpen: a process that has left the session and holds the shell's output doesn't keep it from being closed.
+func TestHeldOpen(t *testing.T) {
+	s := open(t)
+	got, err := s.Run(t.Context(), "setsid sleep 4713 & echo $!", 10*time.Second, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(got.Printed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	s.cmd.WaitDelay = 100 * time.Millisecond
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is still waited for")
+	}
+}
+
 func TestOpenFails(t *testing.T) {
 	for _, args := range [][]string{{"/nonexistent"}, {"bash", "-c", "echo why >&2; exit 1"}} {
 		s, err := Open(t.Context(), Options{Where: "there", Args: args})
@@ -122,6 +157,20 @@ func TestOpenFails(t *testing.T) {
 		}
 		if !strings.Contains(err.Error(), "a shell on there") || len(args) > 1 && !strings.Contains(err.Error(), "why") {
 			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// gone waits until nothing of a session runs.
+func gone(t *testing.T, session int) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		alive := running(session)
+		if alive == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("something of it still runs: %s", alive)
 		}
 	}
 }
