@@ -236,7 +236,7 @@ func (l *Lab) Place(name string) (Place, error) {
 		names = append(names, w.Name)
 	}
 	if m, container, ok := strings.Cut(name, "/"); ok {
-		if seen, there := l.Facts.Machines[m]; there && slices.ContainsFunc(seen.Docker.Value.Containers, func(c fact.Container) bool { return c.Name == "/"+container }) {
+		if _, there := l.Facts.Machines[m].Docker.Value.Named(container); there {
 			return Place{}, fmt.Errorf("%s has no interface of a network; give it one with: go tool mage plumb", name)
 		}
 	}

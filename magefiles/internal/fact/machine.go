@@ -111,6 +111,15 @@ func (d Docker) Part(part string) []Container {
 	return slices.DeleteFunc(slices.Clone(d.Containers), func(c Container) bool { return c.Config.Labels[LabelPart] != part })
 }
 
+// Named finds a container by its name, as `docker ps` shows it.
+func (d Docker) Named(name string) (Container, bool) {
+	i := slices.IndexFunc(d.Containers, func(c Container) bool { return c.Name == "/"+name })
+	if i < 0 {
+		return Container{}, false
+	}
+	return d.Containers[i], true
+}
+
 // Labels that the lab's containers carry, whoever starts them.
 const (
 	LabelPart  = "calico-cni-lab.part"  // which of the lab's containers it is, whatever its name

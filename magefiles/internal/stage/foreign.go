@@ -114,10 +114,8 @@ func namesFinding(seen fact.Machine, wanted []spec.Container) check.Finding {
 	}
 	var faults []string
 	for _, c := range wanted {
-		for _, is := range seen.Docker.Value.Containers {
-			if is.Name == "/"+c.Name && is.Config.Labels[fact.LabelPart] == "" {
-				faults = append(faults, fmt.Sprintf("container %s isn't the lab's, which makes one of that name; rename it (sudo docker rename %[1]s NAME) or remove it (sudo docker rm %[1]s)", c.Name))
-			}
+		if is, ok := seen.Docker.Value.Named(c.Name); ok && is.Config.Labels[fact.LabelPart] == "" {
+			faults = append(faults, fmt.Sprintf("container %s isn't the lab's, which makes one of that name; rename it (sudo docker rename %[1]s NAME) or remove it (sudo docker rm %[1]s)", c.Name))
 		}
 		for _, v := range seen.Docker.Value.Volumes {
 			if slices.Contains(c.DataVolumes(), v.Name) && v.Labels[fact.LabelPart] == "" && len(seen.Docker.Value.Part(c.Part)) == 0 {
