@@ -91,18 +91,18 @@ func SSH(ctx context.Context, machine string) error {
 	return err
 }
 
-// Learn lists the tutorial's chapters; learn NAME walks you through one, learn -to=NAME brings the lab to where one begins.
+// Learn lists the tutorial's chapters; learn NAME walks you through one (-to=NAME/STEP: brings the lab to where that begins, -play:
+// runs a chapter's commands, or all chapters', and compares; -update: does that, and writes what they print into the chapters; flags
+// stand before the name: learn -play NAME).
 func Learn(ctx context.Context, play, update *bool, to *string) error {
-	names := target.After(os.Args, "learn")
-	o := target.LearnOptions{Play: given(play), Update: given(update)}
-	if to != nil {
-		o.To = *to
-	}
-	name := ""
-	if len(names) > 0 {
-		name = names[0]
-	}
-	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.Learn(ctx, r, name, o) })
+	o := target.LearnOptions{Play: given(play), Update: given(update), To: value(to, "")}
+	err := on(ctx, func(ctx context.Context, r *run.Run) error {
+		name, err := target.Chapter(os.Args)
+		if err != nil {
+			return err
+		}
+		return target.Learn(ctx, r, name, o)
+	})
 	if err == nil {
 		os.Exit(0) // what is left of the command line was the chapter's name; Mage would take it for a target
 	}

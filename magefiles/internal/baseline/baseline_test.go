@@ -370,12 +370,13 @@ func TestLesson(t *testing.T) {
 	if _, ok, err := ReadLesson(dir); ok || err != nil {
 		t.Errorf("%t %v where there is none", ok, err)
 	}
-	l := Lesson{"routes", 2, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)}
+	l := Lesson{"routes", 2, map[string]string{"key": "/var/run/docker/netns/1"}, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)}
 	if err := l.Write(dir); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok, err := ReadLesson(dir); got != l || !ok || err != nil {
-		t.Errorf("%v %t %v", got, ok, err)
+	got, ok, err := ReadLesson(dir)
+	if diff := cmp.Diff(l, got); diff != "" || !ok || err != nil {
+		t.Errorf("%t %v (-want +got):\n%s", ok, err, diff)
 	}
 	for range 2 {
 		if err := EndLesson(dir); err != nil {
@@ -400,12 +401,20 @@ func TestLines(t *testing.T) {
 				m.Deep.Sysctls.Value[k] = "0"
 			}
 		}
+		m.Files.Value["/etc/cni/net.d/99-mine.conf"] = fact.File{Mode: "644"}
+	})(f)
+	change("calico2", func(m *fact.Machine) {
+		for _, n := range strings.Fields("a b c d e f") {
+			m.Files.Value["/opt/cni/bin/"+n] = fact.File{Mode: "755"}
+		}
 	})(f)
 	want := []string{
 		"calico1   put back net.ipv4.ip_forward",
 		"datastore took away globalnetworkpolicies/deny-all",
+		"calico1   took away /etc/cni/net.d/99-mine.conf; it is kept as " + kept + "/99-mine.conf",
 		"calico1   took away interface hand0",
 		"calico1   took away 9 network namespaces: a ... i",
+		"calico2   took away 6 files: /opt/cni/bin/a ... /opt/cni/bin/f; they are in " + kept,
 	}
 	if diff := cmp.Diff(want, Lines(Differences(b, f))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

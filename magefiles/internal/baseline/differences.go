@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 // How is in which way an item differs.
@@ -153,18 +155,26 @@ func (d Difference) group() string {
 	return strings.Replace(string(d.Kind)+"s", "ys", "ies", 1)
 }
 
-// Lines tell of differences that were undone, a line each; many of a kind on a machine are one.
+// keeps says whether undoing a difference keeps what was taken away: files that somebody wrote, not what libcni and the plugins remember.
+func (d Difference) keeps() bool {
+	return d.Kind == Path && d.How == Extra && !strings.HasPrefix(d.Name, spec.CNIState+"/")
+}
+
+// Lines tell of differences that were undone, a line each; many of a kind on a machine are one. What is kept is said with its path.
 func Lines(all []Difference) []string {
-	type group struct{ where, verb, kind string }
+	type group struct{ where, verb, kind, kept string }
 	groups := map[group][]string{}
 	var order []group
 	for _, d := range causes(all) {
-		g := group{cmp.Or(d.Machine, "datastore"), "put back", d.group()}
+		g := group{where: cmp.Or(d.Machine, "datastore"), verb: "put back", kind: d.group()}
 		if d.How == Extra {
 			g.verb = "took away"
 		}
 		if d.How == Unseen {
 			continue
+		}
+		if d.keeps() {
+			g.kept = kept
 		}
 		if len(groups[g]) == 0 {
 			order = append(order, g)
@@ -179,11 +189,18 @@ func Lines(all []Difference) []string {
 			if more := fmt.Sprintf("%s: %s ... %s", line, short.Replace(names[0]), short.Replace(names[len(names)-1])); len(more) < width {
 				line = more
 			}
+			if g.kept != "" {
+				line += "; they are in " + g.kept
+			}
 			lines = append(lines, line)
 			continue
 		}
 		for _, name := range groups[g] {
-			lines = append(lines, fmt.Sprintf("%-9s %s %s", g.where, g.verb, name))
+			line := fmt.Sprintf("%-9s %s %s", g.where, g.verb, name)
+			if g.kept != "" {
+				line += "; it is kept as " + path.Join(g.kept, path.Base(name))
+			}
+			lines = append(lines, line)
 		}
 	}
 	return lines
@@ -205,7 +222,7 @@ func causes(all []Difference) []Difference {
 			dev, _, _ = strings.Cut(dev+" ", " ")
 			return ok && has[Key{Link, d.Machine, dev}] || strings.HasPrefix(dev, "{")
 		case Path:
-			return strings.HasPrefix(d.Name, "/var/lib/cni/results/")
+			return strings.HasPrefix(d.Name, spec.CNIState+"/results/")
 		case Sysctl:
 			return strings.HasSuffix(d.Name, "/forwarding") && has[Key{Sysctl, d.Machine, "net/ipv4/ip_forward"}]
 		case Entry:

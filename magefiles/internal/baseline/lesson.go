@@ -17,9 +17,10 @@ const lessonFile = "lesson.json"
 
 // Lesson is the lesson that is under way: while it is, the lab differs from its baseline on purpose.
 type Lesson struct {
-	Chapter string    `json:"chapter"`
-	Step    int       `json:"step"`
-	Started time.Time `json:"started"`
+	Chapter  string            `json:"chapter"`
+	Step     int               `json:"step"`               // from 1: the one to go on with
+	Captures map[string]string `json:"captures,omitempty"` // what the steps before it captured, by name
+	Started  time.Time         `json:"started"`
 }
 
 // ReadLesson returns the lesson that is under way; ok is false where none is.

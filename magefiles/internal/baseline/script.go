@@ -205,7 +205,7 @@ func (s *script) path(d Difference, name string) {
 	if d.How != Extra {
 		return // it is put
 	}
-	if strings.HasPrefix(name, "/var/lib/cni/") {
+	if !d.keeps() {
 		s.run("rm", "-f", name)
 		return
 	}

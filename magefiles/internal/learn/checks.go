@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/predicate"
 )
@@ -14,13 +15,12 @@ type checks struct {
 	room     *Room
 	file     string
 	captures lesson.Captures
-	before   map[predicate.Counter]int64
+	before   map[predicate.Counter]fact.Seen[int64]
 }
 
-// begin looks before the step's commands, and returns what holds already or, where it is to hold still, doesn't. A check that
-// names a capture of the step's own is about something that isn't there yet.
-func (k *checks) begin(ctx context.Context, step lesson.Step) ([]error, error) {
-	var expect []lesson.Expect
+// ahead understands the checks of a step before its commands. One that names a capture of the step's own is about something that isn't
+// there yet, and left out.
+func (k *checks) ahead(step lesson.Step) (expect []lesson.Expect, all []predicate.Predicate, err error) {
 	for _, b := range step.Blocks {
 		for _, e := range b.Checks {
 			if line, ok := k.captures.Expand(e.Predicate); ok {
@@ -29,11 +29,23 @@ func (k *checks) begin(ctx context.Context, step lesson.Step) ([]error, error) {
 			}
 		}
 	}
-	if len(expect) == 0 {
-		return nil, nil
+	all, err = k.predicates(expect)
+	return expect, all, err
+}
+
+// count reads the counters that the step's checks are about, and nothing else.
+func (k *checks) count(ctx context.Context, step lesson.Step) error {
+	_, all, err := k.ahead(step)
+	if err == nil {
+		k.before = k.room.Counters(ctx, all)
 	}
-	all, err := k.predicates(expect)
-	if err != nil {
+	return err
+}
+
+// premature looks before the step's commands, and returns what holds already or, where it is to hold still, doesn't.
+func (k *checks) premature(ctx context.Context, step lesson.Step) ([]error, error) {
+	expect, all, err := k.ahead(step)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
 	var faults []error
@@ -46,7 +58,6 @@ func (k *checks) begin(ctx context.Context, step lesson.Step) ([]error, error) {
 			faults = append(faults, fmt.Errorf("%s:%d: %s: it holds before the step, so it shows nothing (%s); begin it with `still` where that is meant", k.file, e.Line, e.Predicate, f.Found))
 		}
 	}
-	k.before = k.room.Counters(ctx, all) // last, because looking sends packets
 	return faults, nil
 }
 

@@ -25,12 +25,12 @@ type Player struct {
 // Whole plays a chapter from its beginning to its end, on a lab that is as it was, and wants it to leave it so. A lab that another
 // chapter has left otherwise is reset before.
 func (p *Player) Whole(ctx context.Context, c lesson.Chapter) error {
-	if lines, unseen := p.Room.Differs(ctx); len(lines) > 0 || unseen != "" {
-		if err := p.Room.Reset(ctx); err != nil {
+	if p.Room.restored(ctx).State != check.Holds {
+		if err := p.Room.Reset(ctx, nil); err != nil {
 			return fmt.Errorf("before %s: %w", c.File, err)
 		}
 	}
-	err := p.Play(ctx, c, len(c.Steps))
+	_, err := p.Play(ctx, c, len(c.Steps))
 	made, merr := p.Room.lab.Made(ctx)
 	if err != nil || merr != nil || !made {
 		return errors.Join(err, merr)
@@ -41,9 +41,9 @@ func (p *Player) Whole(ctx context.Context, c lesson.Chapter) error {
 	return errors.Join(append(k.faults(expect, findings), err)...)
 }
 
-// Play plays a chapter up to a step, not included; all of it where to is at its end. What differs from the text is an error
-// that names every place.
-func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) error {
+// Play plays a chapter up to a step, not included; all of it where to is at its end. It returns what was captured. What differs from
+// the text is an error that names every place.
+func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) (lesson.Captures, error) {
 	captures := lesson.Captures{}
 	var renewed []lesson.Printed
 	var faults []error
@@ -67,7 +67,7 @@ func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) error {
 	if p.Update && len(renewed) > 0 {
 		faults = append(faults, p.rewrite(c, renewed))
 	}
-	return errors.Join(faults...)
+	return captures, errors.Join(faults...)
 }
 
 func (p *Player) rewrite(c lesson.Chapter, renewed []lesson.Printed) error {
@@ -83,7 +83,10 @@ func (p *Player) rewrite(c lesson.Chapter, renewed []lesson.Printed) error {
 // step plays one step; faults are differences from the text.
 func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, captures lesson.Captures, renewed *[]lesson.Printed) (faults []error, err error) {
 	checks := &checks{room: p.Room, file: c.File, captures: captures}
-	if faults, err = checks.begin(ctx, step); err != nil {
+	if faults, err = checks.premature(ctx, step); err != nil {
+		return nil, err
+	}
+	if err := checks.count(ctx, step); err != nil { // last, because looking sends packets
 		return nil, err
 	}
 	for _, b := range step.Blocks {

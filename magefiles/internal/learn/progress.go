@@ -11,10 +11,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 )
 
-// Progress is what a reader has done. It is his, and not the lab's: it stays when the lab is destroyed.
+// Progress is what a reader has done. It is his, and not the lab's: it stays when the lab is destroyed. What he is at is the lab's
+// (baseline.Lesson).
 type Progress struct {
 	Done map[string]time.Time `json:"done"` // by chapter: when he came to its end
-	At   map[string]int       `json:"at"`   // by chapter that was left: the step to go on with
 }
 
 // progressFile is where it is kept: below the user's configuration directory, XDG_CONFIG_HOME or ~/.config.
@@ -26,9 +26,9 @@ func progressFile() (string, error) {
 	return filepath.Join(dir, "calico-cni-lab", "learn.json"), nil
 }
 
-// ReadProgress reads what is kept. A reader who has begun nothing has the zero progress.
+// ReadProgress reads what is kept. A reader who has begun nothing has done nothing.
 func ReadProgress() (Progress, error) {
-	p := Progress{Done: map[string]time.Time{}, At: map[string]int{}}
+	var p Progress
 	file, err := progressFile()
 	if err != nil {
 		return p, err
@@ -43,17 +43,19 @@ func ReadProgress() (Progress, error) {
 	if err != nil {
 		return p, fmt.Errorf("%s: %w; it holds nothing but what you have read: remove it to begin anew", file, err)
 	}
-	if p.Done == nil {
-		p.Done = map[string]time.Time{}
-	}
-	if p.At == nil {
-		p.At = map[string]int{}
-	}
 	return p, nil
 }
 
-// Write keeps it.
-func (p Progress) Write() error {
+// finish notes that a reader has come to a chapter's end.
+func finish(chapter string) error {
+	p, err := ReadProgress()
+	if err != nil {
+		return err
+	}
+	if p.Done == nil {
+		p.Done = map[string]time.Time{}
+	}
+	p.Done[chapter] = time.Now()
 	file, err := progressFile()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,9 @@ type Room struct {
 
 // commandTime is how long a lesson's command may take. A stage may have to boot something.
 const commandTime = 2 * time.Minute
+
+// endTime is how long something that was ended may take to be gone.
+const endTime = 5 * time.Second
 
 // Enter opens a room. The lab must be up.
 func Enter(ctx context.Context, r *run.Run) (*Room, error) {
@@ -164,123 +168,110 @@ func (r *Room) Predicates(expect []lesson.Expect) ([]predicate.Predicate, error)
 const probeTime = time.Second
 
 // See finds out everything that predicates need, once. before are the counters as they stood when the step began.
-func (r *Room) See(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]int64) *predicate.State {
-	s := &predicate.State{Before: before, Probes: map[predicate.Probe]fact.Probe{}, Counters: map[predicate.Counter]fact.Seen[int64]{}}
-	for _, p := range all { // first, because the packets that are sent below count
-		if p.Counter != (predicate.Counter{}) {
-			s.Counters[p.Counter] = fact.See(r.count(ctx, p.Counter))
-		}
-	}
+func (r *Room) See(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]fact.Seen[int64]) *predicate.State {
+	s := &predicate.State{Before: before, Probes: map[predicate.Probe]fact.Seen[fact.Probe]{}}
+	s.Counters = r.Counters(ctx, all) // first, because the packets that are sent below count
 	if slices.ContainsFunc(all, func(p predicate.Predicate) bool { return p.Report }) {
 		s.Report, s.Facts = r.report(ctx)
 	} else {
 		s.Facts = r.lab.Observer().Look(ctx, r.lab.Machines, nil)
 	}
 	if slices.ContainsFunc(all, func(p predicate.Predicate) bool { return p.Baseline }) {
-		s.Differs, s.Unseen = r.Differs(ctx)
+		s.Restored = r.restored(ctx)
 	}
 	for _, p := range all {
 		if p.Probe != (predicate.Probe{}) {
-			if got, err := r.probe(ctx, &s.Facts, p.Probe); err == nil {
-				s.Probes[p.Probe] = got
-			}
+			s.Probes[p.Probe] = fact.See(r.probe(ctx, &s.Facts, p.Probe))
 		}
 	}
 	return s
 }
 
-// Differs says in what the lab differs from its baseline, a line for each thing, or why that can't be seen.
-func (r *Room) Differs(ctx context.Context) (lines []string, unseen string) {
+// restored is whether the lab is as its baseline says.
+func (r *Room) restored(ctx context.Context) check.Finding {
 	b, err := baseline.Read(r.run.StateDir)
 	if err != nil {
-		return nil, err.Error()
+		return check.CantSee("%v", err)
 	}
 	o := r.lab.Observer()
 	o.Deep = true
 	f := o.Look(ctx, r.lab.Machines, nil)
-	var all []baseline.Difference
-	for _, d := range baseline.Differences(b, &f) {
-		if d.How == baseline.Unseen {
-			unseen = fmt.Sprintf("%s of %s: %s", d.Kind, d.Machine, d.Is.Value)
-			continue
-		}
-		all = append(all, d)
-	}
-	return baseline.Lines(all), unseen
+	return baseline.Condition(b).Test(&f)
 }
 
-// Reset brings the lab back to its baseline.
-func (r *Room) Reset(ctx context.Context) error {
-	printed, err := r.Do(ctx, lesson.Command{Command: "go tool mage reset"}, nil)
+// Reset brings the lab back to its baseline; live has the lines that say what is undone.
+func (r *Room) Reset(ctx context.Context, live func(string)) error {
+	printed, err := r.Do(ctx, lesson.Command{Command: "go tool mage reset"}, live)
 	if err != nil {
 		return err
 	}
-	if lines, unseen := r.Differs(ctx); len(lines) > 0 || unseen != "" {
-		return fmt.Errorf("the lab isn't as it was: %s%s\n%s", strings.Join(lines, "; "), unseen, printed)
+	if f := r.restored(ctx); f.State != check.Holds {
+		return fmt.Errorf("the lab isn't as it was: %s\n%s", f.Found, printed)
 	}
 	return nil
 }
 
-func (r *Room) report(ctx context.Context) (check.Report, fact.Lab) {
+// report is what check says, and the facts that it says it of.
+func (r *Room) report(ctx context.Context) (fact.Seen[check.Report], fact.Lab) {
 	viewer := r.lab.Viewer()
 	report, err := viewer.Peek(ctx, stage.Goal{Stages: []string{stage.Plumb}, Probe: true})
 	if err != nil {
-		return check.Report{}, r.lab.Observer().Look(ctx, r.lab.Machines, nil)
+		return fact.Unknown[check.Report](err.Error()), r.lab.Observer().Look(ctx, r.lab.Machines, nil)
 	}
-	return report, viewer.Facts()
+	return fact.Known(report), viewer.Facts()
 }
 
 func (r *Room) probe(ctx context.Context, f *fact.Lab, p predicate.Probe) (fact.Probe, error) {
 	sandbox := ""
 	if p.From.Container != "" {
-		m, ok := f.Machine(p.From.Machine)
-		i := slices.IndexFunc(m.Docker.Value.Containers, func(c fact.Container) bool { return c.Name == "/"+p.From.Container })
-		if !ok || i < 0 || m.Docker.Value.Containers[i].NetworkSettings.SandboxKey == "" {
+		c, _ := f.Machines[p.From.Machine].Docker.Value.Named(p.From.Container)
+		if sandbox = c.NetworkSettings.SandboxKey; sandbox == "" {
 			return fact.Probe{}, fmt.Errorf("container %s doesn't run", p.From)
 		}
-		sandbox = m.Docker.Value.Containers[i].NetworkSettings.SandboxKey
 	}
-	q := fact.ProbeRequest{Port: p.Port, Within: probeTime * time.Duration(r.lab.Slow)}
-	q.To = append(q.To, p.To)
+	q := fact.ProbeRequest{To: []netip.Addr{p.To}, Port: p.Port, Within: probeTime * time.Duration(r.lab.Slow)}
 	got, err := r.lab.Observer().Send(ctx, p.From.Machine, sandbox, q)
-	if err != nil || len(got) != 1 {
-		return fact.Probe{}, errors.Join(err, errors.New("no answer of the probe"))
+	if err == nil && len(got) != 1 {
+		err = fmt.Errorf("%d answers of the probe, not 1", len(got))
+	}
+	if err != nil {
+		return fact.Probe{}, err
 	}
 	return got[0], nil
 }
 
-// count adds up the packets that a machine's rules have counted.
-func (r *Room) count(ctx context.Context, c predicate.Counter) (int64, error) {
-	h, err := r.lab.Hosts.Get(ctx, c.Machine, remote.DialBooted)
-	if err != nil {
-		return 0, err
-	}
-	rules, err := h.Sudo(ctx, "iptables-save", "--counters", "--table", "filter")
-	if err != nil {
-		return 0, err
-	}
-	return c.Count(rules), nil
-}
-
-// Counters are the counters that predicates compare with, as they stand.
-func (r *Room) Counters(ctx context.Context, all []predicate.Predicate) map[predicate.Counter]int64 {
-	now := map[predicate.Counter]int64{}
+// Counters are the counters that predicates are about, as they stand. A machine is asked once, whatever their number.
+func (r *Room) Counters(ctx context.Context, all []predicate.Predicate) map[predicate.Counter]fact.Seen[int64] {
+	rules := map[string]fact.Seen[string]{}
+	now := map[predicate.Counter]fact.Seen[int64]{}
 	for _, p := range all {
-		if p.Counter == (predicate.Counter{}) {
+		c := p.Counter
+		if c == (predicate.Counter{}) {
 			continue
 		}
-		if n, err := r.count(ctx, p.Counter); err == nil {
-			now[p.Counter] = n
+		if _, asked := rules[c.Machine]; !asked {
+			rules[c.Machine] = fact.See(r.rules(ctx, c.Machine))
 		}
+		seen := rules[c.Machine]
+		now[c] = fact.Seen[int64]{Value: c.Count(seen.Value), Unknown: seen.Unknown}
 	}
 	return now
+}
+
+// rules are a machine's, with what they have counted.
+func (r *Room) rules(ctx context.Context, machine string) (string, error) {
+	h, err := r.lab.Hosts.Get(ctx, machine, remote.DialBooted)
+	if err != nil {
+		return "", err
+	}
+	return h.Sudo(ctx, "iptables-save", "--counters", "--table", "filter")
 }
 
 // settleTime is how long Calico may take until what a step did can be seen.
 const settleTime = 15 * time.Second
 
 // Await looks until all predicates hold, or settleTime is over, and returns the last findings.
-func (r *Room) Await(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]int64) []check.Finding {
+func (r *Room) Await(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]fact.Seen[int64]) []check.Finding {
 	ctx, cancel := context.WithTimeout(ctx, settleTime*time.Duration(r.lab.Slow))
 	defer cancel()
 	for {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
@@ -27,18 +27,13 @@ var errLeft = errors.New("left")
 // Chapter shows a chapter until its end, or until the reader leaves it: from the step where he left it, if the lab is still in that
 // lesson, else from the first one, on a lab that is as it was.
 func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, err error) {
-	w.captures = lesson.Captures{}
-	progress, err := ReadProgress()
+	from, captures, err := w.Room.begin(ctx, c)
 	if err != nil {
 		return false, err
 	}
-	from, err := w.Room.begin(ctx, c, progress.At[c.Name])
-	if err != nil {
-		return false, err
-	}
+	w.captures = captures
 	for i := from; i < len(c.Steps); i++ {
-		progress.At[c.Name] = i
-		if err := errors.Join(progress.Write(), w.Room.Keep(c, i)); err != nil {
+		if err := w.Room.Keep(c, i, w.captures); err != nil {
 			return false, err
 		}
 		w.Desk.Heading(c, i)
@@ -50,14 +45,12 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, er
 			return false, err
 		}
 	}
-	delete(progress.At, c.Name)
-	progress.Done[c.Name] = time.Now()
-	return true, errors.Join(progress.Write(), w.Room.end(ctx, c))
+	return true, errors.Join(finish(c.Name), w.Room.end(ctx, c, w.Desk.Line))
 }
 
 func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, last bool) error {
 	k := &checks{room: w.Room, file: c.File, captures: w.captures}
-	if _, err := k.begin(ctx, step); err != nil { // what holds already is no fault of the reader's
+	if err := k.count(ctx, step); err != nil { // what holds already is no fault of the reader's
 		return err
 	}
 	for _, b := range step.Blocks {
@@ -98,7 +91,7 @@ func (w *Walk) block(ctx context.Context, b lesson.Block, k *checks) error {
 func (w *Walk) answer(b lesson.Block) {
 	switch {
 	case w.guess == "" || b.Key == "":
-	case strings.Contains(strings.ToLower(w.guess), strings.ToLower(b.Key)):
+	case guessed(w.guess, b.Key):
 		w.Desk.Good("You guessed %q, and so it is.", w.guess)
 	default:
 		w.Desk.Bad("You guessed %q; it is %s.", w.guess, b.Key)
@@ -108,6 +101,25 @@ func (w *Walk) answer(b lesson.Block) {
 	}
 	w.guess = ""
 	w.Desk.Markdown(b.Text)
+}
+
+// guessed says whether a guess has all words of the answer in it, one behind the other: of "10.1.86.64" the answer 64 is no word, and in
+// "I say 64." it is. Capitals don't count, nor what a sentence puts around a word.
+func guessed(guess, key string) bool {
+	words := func(s string) []string {
+		all := strings.Fields(strings.ToLower(s))
+		for i, w := range all {
+			all[i] = strings.Trim(w, ".,;:!?()\"'`")
+		}
+		return all
+	}
+	said, answer := words(guess), words(key)
+	for ; len(said) >= len(answer); said = said[1:] {
+		if slices.Equal(said[:len(answer)], answer) {
+			return true
+		}
+	}
+	return false
 }
 
 // command runs one where the reader agrees, and compares.
@@ -179,7 +191,12 @@ func (w *Walk) checks(ctx context.Context, b lesson.Block, k *checks) error {
 
 // why shows what of the lab doesn't hold.
 func (w *Walk) why(ctx context.Context) error {
-	report, _ := w.Room.report(ctx)
+	seen, _ := w.Room.report(ctx)
+	if seen.Unknown != "" {
+		w.Desk.Bad("The lab's conditions can't be looked at: %s", seen.Unknown)
+		return nil
+	}
+	report := seen.Value
 	unmet := report.Unmet()
 	if len(unmet) == 0 {
 		w.Desk.Plain("All %d conditions of the lab hold: what differs comes from what you did, or from the time.", len(report.Results))
@@ -235,6 +252,7 @@ func (w *Walk) shell(ctx context.Context, where string) error {
 	w.Desk.Plain("(exit brings you back to the lesson)")
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.WaitDelay = endTime
 	_ = cmd.Run() // its status is that of the reader's last command
 	return context.Cause(ctx)
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
 	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
@@ -21,7 +23,7 @@ import (
 // tutorial is the directory of the chapters, in the project's.
 const tutorial = "docs/tutorial"
 
-// LearnOptions are learn's flags.
+// LearnOptions are learn's flags. Play and Update are about all chapters where none is named.
 type LearnOptions struct {
 	To     string // NAME or NAME/STEP: brings the lab to where that begins
 	Play   bool   // plays chapters without a reader
@@ -36,6 +38,8 @@ func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
 		return err
 	}
 	switch {
+	case o.To != "" && (name != "" || o.Play || o.Update):
+		return errors.New("-to names the chapter itself, and goes with nothing else; type: go tool mage learn -to=" + o.To)
 	case o.Play || o.Update:
 		return play(ctx, r, chapters, name, o.Update)
 	case o.To != "":
@@ -80,6 +84,10 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 	if err != nil {
 		return err
 	}
+	l, underWay, err := baseline.ReadLesson(r.StateDir)
+	if err != nil {
+		return err
+	}
 	width, next := 0, ""
 	for _, c := range chapters {
 		width = max(width, len(c.Name))
@@ -87,11 +95,11 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 	for _, c := range chapters {
 		number, _, _ := strings.Cut(c.File, "-")
 		mark, note := " ", ""
-		at, begun := progress.At[c.Name]
+		begun := underWay && l.Chapter == c.Name
 		done, finished := progress.Done[c.Name]
 		switch {
 		case begun:
-			mark, note = "…", fmt.Sprintf(" (at step %d of %d)", at+1, len(c.Steps))
+			mark, note = "…", fmt.Sprintf(" (at step %d of %d)", l.Step, len(c.Steps))
 		case finished:
 			mark, note = "✓", done.Format(" (2006-01-02)")
 		}
@@ -153,22 +161,18 @@ func goTo(ctx context.Context, r *run.Run, chapters []lesson.Chapter, to string)
 		return err
 	}
 	defer func() { err = errors.Join(err, room.Leave()) }()
-	if err := errors.Join(room.Fits(c), room.Reset(ctx)); err != nil {
+	if err := room.Fits(c); err != nil {
+		return err
+	}
+	if err := room.Reset(ctx, nil); err != nil {
 		return err
 	}
 	p := &learn.Player{Room: room, Report: r.Console.Notice}
-	if err := p.Play(ctx, c, step-1); err != nil {
-		return err
-	}
-	if err := room.Keep(c, step-1); err != nil {
-		return err
-	}
-	progress, err := learn.ReadProgress()
+	captures, err := p.Play(ctx, c, step-1)
 	if err != nil {
 		return err
 	}
-	progress.At[c.Name] = step - 1
-	if err := progress.Write(); err != nil {
+	if err := room.Keep(c, step-1, captures); err != nil {
 		return err
 	}
 	r.Console.Notice("the lab is where %s begins; next: go tool mage learn %s", to, c.Name)
@@ -183,6 +187,9 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 			return err
 		}
 		chapters = []lesson.Chapter{c}
+	}
+	if l, underWay, err := baseline.ReadLesson(r.StateDir); err != nil || underWay {
+		return cmp.Or(err, fmt.Errorf("%s, and playing chapters would undo what was done in it; leave it first: go tool mage reset", l))
 	}
 	room, err := learn.Enter(ctx, r)
 	if err != nil {
@@ -207,15 +214,32 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 	return nil
 }
 
-// After returns the words on the command line behind a target and its flags.
-func After(args []string, name string) []string {
-	i := slices.IndexFunc(args, func(a string) bool { return strings.EqualFold(a, name) })
-	if i < 0 {
-		return nil
+// Chapter returns the chapter that is named behind `learn` and its flags on a command line, "" where none is. More words are refused,
+// with what was meant: what stands behind the name isn't Mage's, so a flag there would be none.
+func Chapter(args []string) (name string, err error) {
+	if len(args) > 0 {
+		args = args[1:] // the program's own name
 	}
-	rest := args[i+1:]
-	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
-		rest = rest[1:]
+	i := slices.IndexFunc(args, func(a string) bool { return strings.EqualFold(a, "learn") })
+	var flags, names []string
+	for _, a := range args[i+1:] {
+		switch {
+		case !strings.HasPrefix(a, "-"):
+			names = append(names, a)
+		case len(names) > 0:
+			err = fmt.Errorf("%s stands behind the chapter's name", a)
+			fallthrough
+		default:
+			flags = append(flags, a)
+		}
 	}
-	return rest
+	switch {
+	case i < 0 || len(names) == 0:
+		return "", nil
+	case len(names) > 1:
+		err = fmt.Errorf("learn takes one chapter, not %d", len(names))
+	case err == nil:
+		return names[0], nil
+	}
+	return "", fmt.Errorf("%w; type: go tool mage learn %s", err, strings.Join(append(flags, names[0]), " "))
 }

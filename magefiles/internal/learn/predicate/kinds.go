@@ -1,6 +1,7 @@
 package predicate
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -76,10 +77,10 @@ func bgp(p *Predicate, a *arguments) {
 func ping(p *Predicate, a *arguments) {
 	p.Probe = Probe{From: a.place(), To: a.address()}
 	p.test = func(s *State) check.Finding {
-		got, ok := s.Probes[p.Probe]
+		got, unsent := sent(s, p.Probe, p.Probe.To)
 		switch {
-		case !ok:
-			return check.CantSee("nothing was sent from %s to %s", p.Probe.From, p.Probe.To)
+		case unsent.State != "":
+			return unsent
 		case got.Ping != "":
 			return check.Not("%s to %s: %s", p.Probe.From, p.Probe.To, got.Ping)
 		}
@@ -87,14 +88,26 @@ func ping(p *Predicate, a *arguments) {
 	}
 }
 
+// sent is what came of a probe, or the finding that nothing is known of it.
+func sent(s *State, p Probe, to fmt.Stringer) (fact.Probe, check.Finding) {
+	got, ok := s.Probes[p]
+	switch {
+	case !ok:
+		return got.Value, check.CantSee("nothing was sent from %s to %s", p.From, to)
+	case got.Unknown != "":
+		return got.Value, check.CantSee("nothing was sent from %s to %s: %s", p.From, to, got.Unknown)
+	}
+	return got.Value, check.Finding{}
+}
+
 func tcp(p *Predicate, a *arguments) {
 	p.Probe = Probe{From: a.place(), To: a.address(), Port: a.port()}
 	p.test = func(s *State) check.Finding {
-		got, ok := s.Probes[p.Probe]
 		to := netip.AddrPortFrom(p.Probe.To, p.Probe.Port)
+		got, unsent := sent(s, p.Probe, to)
 		switch {
-		case !ok:
-			return check.CantSee("nothing was sent from %s to %s", p.Probe.From, to)
+		case unsent.State != "":
+			return unsent
 		case got.TCP != "":
 			return check.Not("%s to %s: %s", p.Probe.From, to, got.TCP)
 		}
@@ -150,7 +163,7 @@ func container(p *Predicate, a *arguments) {
 		if m.Docker.Unknown != "" {
 			return check.CantSee("%s's containers: %s", machine, m.Docker.Unknown)
 		}
-		c, ok := find(m, name)
+		c, ok := m.Docker.Value.Named(name)
 		switch {
 		case !ok:
 			return check.Not("%s has no container %s", machine, name)
@@ -159,14 +172,6 @@ func container(p *Predicate, a *arguments) {
 		}
 		return check.OK("container %s runs on %s", name, machine)
 	})
-}
-
-func find(m fact.Machine, name string) (fact.Container, bool) {
-	i := slices.IndexFunc(m.Docker.Value.Containers, func(c fact.Container) bool { return c.Name == "/"+name })
-	if i < 0 {
-		return fact.Container{}, false
-	}
-	return m.Docker.Value.Containers[i], true
 }
 
 func link(p *Predicate, a *arguments) {
@@ -189,15 +194,15 @@ func packets(p *Predicate, a *arguments) {
 	p.Counter.Text = strings.Join(a.words, " ")
 	a.words = nil
 	p.test = func(s *State) check.Finding {
-		now := s.Counters[p.Counter]
+		now, counted := s.Counters[p.Counter]
 		before, known := s.Before[p.Counter]
 		switch {
-		case now.Unknown != "":
-			return check.CantSee("%s's counters: %s", p.Counter.Machine, now.Unknown)
-		case !known:
-			return check.CantSee("%s's counters weren't looked at before", p.Counter.Machine)
-		case now.Value > before:
-			return check.OK("%d packets more", now.Value-before)
+		case !counted || now.Unknown != "":
+			return check.CantSee("%s's counters: %s", p.Counter.Machine, cmp.Or(now.Unknown, "they weren't looked at"))
+		case !known || before.Unknown != "":
+			return check.CantSee("%s's counters before: %s", p.Counter.Machine, cmp.Or(before.Unknown, "they weren't looked at"))
+		case now.Value > before.Value:
+			return check.OK("%d packets more", now.Value-before.Value)
 		}
 		return check.Not("the counters stand at %d, as before", now.Value)
 	}
@@ -207,7 +212,10 @@ func holds(p *Predicate, a *arguments) {
 	id := a.next("a condition's name")
 	p.Report = true
 	p.test = func(s *State) check.Finding {
-		for _, r := range s.Report.Results {
+		if why := s.Report.Unknown; why != "" {
+			return check.CantSee("%s: %s", id, why)
+		}
+		for _, r := range s.Report.Value.Results {
 			if r.ID != id {
 				continue
 			}
@@ -223,27 +231,31 @@ func holds(p *Predicate, a *arguments) {
 func works(p *Predicate, _ *arguments) {
 	p.Report = true
 	p.test = func(s *State) check.Finding {
-		unmet := s.Report.Unmet()
+		report := s.Report.Value
+		unmet := report.Unmet()
 		switch {
-		case len(s.Report.Results) == 0:
+		case s.Report.Unknown != "":
+			return check.CantSee("the lab's conditions: %s", s.Report.Unknown)
+		case len(report.Results) == 0:
 			return check.CantSee("no condition was looked at")
-		case len(unmet) > 0:
-			return check.Not("%s; the first: %s: %s", s.Report.Tally(), unmet[0].ID, unmet[0].Found)
+		case len(unmet) == 0:
+			return check.OK("all %d conditions hold", len(report.Results))
 		}
-		return check.OK("all %d conditions hold", len(s.Report.Results))
+		found := fmt.Sprintf("%s; the first: %s: %s", report.Tally(), unmet[0].ID, unmet[0].Found)
+		if report.Count(check.Unknown) == len(unmet) { // none is known not to hold
+			return check.CantSee("%s", found)
+		}
+		return check.Not("%s", found)
 	}
 }
 
 func restored(p *Predicate, _ *arguments) {
 	p.Baseline = true
 	p.test = func(s *State) check.Finding {
-		if s.Unseen != "" {
-			return check.CantSee("%s", s.Unseen)
+		if s.Restored.State == "" {
+			return check.CantSee("the lab wasn't compared with its baseline")
 		}
-		if len(s.Differs) > 0 {
-			return check.Not("%s", strings.Join(s.Differs, "; "))
-		}
-		return check.OK("nothing differs from the baseline")
+		return s.Restored
 	}
 }
 

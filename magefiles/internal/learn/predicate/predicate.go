@@ -33,12 +33,11 @@ import (
 // State is what is known when predicates are tested.
 type State struct {
 	Facts    fact.Lab
-	Report   check.Report                 // of the lab's conditions, where one of the predicates asks for it
-	Differs  []string                     // from the baseline, in words, where one asks for it
-	Unseen   string                       // why the baseline cannot be compared with, "" where it can
-	Probes   map[Probe]fact.Probe         // what Needs asked for
-	Counters map[Counter]fact.Seen[int64] // now
-	Before   map[Counter]int64            // when the step began
+	Report   fact.Seen[check.Report]         // of the lab's conditions, where one of the predicates asks for it
+	Restored check.Finding                   // whether the lab is as its baseline says, where one asks for it
+	Probes   map[Probe]fact.Seen[fact.Probe] // those of the predicates
+	Counters map[Counter]fact.Seen[int64]    // now
+	Before   map[Counter]fact.Seen[int64]    // when the step began
 }
 
 // Probe is a packet to be sent.

@@ -41,19 +41,23 @@ func seen() *State {
 				Endpoints: []fact.Endpoint{{Node: "calico2", Interface: "cali2", Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.86.64/32")}}},
 			}),
 		},
-		Report: check.Report{Results: []check.Result{{ID: "good", State: check.Holds}, {ID: "bad", State: check.Broken}, {ID: "dark", State: check.Unknown}, {ID: "yours", State: check.Refused}}},
-		Probes: map[Probe]fact.Probe{
-			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64")}:             {TTL: 62},
-			{From: Place{"calico1", ""}, To: netip.MustParseAddr("10.1.86.64")}:                     {Ping: "no reply"},
-			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64"), Port: 8080}: {Said: "hello"},
-			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64"), Port: 81}:   {TCP: "refused"},
+		Report: fact.Known(check.Report{Results: []check.Result{{ID: "good", State: check.Holds}, {ID: "bad", State: check.Broken}, {ID: "dark", State: check.Unknown}, {ID: "yours", State: check.Refused}}}),
+		Probes: map[Probe]fact.Seen[fact.Probe]{
+			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64")}:             fact.Known(fact.Probe{TTL: 62}),
+			{From: Place{"calico1", ""}, To: netip.MustParseAddr("10.1.86.64")}:                     fact.Known(fact.Probe{Ping: "no reply"}),
+			{From: Place{"calico1", "exited"}, To: netip.MustParseAddr("10.1.86.64")}:               fact.Unknown[fact.Probe]("why"),
+			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64"), Port: 8080}: fact.Known(fact.Probe{Said: "hello"}),
+			{From: Place{"calico1", "workload"}, To: netip.MustParseAddr("10.1.86.64"), Port: 81}:   fact.Known(fact.Probe{TCP: "refused"}),
+			{From: Place{"calico1", "exited"}, To: netip.MustParseAddr("10.1.86.64"), Port: 8080}:   fact.Unknown[fact.Probe]("why"),
 		},
 		Counters: map[Counter]fact.Seen[int64]{
 			{"calico1", "cali-fw", "drop"}: fact.Known[int64](7), {"calico1", "cali-tw", ""}: fact.Known[int64](5), {"calico1", "new", ""}: fact.Known[int64](5),
-			{"calico3", "cali-fw", ""}: fact.Unknown[int64]("why"),
+			{"calico1", "dark", ""}: fact.Known[int64](5), {"calico3", "cali-fw", ""}: fact.Unknown[int64]("why"),
 		},
-		Before:  map[Counter]int64{{"calico1", "cali-fw", "drop"}: 5, {"calico1", "cali-tw", ""}: 5},
-		Differs: []string{"a policy is new"},
+		Before: map[Counter]fact.Seen[int64]{
+			{"calico1", "cali-fw", "drop"}: fact.Known[int64](5), {"calico1", "cali-tw", ""}: fact.Known[int64](5), {"calico1", "dark", ""}: fact.Unknown[int64]("why"),
+		},
+		Restored: check.Not("a policy is new"),
 	}
 }
 
@@ -77,6 +81,8 @@ func TestPredicates(t *testing.T) {
 		"ping calico1/workload 10.1.86.64":                                 check.Holds,
 		"ping calico1 10.1.86.64":                                          check.Broken,
 		"ping calico2 10.1.86.64":                                          check.Unknown,
+		"ping calico1/exited 10.1.86.64":                                   check.Unknown,
+		"tcp calico1/exited 10.1.86.64 8080":                               check.Unknown,
 		"tcp calico1/workload 10.1.86.64 8080":                             check.Holds,
 		"tcp calico1/workload 10.1.86.64 81":                               check.Broken,
 		"tcp calico1/workload 10.1.86.64 82":                               check.Unknown,
@@ -98,6 +104,8 @@ func TestPredicates(t *testing.T) {
 		"packets calico1 cali-fw drop":                                     check.Holds,
 		"packets calico1 cali-tw":                                          check.Broken,
 		"packets calico1 new":                                              check.Unknown,
+		"packets calico1 dark":                                             check.Unknown,
+		"packets calico1 unasked":                                          check.Unknown,
 		"packets calico3 cali-fw":                                          check.Unknown,
 		"holds good":                                                       check.Holds,
 		"holds bad":                                                        check.Broken,
@@ -132,10 +140,15 @@ func TestWhole(t *testing.T) {
 		s    State
 		want check.State
 	}{
-		{"works", State{Report: check.Report{Results: []check.Result{{State: check.Holds}}}}, check.Holds},
+		{"works", State{Report: report(check.Holds)}, check.Holds},
+		{"works", State{Report: report(check.Holds, check.Unknown)}, check.Unknown},
+		{"works", State{Report: report(check.Unknown, check.Refused)}, check.Broken},
+		{"works", State{Report: fact.Unknown[check.Report]("why")}, check.Unknown},
 		{"works", State{}, check.Unknown},
-		{"restored", State{}, check.Holds},
-		{"restored", State{Unseen: "why"}, check.Unknown},
+		{"holds good", State{Report: fact.Unknown[check.Report]("why")}, check.Unknown},
+		{"restored", State{Restored: check.OK("all of it")}, check.Holds},
+		{"restored", State{Restored: check.CantSee("why")}, check.Unknown},
+		{"restored", State{}, check.Unknown},
 		{"owner 10.1.86.64 calico2", State{Facts: fact.Lab{Datastore: fact.Unknown[fact.Datastore]("why")}}, check.Unknown},
 	} {
 		p, err := Parse(c.line, machines)
@@ -146,6 +159,14 @@ func TestWhole(t *testing.T) {
 			t.Errorf("%s: %s (%s), want %s", c.line, f.State, f.Found, c.want)
 		}
 	}
+}
+
+func report(states ...check.State) fact.Seen[check.Report] {
+	var r check.Report
+	for _, s := range states {
+		r.Results = append(r.Results, check.Result{State: s})
+	}
+	return fact.Known(r)
 }
 
 func TestParseFaults(t *testing.T) {
