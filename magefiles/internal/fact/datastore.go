@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // KeyValue is an entry of etcd's.
@@ -35,6 +36,7 @@ type Node struct {
 	Address   netip.Prefix `json:"address"` // zero where it hasn't got as far
 	AS        string       `json:"as,omitempty"`
 	ClusterID string       `json:"clusterID,omitempty"` // of a route reflector
+	Created   time.Time    `json:"created,omitzero"`    // by the clock of the machine that registered it
 }
 
 // Pool is an IP pool.
@@ -177,7 +179,8 @@ func (d *Datastore) resource(key string, value []byte) error {
 
 func (d *Datastore) node(name string, value []byte) error {
 	return decode(value, func(v struct {
-		Spec struct {
+		Metadata struct{ CreationTimestamp time.Time }
+		Spec     struct {
 			BGP struct {
 				IPv4Address             network
 				ASNumber                json.Number
@@ -186,7 +189,7 @@ func (d *Datastore) node(name string, value []byte) error {
 		}
 	}) {
 		b := v.Spec.BGP
-		d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID})
+		d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID, v.Metadata.CreationTimestamp})
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -36,8 +37,12 @@ func TestParseDatastore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	created := time.Date(2026, 11, 24, 16, 53, 30, 0, time.UTC)
 	want := Datastore{
-		Nodes: []Node{{Name: "calico1", Address: prefix("192.168.4.5/24")}, {Name: "calico2", Address: prefix("192.168.4.6/24")}},
+		Nodes: []Node{
+			{Name: "calico1", Address: prefix("192.168.4.5/24"), Created: created},
+			{Name: "calico2", Address: prefix("192.168.4.6/24"), Created: created},
+		},
 		Pools: []Pool{{Name: "my.ippool-1", CIDR: prefix("10.1.0.0/16"), BlockSize: 26, IPIPMode: "Never", VXLANMode: "Never", NATOutgoing: true, NodeSelector: "all()"}},
 		Blocks: []Block{
 			{CIDR: prefix("10.1.127.192/26"), Node: "calico1", Free: 63, Used: []netip.Addr{addr("10.1.127.192")}},
@@ -74,8 +79,8 @@ func TestEntries(t *testing.T) {
 	}{
 		{
 			"route reflector with an AS of its own", resourcePrefix + "nodes/r",
-			`{"spec":{"bgp":{"ipv4Address":"192.168.4.9/24","asNumber":64513,"routeReflectorClusterID":"1.0.0.1"}}}`,
-			Datastore{Nodes: []Node{{"r", prefix("192.168.4.9/24"), "64513", "1.0.0.1"}}},
+			`{"metadata":{"creationTimestamp":null},"spec":{"bgp":{"ipv4Address":"192.168.4.9/24","asNumber":64513,"routeReflectorClusterID":"1.0.0.1"}}}`,
+			Datastore{Nodes: []Node{{Name: "r", Address: prefix("192.168.4.9/24"), AS: "64513", ClusterID: "1.0.0.1"}}},
 		},
 		{"node without BGP", resourcePrefix + "nodes/n", `{"spec":{}}`, Datastore{Nodes: []Node{{Name: "n"}}}},
 		{"node with an address alone", resourcePrefix + "nodes/n", `{"spec":{"bgp":{"ipv4Address":"192.168.4.9"}}}`, Datastore{Nodes: []Node{{Name: "n", Address: prefix("192.168.4.9/32")}}}},

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -116,6 +117,17 @@ func (c Container) Differs(is fact.Container) []string {
 // Runs says whether a container of c's part runs, whatever else is wrong with it.
 func (c Container) Runs(d fact.Docker) bool {
 	return slices.ContainsFunc(d.Part(c.Part), func(is fact.Container) bool { return is.State.Status == "running" })
+}
+
+// Started is when the container of c's part that runs was started, by its machine's clock; ok is false where none runs.
+func (c Container) Started(d fact.Docker) (at time.Time, ok bool) {
+	for _, is := range d.Part(c.Part) {
+		if is.State.Status == "running" {
+			at, err := time.Parse(time.RFC3339Nano, is.State.StartedAt)
+			return at, err == nil
+		}
+	}
+	return time.Time{}, false
 }
 
 // Faults says what keeps the container from being there as it should, "" where nothing does. running says whether it has

@@ -88,20 +88,7 @@ func calicoConditions(e *Env) []check.Condition {
 // nodeConditions are what calico-node does on a machine.
 func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 	return []check.Condition{
-		stored("node", m.Name, e.Lab, fact.Nodes,
-			m.Name+" is registered with its address", "registers the node",
-			func(d *fact.Datastore) check.Finding {
-				n, ok := d.Node(m.Name)
-				switch {
-				case !ok:
-					return check.Not("the datastore doesn't know the node")
-				case !n.Address.IsValid():
-					return check.Not("%s is registered without an address", m.Name)
-				case n.Address.Addr() != m.Address:
-					return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
-				}
-				return check.OK("%s", n.Address)
-			}),
+		nodeCondition(e, m),
 		on("forwarding", m, fact.Forwarding,
 			m.Name+" forwards IPv4", "switches forwarding on",
 			func(seen fact.Machine, _ *fact.Lab) check.Finding {
@@ -134,6 +121,52 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 				return bgpFinding(seen, peersOf(e, m))
 			}),
 	}
+}
+
+// nodeCondition wants a node registered, by or before the calico-node that runs. One that was running before, in an etcd that has
+// lost its data since, watches for changes of a revision that this etcd will only come to: it hears nothing.
+func nodeCondition(e *Env, m lab.Machine) check.Condition {
+	c := stored("node", m.Name, e.Lab, fact.Nodes,
+		m.Name+" is registered with its address, and its calico-node knows", "registers the node, starts calico-node again",
+		func(d *fact.Datastore) check.Finding {
+			n, ok := d.Node(m.Name)
+			switch {
+			case !ok:
+				return check.Not("the datastore doesn't know the node")
+			case !n.Address.IsValid():
+				return check.Not("%s is registered without an address", m.Name)
+			case n.Address.Addr() != m.Address:
+				return check.Not("%s is registered with %s, not with %s", m.Name, n.Address, m.Address)
+			}
+			return check.OK("%s", n.Address)
+		})
+	registered := c.Test
+	c.Test = func(f *fact.Lab) check.Finding {
+		found := registered(f)
+		if found.State == check.Holds {
+			if ran := ranBefore(e, m, f); ran > 0 {
+				return check.Not("calico-node had run for %s when %s was registered: it watches a datastore that is no longer there", ran.Round(time.Second), m.Name)
+			}
+		}
+		return found
+	}
+	return c
+}
+
+// ranBefore is how long a machine's calico-node had been running when the node was registered, 0 where it did that itself: it
+// needs less than a minute for it, on an emulated machine too. Ages are compared, each by its own machine's clock.
+func ranBefore(e *Env, m lab.Machine, f *fact.Lab) time.Duration {
+	const itself = time.Minute
+	n, _ := f.Datastore.Value.Node(m.Name)
+	seen := f.Machines[m.Name]
+	started, ok := e.Node(m).Started(seen.Docker.Value)
+	if !ok || n.Created.IsZero() || f.DatastoreAt.IsZero() {
+		return 0
+	}
+	if ran := seen.At.Sub(started) - f.DatastoreAt.Sub(n.Created); ran > itself {
+		return ran
+	}
+	return 0
 }
 
 func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
@@ -208,7 +241,8 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 		case j.Facts.Machines[m.Name].Docker.Unknown != "": // it is looked at again
 		case j.Has(m.Name, "calico-node"):
 			s.cmd("docker", "start", e.NodeContainer())
-		case j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
+		case j.Has(m.Name, "node") && e.Node(m).Runs(j.Facts.Machines[m.Name].Docker.Value),
+			j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
 			s.cmd("docker", "restart", e.NodeContainer())
 		}
 		if j.Has(m.Name, "forwarding") {

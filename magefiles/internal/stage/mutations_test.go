@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
@@ -46,6 +47,15 @@ var calicoMutations = []mutation{
 	{
 		"node/calico1", "the wrong address", registered(func(n *fact.Node) { n.Address = prefix("10.0.2.15/24") }),
 		"calico1 is registered with 10.0.2.15/24, not with 192.168.4.5", nil,
+	},
+	{
+		"node/calico1", "of an etcd that lost its data", func(l *fact.Lab) {
+			l.DatastoreAt = l.At
+			registered(func(n *fact.Node) { n.Created = l.DatastoreAt.Add(-10 * time.Second) })(l)
+			at("calico1", container(fact.PartNode, func(c *fact.Container) {
+				c.State.StartedAt = l.Machines["calico1"].At.Add(-5 * time.Minute).Format(time.RFC3339Nano)
+			}))(l)
+		}, "calico-node had run for 4m50s when calico1 was registered: it watches a datastore that is no longer there", nil,
 	},
 	{"node/calico1", "no address yet", registered(func(n *fact.Node) { n.Address = netip.Prefix{} }), "calico1 is registered without an address", nil},
 	{"forwarding/calico1", "off", at("calico1", func(m *fact.Machine) { m.Forwarding.Value = false }), "net.ipv4.ip_forward is 0: no workload reaches another node", nil},
