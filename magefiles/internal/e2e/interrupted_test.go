@@ -40,7 +40,7 @@ func severalTargets(l *lab) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.has(l.fails("verify"), "calico1 shows another SSH host key", "go tool mage destroy, then go tool mage verify")
+	l.has(l.fails("verify"), "calico1 shows another SSH host key", "go tool mage destroy, then ", "go tool mage verify")
 	l.ok("destroy", "verify")
 	l.holds()
 	l.ok("verify", "stop", "start")
