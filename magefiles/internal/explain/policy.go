@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -21,8 +22,8 @@ func policy(_ context.Context, l *Lab, args []string) (Story, error) {
 	seen := l.Facts.Machines[x.Machine]
 	w.part("What policies look at")
 	l.labels(w, x)
-	rules := seen.Detail.Value.Rules
-	if why := cmp.Or(seen.Detail.Unknown, rules.Unknown); why != "" {
+	rules := seen.Deep.Value.Rules
+	if why := cmp.Or(seen.Deep.Unknown, rules.Unknown); why != "" {
 		w.answers("Which policies are in force on %s can't be seen.", x.Machine)
 		w.unknown("the packet filter's chains on %s: %s.", x.Machine, why).by(x.Machine, fact.Rules.Command())
 		return w.story, nil
@@ -198,44 +199,77 @@ func (l *Lab) ruleLines(j judge, in bool) []string {
 	return lines
 }
 
+// ruleText is a rule as a person would say it, with everything that it asks of a packet.
 func ruleText(r fact.ResourceRule) string {
 	text := r.Action
-	if len(r.Protocol) > 0 {
-		text += " " + strings.Trim(string(r.Protocol), `"`)
+	for _, part := range []struct{ before, value string }{
+		{" IPv", version(r.IPVersion)}, {" ", bareValue(r.Protocol)}, {" not ", bareValue(r.NotProtocol)},
+		{" ", icmpText(r.ICMP)}, {" not ", icmpText(r.NotICMP)}, {" HTTP ", string(r.HTTP)},
+		{" from ", endText(r.Source)}, {" to ", endText(r.Destination)},
+	} {
+		if part.value != "" {
+			text += part.before + part.value
+		}
 	}
-	if len(r.ICMP) > 0 {
-		text += " " + string(r.ICMP)
-	}
-	text += endText(" from ", r.Source) + endText(" to ", r.Destination)
 	if text == r.Action {
 		text += " everything"
 	}
 	return text
 }
 
-func endText(word string, e fact.RuleEnd) string {
-	var parts []string
-	add := func(format string, value string) {
-		if value != "" {
-			parts = append(parts, fmt.Sprintf(format, value))
-		}
-	}
-	add("%s", strings.Join(e.Nets, ", "))
-	add("not %s", strings.Join(e.NotNets, ", "))
-	add("endpoints with %s", e.Selector)
-	add("endpoints without %s", e.NotSelector)
-	add("port %s", ports(e.Ports))
-	add("not port %s", ports(e.NotPorts))
-	if len(parts) == 0 {
+func icmpText(i *fact.ICMP) string {
+	if i == nil {
 		return ""
 	}
-	return word + strings.Join(parts, ", ")
+	var parts []string
+	for _, p := range []struct {
+		name  string
+		value *int
+	}{{"type", i.Type}, {"code", i.Code}} {
+		if p.value != nil {
+			parts = append(parts, fmt.Sprintf("%s %d", p.name, *p.value))
+		}
+	}
+	return strings.Join(parts, " ")
 }
+
+func endText(e fact.RuleEnd) string {
+	accounts, service := fact.ServiceAccounts{}, ""
+	if e.ServiceAccounts != nil {
+		accounts = *e.ServiceAccounts
+	}
+	if e.Services != nil {
+		service = strings.TrimPrefix(e.Services.Namespace+"/"+e.Services.Name, "/")
+	}
+	var parts []string
+	for _, p := range []struct{ format, value string }{
+		{"%s", strings.Join(e.Nets, ", ")}, {"not %s", strings.Join(e.NotNets, ", ")},
+		{"endpoints with %s", e.Selector}, {"endpoints without %s", e.NotSelector}, {"namespaces with %s", e.NamespaceSelector},
+		{"service accounts %s", strings.Join(accounts.Names, ", ")}, {"service accounts with %s", accounts.Selector}, {"service %s", service},
+		{"port %s", ports(e.Ports)}, {"not port %s", ports(e.NotPorts)},
+	} {
+		if p.value != "" {
+			parts = append(parts, fmt.Sprintf(p.format, p.value))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// version is an IP version as text, "" for both.
+func version(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// bareValue is what may be a name or a number, without JSON's quotes.
+func bareValue(v json.RawMessage) string { return strings.Trim(string(v), `"`) }
 
 func ports(all []json.RawMessage) string {
 	var out []string
 	for _, p := range all {
-		out = append(out, strings.Trim(string(p), `"`))
+		out = append(out, bareValue(p))
 	}
 	return strings.Join(out, ", ")
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Resources is what only explanations need of Calico's datastore. It is kept when asked for (Request.Detail).
+// Resources is what only explanations need of Calico's datastore. A deep look has it.
 type Resources struct {
 	Policies    []PolicyResource  `json:"policies,omitempty"`
 	Profiles    []PolicyResource  `json:"profiles,omitempty"` // whose Labels their endpoints inherit
@@ -37,20 +37,45 @@ type PolicyResource struct {
 // ResourceRule is a rule of a policy or profile.
 type ResourceRule struct {
 	Action      string          `json:"action"`
-	Protocol    json.RawMessage `json:"protocol,omitempty"`
-	ICMP        json.RawMessage `json:"icmp,omitempty"`
+	IPVersion   int             `json:"ipVersion,omitempty"` // 4 or 6; 0: both
+	Protocol    json.RawMessage `json:"protocol,omitempty"`  // a name or a number
+	NotProtocol json.RawMessage `json:"notProtocol,omitempty"`
+	ICMP        *ICMP           `json:"icmp,omitempty"`
+	NotICMP     *ICMP           `json:"notICMP,omitempty"`
+	HTTP        json.RawMessage `json:"http,omitempty"`
 	Source      RuleEnd         `json:"source,omitzero"`
 	Destination RuleEnd         `json:"destination,omitzero"`
 }
 
+// ICMP is what a rule asks of an ICMP message; nil is any.
+type ICMP struct {
+	Type *int `json:"type,omitempty"`
+	Code *int `json:"code,omitempty"`
+}
+
 // RuleEnd is the source or the destination in a rule.
 type RuleEnd struct {
-	Nets        []string          `json:"nets,omitempty"`
-	NotNets     []string          `json:"notNets,omitempty"`
-	Selector    string            `json:"selector,omitempty"`
-	NotSelector string            `json:"notSelector,omitempty"`
-	Ports       []json.RawMessage `json:"ports,omitempty"`
-	NotPorts    []json.RawMessage `json:"notPorts,omitempty"`
+	Nets              []string          `json:"nets,omitempty"`
+	NotNets           []string          `json:"notNets,omitempty"`
+	Selector          string            `json:"selector,omitempty"`
+	NotSelector       string            `json:"notSelector,omitempty"`
+	NamespaceSelector string            `json:"namespaceSelector,omitempty"`
+	ServiceAccounts   *ServiceAccounts  `json:"serviceAccounts,omitempty"`
+	Services          *Service          `json:"services,omitempty"`
+	Ports             []json.RawMessage `json:"ports,omitempty"`
+	NotPorts          []json.RawMessage `json:"notPorts,omitempty"`
+}
+
+// ServiceAccounts are Kubernetes' that an end runs as.
+type ServiceAccounts struct {
+	Names    []string `json:"names,omitempty"`
+	Selector string   `json:"selector,omitempty"`
+}
+
+// Service is one of Kubernetes' that an end is of.
+type Service struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // EndpointDetail is what policies look at of a workload endpoint.
