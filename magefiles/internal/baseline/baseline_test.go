@@ -138,13 +138,15 @@ var different = []struct {
 	{"a permanent neighbour", change("calico1", func(m *fact.Machine) {
 		m.Neighbours.Value = append(m.Neighbours.Value, fact.Neighbour{Address: netip.MustParseAddr("192.168.4.9"), Dev: "host0", State: "permanent"})
 	}), "calico1 extra neighbour 192.168.4.9 dev host0", false},
-	{"a routing rule", change("calico1", func(m *fact.Machine) { m.Deep.Rules.Value = append(m.Deep.Rules.Value, "priority 5 table 100") }), "calico1 extra routing rule priority 5 table 100", false},
-	{"a network namespace", change("calico1", func(m *fact.Machine) { m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, "w1") }), "calico1 extra network namespace w1", false},
-	{"a Docker network", change("calico1", func(m *fact.Machine) { m.Deep.Networks.Value["mine"] = "1" }), "calico1 extra Docker network mine", false},
-	{"forwarding", change("calico2", func(m *fact.Machine) { m.Deep.Sysctls.Value["net/ipv4/ip_forward"] = "0" }), "calico2 changed net.ipv4.ip_forward", false},
-	{"a queueing discipline", change("calico2", func(m *fact.Machine) { m.Deep.Qdiscs.Value["host0"] = "tbf" }), "calico2 changed queueing discipline host0", false},
+	{"a routing rule", change("calico1", func(m *fact.Machine) {
+		m.Deep.Value.Lookups.Value = append(m.Deep.Value.Lookups.Value, fact.Lookup{Priority: 5, Table: "100"})
+	}), "calico1 extra routing rule priority 5 table 100", false},
+	{"a network namespace", change("calico1", func(m *fact.Machine) { m.Deep.Value.Namespaces.Value = append(m.Deep.Value.Namespaces.Value, "w1") }), "calico1 extra network namespace w1", false},
+	{"a Docker network", change("calico1", func(m *fact.Machine) { m.Deep.Value.Networks.Value["mine"] = "1" }), "calico1 extra Docker network mine", false},
+	{"forwarding", change("calico2", func(m *fact.Machine) { m.Deep.Value.Sysctls.Value["net/ipv4/ip_forward"] = "0" }), "calico2 changed net.ipv4.ip_forward", false},
+	{"a queueing discipline", change("calico2", func(m *fact.Machine) { m.Deep.Value.Qdiscs.Value["host0"] = "tbf" }), "calico2 changed queueing discipline host0", false},
 	{"a firewall rule", change("calico2", func(m *fact.Machine) {
-		m.Deep.Firewall.Value["iptables"] = strings.Replace(m.Deep.Firewall.Value["iptables"], "-A FORWARD -j DOCKER-USER\n", "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER\n", 1)
+		m.Deep.Value.Firewall.Value["iptables"] = strings.Replace(m.Deep.Value.Firewall.Value["iptables"], "-A FORWARD -j DOCKER-USER\n", "-A FORWARD -j DROP\n-A FORWARD -j DOCKER-USER\n", 1)
 	}), "calico2 changed chain FORWARD of iptables, table filter", false},
 	{"a conflist", change("calico1", func(m *fact.Machine) {
 		f := m.Files.Value["/etc/cni/net.d/10-test-calico.conflist"]
@@ -153,16 +155,18 @@ var different = []struct {
 	}), "calico1 changed /etc/cni/net.d/10-test-calico.conflist", true},
 	{"another conflist", change("calico1", func(m *fact.Machine) { m.Files.Value["/etc/cni/net.d/99-mine.conf"] = fact.File{Mode: "644"} }), "calico1 extra /etc/cni/net.d/99-mine.conf", false},
 	{"a plugin gone", change("calico1", func(m *fact.Machine) { delete(m.Files.Value, "/opt/cni/bin/portmap") }), "calico1 missing /opt/cni/bin/portmap", false},
-	{"nodename", change("calico1", func(m *fact.Machine) { m.Deep.Texts.Value["/var/lib/calico/nodename"] = fact.Text{Content: "calico2"} }), "calico1 changed /var/lib/calico/nodename", false},
+	{"nodename", change("calico1", func(m *fact.Machine) {
+		m.Deep.Value.Texts.Value["/var/lib/calico/nodename"] = fact.Text{Content: "calico2"}
+	}), "calico1 changed /var/lib/calico/nodename", false},
 	{"what libcni remembers", change("calico1", func(m *fact.Machine) {
-		m.Deep.Texts.Value["/var/lib/cni/results/test-calico-cnitool-x-eth0"] = fact.Text{}
+		m.Deep.Value.Texts.Value["/var/lib/cni/results/test-calico-cnitool-x-eth0"] = fact.Text{}
 	}), "calico1 extra /var/lib/cni/results/test-calico-cnitool-x-eth0", true},
 	{"the sandbox", change("calico1", func(m *fact.Machine) { m.Sandboxes.Value[0].Routes = nil }), "calico1 changed sandbox workload", true},
 	{"a filter in the sandbox", change("calico1", func(m *fact.Machine) {
-		m.Deep.Inside.Value[m.Sandboxes.Value[0].Key] = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n"
+		m.Deep.Value.Inside.Value[m.Sandboxes.Value[0].Key] = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n"
 	}), "calico1 changed sandbox workload", true},
-	{"a service", change("calico1", func(m *fact.Machine) { m.Deep.Services.Value["confd"] = "down" }), "calico1 changed calico-node's confd", true},
-	{"BIRD's configuration", change("calico1", func(m *fact.Machine) { m.Deep.Rendered.Value["bird.cfg"] += "# mine\n" }), "calico1 changed BIRD's bird.cfg", true},
+	{"a service", change("calico1", func(m *fact.Machine) { m.Deep.Value.Services.Value["confd"] = "down" }), "calico1 changed calico-node's confd", true},
+	{"BIRD's configuration", change("calico1", func(m *fact.Machine) { m.Deep.Value.Rendered.Value["bird.cfg"] += "# mine\n" }), "calico1 changed BIRD's bird.cfg", true},
 	{"etcd doesn't answer", func(f *fact.Lab) { f.Datastore = fact.Unknown[fact.Datastore]("etcd doesn't answer") }, " unseen the datastore", true},
 	{"a machine doesn't answer", func(f *fact.Lab) {
 		delete(f.Machines, "calico2")
@@ -175,7 +179,7 @@ var different = []struct {
 	}), "", true},
 	{"times and revisions", entry("block/10.1.127.192-26", `"sequenceNumber":1`, `"sequenceNumber":2`), "", true},
 	{"what calico-node finds", entry("nodes/calico1", `"interfaces":[`, `"interfaces":[{"name":"hand0"},`), "", true},
-	{"a rule of Felix'", change("calico2", func(m *fact.Machine) { m.Deep.Firewall.Value["iptables"] += "*raw\n:cali-mine - [0:0]\nCOMMIT\n" }), "", true},
+	{"a rule of Felix'", change("calico2", func(m *fact.Machine) { m.Deep.Value.Firewall.Value["iptables"] += "*raw\n:cali-mine - [0:0]\nCOMMIT\n" }), "", true},
 	{"an interface of Docker's", change("calico1", func(m *fact.Machine) { m.Links.Value = append(m.Links.Value, fact.Link{Name: "veth0a1b2c3"}) }), "", true},
 	{"a program of the user's", change("calico1", func(m *fact.Machine) { m.Files.Value["~/go/bin/dlv"] = fact.File{Mode: "755"} }), "", true},
 	{"a neighbour that comes and goes", change("calico1", func(m *fact.Machine) {
@@ -340,7 +344,7 @@ func TestUnseenIsNoBaseline(t *testing.T) {
 	}
 	f = recorded(t)
 	for name, m := range f.Machines {
-		m.Deep = nil
+		m.Deep = fact.Unknown[fact.Deep](fact.NotAsked)
 		f.Machines[name] = m
 	}
 	if _, err := New(f, "", "test-calico", false); err == nil {
@@ -395,10 +399,10 @@ func TestLines(t *testing.T) {
 	change("calico1", func(m *fact.Machine) {
 		m.Links.Value = append(m.Links.Value, fact.Link{Name: "hand0"})
 		m.Routes.Value = append(m.Routes.Value, fact.Route{To: netip.MustParsePrefix("10.78.0.0/16"), Dev: "hand0"})
-		m.Deep.Namespaces.Value = append(m.Deep.Namespaces.Value, strings.Fields("a b c d e f g h i")...)
-		for k := range maps.Clone(m.Deep.Sysctls.Value) {
+		m.Deep.Value.Namespaces.Value = append(m.Deep.Value.Namespaces.Value, strings.Fields("a b c d e f g h i")...)
+		for k := range maps.Clone(m.Deep.Value.Sysctls.Value) {
 			if strings.HasSuffix(k, "forward") || strings.HasSuffix(k, "/forwarding") && strings.Contains(k, "ipv4") {
-				m.Deep.Sysctls.Value[k] = "0"
+				m.Deep.Value.Sysctls.Value[k] = "0"
 			}
 		}
 		m.Files.Value["/etc/cni/net.d/99-mine.conf"] = fact.File{Mode: "644"}

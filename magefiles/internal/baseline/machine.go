@@ -18,11 +18,10 @@ func (s *state) machine(m string, seen fact.Machine) {
 	s.links(m, seen)
 	s.routes(m, seen)
 	s.files(m, seen)
-	deep := seen.Deep
-	if deep == nil {
-		s.unknown[Key{Sysctl, m, ""}] = fact.NotAsked
+	if !known(s, Sysctl, m, seen.Deep) {
 		return
 	}
+	deep := seen.Deep.Value
 	s.texts(m, seen)
 	s.sandbox(m, seen)
 	s.node(m, seen)
@@ -34,9 +33,11 @@ func (s *state) machine(m string, seen fact.Machine) {
 			s.add(Namespace, m, n, there, "")
 		}
 	}
-	if known(s, Rule, m, deep.Rules) {
-		for _, r := range deep.Rules.Value {
-			s.add(Rule, m, r, there, "")
+	if known(s, Rule, m, deep.Lookups) {
+		for _, l := range deep.Lookups.Value {
+			if !l.Usual() {
+				s.add(Rule, m, l.String(), there, "")
+			}
 		}
 	}
 	if known(s, Network, m, deep.Networks) {
@@ -175,10 +176,10 @@ func (s *state) files(m string, seen fact.Machine) {
 
 // texts are small files with their contents: those of files, and what libcni and the plugins remember.
 func (s *state) texts(m string, seen fact.Machine) {
-	if !known(s, Path, m, seen.Deep.Texts) {
+	if !known(s, Path, m, seen.Deep.Value.Texts) {
 		return
 	}
-	for p, t := range seen.Deep.Texts.Value {
+	for p, t := range seen.Deep.Value.Texts.Value {
 		k := Key{Path, m, s.replace.Replace(p)}
 		raw := raw(t)
 		if i, ok := s.items[k]; ok {
@@ -195,9 +196,9 @@ func (s *state) texts(m string, seen fact.Machine) {
 
 // sandbox is what is in the network namespace of the lab's workload.
 func (s *state) sandbox(m string, seen fact.Machine) {
-	if seen.Sandboxes.Unknown != "" || seen.Deep.Inside.Unknown != "" {
+	if seen.Sandboxes.Unknown != "" || seen.Deep.Value.Inside.Unknown != "" {
 		known(s, Sandbox, m, seen.Sandboxes)
-		known(s, Sandbox, m, seen.Deep.Inside)
+		known(s, Sandbox, m, seen.Deep.Value.Inside)
 		return
 	}
 	for _, c := range seen.Docker.Value.Part(fact.PartWorkload) {
@@ -214,7 +215,7 @@ func (s *state) sandbox(m string, seen fact.Machine) {
 			for _, r := range box.Routes {
 				lines = append(lines, routeText(r))
 			}
-			for _, chain := range parseFirewall(seen.Deep.Inside.Value[box.Key]) {
+			for _, chain := range parseFirewall(seen.Deep.Value.Inside.Value[box.Key]) {
 				lines = append(lines, chain.table+" "+chain.name+": "+chain.foreign())
 			}
 			slices.Sort(lines)
@@ -231,15 +232,15 @@ func (s *state) node(m string, seen fact.Machine) {
 	if len(seen.Docker.Value.Part(fact.PartNode)) == 0 {
 		return // that itself is a difference, where there should be one
 	}
-	if known(s, Service, m, seen.Deep.Services) {
+	if known(s, Service, m, seen.Deep.Value.Services) {
 		for _, name := range nodeServices {
-			if state, ok := seen.Deep.Services.Value[name]; ok {
+			if state, ok := seen.Deep.Value.Services.Value[name]; ok {
 				s.add(Service, m, name, state, "")
 			}
 		}
 	}
-	if known(s, Rendered, m, seen.Deep.Rendered) {
-		for name, text := range seen.Deep.Rendered.Value {
+	if known(s, Rendered, m, seen.Deep.Value.Rendered) {
+		for name, text := range seen.Deep.Value.Rendered.Value {
 			s.add(Rendered, m, name, text, "")
 		}
 	}

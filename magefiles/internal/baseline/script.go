@@ -223,7 +223,7 @@ func (s *script) firewall(all []Difference, seen fact.Machine) {
 		was[name][chain], is[name][chain] = d.Was.Value, d.Is.Value
 	}
 	for _, name := range slices.Sorted(maps.Keys(was)) {
-		for _, text := range restoreFirewall(was[name], is[name], seen.Deep.Firewall.Value[name]) {
+		for _, text := range restoreFirewall(was[name], is[name], seen.Deep.Value.Firewall.Value[name]) {
 			s.line("run %s-restore --noflush <<<%s", name, command.Quote(text))
 		}
 	}

@@ -120,12 +120,12 @@ func (l *Lab) session(w *writer, m lab.Machine, p fact.Protocol) {
 		}
 	}
 	seen := l.Facts.Machines[m.Name]
-	if why := cmp.Or(seen.Detail.Unknown, seen.Detail.Value.Learned.Unknown); why != "" {
+	if why := cmp.Or(seen.Deep.Unknown, seen.Deep.Value.Learned.Unknown); why != "" {
 		w.unknown("what it told: %s.", why).by(m.Name, l.birdc(m.Name, "show route all"))
 		return
 	}
 	var told []string
-	for _, r := range seen.Detail.Value.Learned.Value {
+	for _, r := range seen.Deep.Value.Learned.Value {
 		if r.Protocol == p.Name {
 			told = append(told, fmt.Sprintf("%s via %s%s", r.To, r.Via, map[bool]string{true: " *"}[r.Best]))
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 func cni(_ context.Context, l *Lab, args []string) (Story, error) {
@@ -85,13 +86,14 @@ func (l *Lab) attachment(w *writer, m lab.Machine, a fact.Attachment) {
 
 // conflistNow compares what the plugins were asked with to what is on the machine now.
 func (l *Lab) conflistNow(w *writer, m lab.Machine, a fact.Attachment) {
-	d := l.Facts.Machines[m.Name].Detail
-	if why := cmp.Or(d.Unknown, d.Value.Conflists.Unknown); why != "" {
+	d := l.Facts.Machines[m.Name].Deep
+	conflists := d.Value.Conflists(spec.ConfDir)
+	if why := cmp.Or(d.Unknown, conflists.Unknown); why != "" {
 		w.unknown("whether that is still the conflist: %s.", why).by(m.Name, fact.Conflists.Command())
 		return
 	}
-	for _, path := range slices.Sorted(maps.Keys(d.Value.Conflists.Value)) {
-		text := d.Value.Conflists.Value[path]
+	for _, path := range slices.Sorted(maps.Keys(conflists.Value)) {
+		text := conflists.Value[path]
 		var head struct{ Name string }
 		if json.Unmarshal([]byte(text), &head) != nil || head.Name != a.Network {
 			continue
@@ -103,7 +105,7 @@ func (l *Lab) conflistNow(w *writer, m lab.Machine, a fact.Attachment) {
 		}
 		return
 	}
-	w.wrong("No file in /etc/cni/net.d describes network %s any more.", a.Network).by(m.Name, "sudo ls /etc/cni/net.d")
+	w.wrong("No file in %s describes network %s any more.", spec.ConfDir, a.Network).by(m.Name, "sudo ls "+spec.ConfDir)
 }
 
 // same compares JSON, whatever its spaces.

@@ -65,9 +65,11 @@ func (g leg) fate() cause {
 	}
 	m := last.Machine
 	if n := g.counted(m, "TcpExtIPReversePathFilter"); n > 0 {
-		return cause{m, "reverse path filtering (rp_filter) throws it away: the way back to its source isn't the way that it came", []string{
-			fmt.Sprintf("IPReversePathFilter grew by %d", n), fmt.Sprintf("net.ipv4.conf.%s.rp_filter = %d", last.Link, g.l.Facts.Machines[m].Detail.Value.RPFilter.Value[last.Link]),
-		}, "/usr/sbin/sysctl net.ipv4.conf." + last.Link + ".rp_filter", false}
+		saw := []string{fmt.Sprintf("IPReversePathFilter grew by %d", n)}
+		if set := g.l.Facts.Machines[m].Deep.Value.RPFilter(last.Link); set.Unknown == "" {
+			saw = append(saw, fmt.Sprintf("net.ipv4.conf.%s.rp_filter = %d", last.Link, set.Value))
+		}
+		return cause{m, "reverse path filtering (rp_filter) throws it away: the way back to its source isn't the way that it came", saw, "/usr/sbin/sysctl net.ipv4.conf." + last.Link + ".rp_filter", false}
 	}
 	if f := g.l.Facts.Machines[m].Forwarding; f.Unknown == "" && !f.Value && !g.arrived() {
 		return cause{m, "forwarding is off, so the machine throws away what isn't for itself", g.also(m, "IpInAddrErrors", "net.ipv4.ip_forward = 0"), fact.Forwarding.Command(), false}
@@ -227,7 +229,7 @@ func (g leg) dropped(m string) (cause, bool) {
 	if t.Hits.Unknown != "" {
 		return cause{}, false
 	}
-	rules := g.l.Facts.Machines[m].Detail.Value.Rules.Value
+	rules := g.l.Facts.Machines[m].Deep.Value.Rules.Value
 	for _, r := range g.onTheWay(m) {
 		if target := r.Target(); target != "DROP" && target != "REJECT" {
 			continue

@@ -182,7 +182,7 @@ func (l *Lab) routed(w *writer, g leg, name string) {
 	switch r := d.Route; {
 	case r.Protocol == "bird":
 		who = "BIRD"
-		for _, b := range l.Facts.Machines[name].Detail.Value.Learned.Value {
+		for _, b := range l.Facts.Machines[name].Deep.Value.Learned.Value {
 			if b.To == r.To && b.Best && strings.Contains(b.Protocol, "_") {
 				who = fmt.Sprintf("BIRD, which learned it by BGP from %s", l.called(fact.Protocol{Name: b.Protocol, Proto: "BGP"}.Peer()))
 			}
@@ -197,7 +197,7 @@ func (l *Lab) routed(w *writer, g leg, name string) {
 
 // handled tells which rules of the packet filter took a packet on a machine. The way back is one of flows that are known.
 func (l *Lab) handled(w *writer, g leg, name string) {
-	rules := l.Facts.Machines[name].Detail.Value.Rules.Value
+	rules := l.Facts.Machines[name].Deep.Value.Rules.Value
 	var lines []string
 	var owners []string
 	for _, r := range g.onTheWay(name) {
@@ -256,7 +256,7 @@ func deciding(r fact.Rule) bool {
 // onTheWay are the rules that counted on a machine, of the chains that the probe goes through there, in its order. Other
 // packets go through some of them, too.
 func (g leg) onTheWay(name string) []fact.Rule {
-	rules := g.l.Facts.Machines[name].Detail.Value.Rules.Value
+	rules := g.l.Facts.Machines[name].Deep.Value.Rules.Value
 	order := []string{"PREROUTING", "cali-PREROUTING"}
 	end := func(p Place, prefix string) {
 		if p.Workload == nil || p.Machine != name {

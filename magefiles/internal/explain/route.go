@@ -81,10 +81,10 @@ func match(all []fact.Route, to netip.Prefix) (best, second *fact.Route) {
 
 // lookups says where policy routing asks other tables than every machine's.
 func (l *Lab) lookups(w *writer, m string, seen fact.Machine) {
-	for _, r := range seen.Detail.Value.Lookups.Value {
+	for _, r := range seen.Deep.Value.Lookups.Value {
 		if !r.Usual() {
 			w.wrong("Policy routing on %s may take some packets to table %s instead; what follows is the main table.", m, r.Table).
-				saw(fmt.Sprintf("%d: from %v to %v fwmark %#x lookup %s", r.Priority, r.From, r.To, r.Mark, r.Table)).by(m, fact.Lookups.Command())
+				saw(r.String()).by(m, fact.Lookups.Command())
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (l *Lab) programmed(w *writer, m lab.Machine, r fact.Route) maker {
 // learned are the lines of BIRD's about a prefix.
 func (l *Lab) learned(m string, p netip.Prefix) []string {
 	var lines []string
-	for _, b := range l.Facts.Machines[m].Detail.Value.Learned.Value {
+	for _, b := range l.Facts.Machines[m].Deep.Value.Learned.Value {
 		if b.To != p {
 			continue
 		}
@@ -188,8 +188,8 @@ func (l *Lab) learned(m string, p netip.Prefix) []string {
 
 func (l *Lab) fromPeer(w *writer, m lab.Machine, r fact.Route) {
 	seen := l.Facts.Machines[m.Name]
-	d := seen.Detail.Value.Learned
-	if why := cmp.Or(seen.Detail.Unknown, d.Unknown); why != "" {
+	d := seen.Deep.Value.Learned
+	if why := cmp.Or(seen.Deep.Unknown, d.Unknown); why != "" {
 		w.unknown("from whom BIRD learned it: %s.", why).by(m.Name, fact.Sessions.Command())
 		return
 	}

@@ -197,14 +197,14 @@ func TestChanged(t *testing.T) {
 			l.Facts.Unreached = map[string]string{"calico1": "no answer"}
 		}, "Unknown: calico1's routes: no answer"},
 		{"BIRD doesn't say", "route calico1 10.1.86.64", func(l *Lab) {
-			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Learned = fact.Unknown[[]fact.BIRDRoute]("BIRD doesn't answer") })
+			on(l, "calico1", func(m *fact.Machine) { m.Deep.Value.Learned = fact.Unknown[[]fact.BIRDRoute]("BIRD doesn't answer") })
 		}, "Unknown: from whom BIRD learned it"},
 		{"BIRD forgot", "route calico1 10.1.86.64", func(l *Lab) {
-			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Learned = fact.Known[[]fact.BIRDRoute](nil) })
+			on(l, "calico1", func(m *fact.Machine) { m.Deep.Value.Learned = fact.Known[[]fact.BIRDRoute](nil) })
 		}, "it is left over"},
 		{"policy routing", "route calico1 10.1.86.64", func(l *Lab) {
 			on(l, "calico1", func(m *fact.Machine) {
-				m.Detail.Value.Lookups.Value = append(m.Detail.Value.Lookups.Value, fact.Lookup{Priority: 99, Mark: 4, Table: "100"})
+				m.Deep.Value.Lookups.Value = append(m.Deep.Value.Lookups.Value, fact.Lookup{Priority: 99, Mark: 4, Table: "100"})
 			})
 		}, "may take some packets to table 100"},
 		{"mesh off", "bgp", func(l *Lab) { l.Facts.Datastore.Value.BGP.MeshOff = true }, "The node-to-node mesh is off"},
@@ -224,10 +224,10 @@ func TestChanged(t *testing.T) {
 		}, "BGPPeer up: every node with all() speaks with 192.168.4.9"},
 		{"not exported", "bgp", func(l *Lab) { l.Facts.Datastore.Value.Pools[0].NoBGPExport = true }, "pool my.ippool-1 has disableBGPExport"},
 		{"no chains", "policy calico2/workload", func(l *Lab) {
-			on(l, "calico2", func(m *fact.Machine) { m.Detail.Value.Rules = fact.Known[[]fact.Rule](nil) })
+			on(l, "calico2", func(m *fact.Machine) { m.Deep.Value.Rules = fact.Known[[]fact.Rule](nil) })
 		}, "Felix doesn't guard this workload"},
 		{"chains unknown", "policy calico2/workload", func(l *Lab) {
-			on(l, "calico2", func(m *fact.Machine) { m.Detail.Value.Rules = fact.Unknown[[]fact.Rule]("no iptables-save") })
+			on(l, "calico2", func(m *fact.Machine) { m.Deep.Value.Rules = fact.Unknown[[]fact.Rule]("no iptables-save") })
 		}, "can't be seen"},
 		{"labels unknown", "policy calico2/workload", func(l *Lab) {
 			l.Facts.Datastore, l.Facts.Resources = fact.Unknown[fact.Datastore]("etcd doesn't answer"), fact.Seen[fact.Resources]{}
@@ -235,11 +235,11 @@ func TestChanged(t *testing.T) {
 		{"AS of its own", "bgp", func(l *Lab) { l.Facts.Datastore.Value.Nodes[0].AS = "64999" }, "is in an AS of its own, 64999"},
 		{"conflist changed", "cni calico1", func(l *Lab) {
 			on(l, "calico1", func(m *fact.Machine) {
-				m.Detail.Value.Conflists = fact.Known(map[string]string{"/etc/cni/net.d/10-x.conflist": `{"name": "test-calico"}`})
+				m.Deep.Value.Texts = fact.Known(map[string]fact.Text{"/etc/cni/net.d/10-x.conflist": {Content: `{"name": "test-calico"}`}})
 			})
 		}, "has been changed since"},
 		{"conflist gone", "cni calico1", func(l *Lab) {
-			on(l, "calico1", func(m *fact.Machine) { m.Detail.Value.Conflists = fact.Known(map[string]string{}) })
+			on(l, "calico1", func(m *fact.Machine) { m.Deep.Value.Texts = fact.Known(map[string]fact.Text{}) })
 		}, "No file in /etc/cni/net.d describes network test-calico"},
 		{"asked with arguments", "cni calico1", func(l *Lab) {
 			on(l, "calico1", func(m *fact.Machine) {

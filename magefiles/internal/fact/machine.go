@@ -32,8 +32,7 @@ type Machine struct {
 	Sandboxes   Seen[[]Sandbox]       `json:"sandboxes"`
 	Lacks       []string              `json:"lacks,omitempty"` // packages of Debian's whose programs are missing
 	Datastore   Seen[[]KeyValue]      `json:"datastore"`       // what etcd has below /calico/
-	Deep        *Deep                 `json:"deep,omitempty"`  // nil: not asked for
-	Detail      Seen[Detail]          `json:"detail,omitzero"` // where it was asked for
+	Deep        Seen[Deep]            `json:"deep,omitzero"`
 }
 
 // Login is the user that the machine was entered as.

@@ -13,9 +13,8 @@ type Request struct {
 	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
 	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
 	Ports     []uint16 `json:"ports,omitempty"`     // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
-	Detail    bool     `json:"detail,omitempty"`    // whether to look at what only explanations need
 	Until     *Until   `json:"until,omitempty"`     // what to wait for first
-	Deep      bool     `json:"deep,omitempty"`      // whether to look at what a baseline needs
+	Deep      bool     `json:"deep,omitempty"`      // whether to look at what a baseline and explanations need
 	Texts     []string `json:"texts,omitempty"`     // files and directories whose contents a deep look has, too
 	Slow      int      `json:"slow,omitempty"`      // how much longer than usual an answer may take; 0 is 1
 }

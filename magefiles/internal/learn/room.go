@@ -193,9 +193,7 @@ func (r *Room) restored(ctx context.Context) check.Finding {
 	if err != nil {
 		return check.CantSee("%v", err)
 	}
-	o := r.lab.Observer()
-	o.Deep = true
-	f := o.Look(ctx, r.lab.Machines, nil)
+	f := r.lab.Observer().Deep().Look(ctx, r.lab.Machines, nil)
 	return baseline.Condition(b).Test(&f)
 }
 

@@ -29,10 +29,16 @@ type Observer struct {
 	Program func(context.Context) (file, sum string, err error)
 	// Existing says whether the machines existed before the lab.
 	Existing bool
-	Slow     int // how much longer than this computer the machines take for the same work
-	// Deep looks have what a baseline needs (fact.Deep), and the datastore as etcd has it with the machine that showed it.
-	Deep   bool
-	Detail bool // whether to look at what only explanations need, too
+	Slow     int  // how much longer than this computer the machines take for the same work
+	deep     bool // see Deep
+}
+
+// Deep returns an observer whose looks have what a baseline and explanations need, too: fact.Deep, fact.Resources, and the datastore as
+// etcd has it with the machine that showed it.
+func (o *Observer) Deep() *Observer {
+	deep := *o
+	deep.deep = true
+	return &deep
 }
 
 const (
@@ -70,10 +76,9 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 			}
 			if m.Role == lab.RoleEtcd {
 				f.Datastore, f.DatastoreAt = datastore(seen.Datastore), seen.At
-				if o.Detail {
+				if o.deep {
 					f.Resources = resources(seen.Datastore)
-				}
-				if !o.Deep {
+				} else {
 					seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
 				}
 			}
@@ -111,10 +116,10 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 		return seen, err
 	}
 	r := spec.Request(o.Lab, m, o.Existing)
-	if o.Deep {
+	if o.deep {
 		r = spec.Deep(r)
 	}
-	r.Until, r.Slow, r.Detail = until, o.Slow, o.Detail
+	r.Until, r.Slow = until, o.Slow
 	limit := lookTime * time.Duration(o.Slow)
 	if until != nil {
 		limit += until.Within

@@ -84,17 +84,16 @@ func TestTraceFails(t *testing.T) {
 	}
 }
 
-func TestLookDetail(t *testing.T) {
+func TestLookDeep(t *testing.T) {
 	var asked fact.Request
 	key := fact.KeyValue{Key: "/calico/resources/v3/projectcalico.org/bgppeers/up", Value: []byte(`{"spec":{"peerIP":"192.168.4.9"}}`)}
 	o, _ := newObserver(t, serve(t, "etcd-node", &server{answer: looked(t, fact.Machine{Datastore: fact.Known([]fact.KeyValue{key})}, &asked)}))
 	f := o.Look(t.Context(), o.Lab.Machines[:1], nil)
-	if asked.Detail || len(f.Resources.Value.Peers) != 0 {
+	if asked.Deep || len(f.Resources.Value.Peers) != 0 || f.Machines["etcd-node"].Datastore.Unknown != fact.NotAsked {
 		t.Errorf("asked %+v, seen %+v", asked, f.Resources)
 	}
-	o.Detail = true
-	f = o.Look(t.Context(), o.Lab.Machines[:1], nil)
-	if !asked.Detail || len(f.Resources.Value.Peers) != 1 || f.Resources.Value.Peers[0].PeerIP != "192.168.4.9" {
+	f = o.Deep().Look(t.Context(), o.Lab.Machines[:1], nil)
+	if !asked.Deep || len(asked.Texts) == 0 || len(f.Machines["etcd-node"].Datastore.Value) != 1 || len(f.Resources.Value.Peers) != 1 || f.Resources.Value.Peers[0].PeerIP != "192.168.4.9" {
 		t.Errorf("asked %+v, seen %+v", asked, f.Resources)
 	}
 }

@@ -63,7 +63,7 @@ func TestUnknown(t *testing.T) {
 		"Attachments": unknown("attachment", "address", "endpoint"),
 		"Sandboxes":   unknown("attachment", "address", "endpoint"),
 		"Datastore":   nil, // observe has put it where the whole lab's is
-		"Detail":      nil, // only explanations need it
+		"Deep":        nil, // only a baseline and explanations need it
 	}
 	typ := reflect.TypeFor[fact.Machine]()
 	for i := range typ.NumField() {

@@ -17,6 +17,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 // Logs puts what is needed to understand this lab into one archive, and says where it is.
@@ -104,8 +105,7 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 	wg.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(ctx, dialTime, fmt.Errorf("not after %s", dialTime))
 		defer cancel()
-		o := l.Observer()
-		o.Detail = true
+		o := l.Observer().Deep()
 		f := o.Look(ctx, l.Machines, nil)
 		f.Probes = o.Probe(ctx, &f)
 		if data, err := withoutStrangers(f).Write(); err == nil {
@@ -126,11 +126,31 @@ func withoutStrangers(f fact.Lab) *fact.Lab {
 		d := &m.Docker.Value
 		d.Containers = without(d.Containers, func(c fact.Container) bool { return c.Config.Labels[fact.LabelPart] == "" })
 		d.Volumes = without(d.Volumes, func(v fact.Volume) bool { return v.Labels[fact.LabelPart] == "" })
+		m.Deep.Value = forArchive(m.Deep.Value)
+		m.Datastore = fact.Unknown[[]fact.KeyValue](leftOut) // f.Datastore and f.Resources are what the lab reads of it
 		d.Images = maps.Clone(d.Images)
 		maps.DeleteFunc(d.Images, func(_, label string) bool { return label == "" })
 		f.Machines[name] = m
 	}
 	return &f
+}
+
+// leftOut is why something is unknown in an archive.
+const leftOut = "left out of the archive"
+
+// forArchive is what an archive has of a deep look: what is Calico's, and how the kernel forwards. Names that others gave, and texts beside
+// the CNI's configuration, which may be credentials, stay on the machine.
+func forArchive(d fact.Deep) fact.Deep {
+	kept := fact.Deep{
+		Learned: d.Learned, Rules: d.Rules, Lookups: d.Lookups, Sysctls: d.Sysctls, Services: d.Services, Rendered: d.Rendered,
+		Namespaces: fact.Unknown[[]string](leftOut), Texts: fact.Seen[map[string]fact.Text]{Value: maps.Clone(d.Texts.Value), Unknown: d.Texts.Unknown},
+	}
+	for _, other := range []*fact.Seen[map[string]string]{&kept.Firewall, &kept.Inside, &kept.Qdiscs, &kept.Networks} {
+		*other = fact.Unknown[map[string]string](leftOut)
+	}
+	conflists := d.Conflists(spec.ConfDir).Value
+	maps.DeleteFunc(kept.Texts.Value, func(p string, _ fact.Text) bool { _, ok := conflists[p]; return !ok })
+	return kept
 }
 
 func without[T any](all []T, del func(T) bool) []T { return slices.DeleteFunc(slices.Clone(all), del) }

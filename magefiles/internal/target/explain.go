@@ -63,8 +63,7 @@ func Explain(ctx context.Context, r *run.Run) error {
 
 // look looks once, compares, and says what isn't as it should be.
 func look(ctx context.Context, l *run.Lab) (asked *explain.Lab, trouble string, err error) {
-	observer := l.Observer()
-	observer.Detail = true
+	observer := l.Observer().Deep()
 	viewer := l.Viewer()
 	viewer.Look = observer
 	report, err := viewer.Peek(ctx, stage.Goal{Stages: everything.Stages})

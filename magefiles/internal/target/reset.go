@@ -106,9 +106,7 @@ func (news) Already(string, string) {}
 
 // deepLook looks at all machines, for a baseline.
 func deepLook(ctx context.Context, l *run.Lab) fact.Lab {
-	o := l.Observer()
-	o.Deep = true
-	return o.Look(ctx, l.Machines, nil)
+	return l.Observer().Deep().Look(ctx, l.Machines, nil)
 }
 
 // lessonLine says that a lesson is under way, in how many things the lab differs from its baseline by it, and how to leave it; "" where none

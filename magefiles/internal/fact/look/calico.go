@@ -193,3 +193,11 @@ func owned(journal string) fact.Seen[[]string] {
 	}
 	return fact.See(paths, err)
 }
+
+func learned(socket string) fact.Seen[[]fact.BIRDRoute] {
+	lines, err := askBIRD(socket, "show route all")
+	if err != nil {
+		return fact.Unknown[[]fact.BIRDRoute]("BIRD doesn't answer: " + err.Error())
+	}
+	return fact.Known(fact.ParseLearned(lines))
+}

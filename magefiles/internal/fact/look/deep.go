@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,20 +18,20 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// deep looks at what a baseline needs. It starts other programs, iptables-save in each of its forms: the kernel's own answer
-// would have to be taken apart rule by rule.
-func deep(r fact.Request, d fact.Seen[fact.Docker]) *fact.Deep {
+// deep looks at what a baseline and explanations need. It starts other programs, iptables-save in each of its forms: the kernel's own
+// answer would have to be taken apart rule by rule.
+func deep(r fact.Request, d fact.Seen[fact.Docker]) fact.Deep {
 	var all fact.Deep
 	var wg sync.WaitGroup
-	wg.Go(func() { all.Firewall = firewall() })
+	wg.Go(func() { all.Rules, all.Firewall = rules(), firewall() })
+	wg.Go(func() { all.Learned = learned(birdSocket) })
 	wg.Go(func() { all.Inside = insideRules(d) })
 	wg.Go(func() {
-		all.Namespaces, all.Rules, all.Qdiscs = namespaces("/run/netns"), within(nil, rulesOf), within(nil, qdiscsOf)
+		all.Namespaces, all.Lookups, all.Qdiscs = namespaces("/run/netns"), within(nil, lookupsOf), within(nil, qdiscsOf)
 		all.Sysctls = sysctls("/proc/sys")
 		all.Texts = texts(r.Texts)
 	})
@@ -43,7 +42,7 @@ func deep(r fact.Request, d fact.Seen[fact.Docker]) *fact.Deep {
 		all.Services, all.Rendered = services(root+"/etc/service/enabled"), rendered(root+"/etc/calico/confd/config")
 	}
 	wg.Wait()
-	return &all
+	return all
 }
 
 // saveTime is how long reading the rules may take: xtables' lock may be held by Felix.
@@ -117,37 +116,6 @@ func namespaces(dir string) fact.Seen[[]string] {
 		names = append(names, e.Name())
 	}
 	return fact.See(names, err)
-}
-
-// tables are those of routing that have a name, and that the kernel's own rules are about.
-var tables = map[int]string{unix.RT_TABLE_LOCAL: "local", unix.RT_TABLE_MAIN: "main", unix.RT_TABLE_DEFAULT: "default"}
-
-func rulesOf(h *netlink.Handle) ([]string, error) {
-	all, err := retry(func() ([]netlink.Rule, error) { return h.RuleList(unix.AF_INET) })
-	var out []string
-	for _, r := range all {
-		if name := tables[r.Table]; name != "" && r.Src == nil && r.Dst == nil && r.Mark == 0 && r.IifName == "" && slices.Contains([]int{-1, 0, 32766, 32767}, r.Priority) {
-			continue
-		}
-		out = append(out, rule(r))
-	}
-	return out, err
-}
-
-func rule(r netlink.Rule) string {
-	line := "priority " + itoa(max(r.Priority, 0))
-	for _, part := range []struct {
-		key, value string
-		there      bool
-	}{
-		{"from", fmt.Sprint(r.Src), r.Src != nil}, {"to", fmt.Sprint(r.Dst), r.Dst != nil}, {"fwmark", fmt.Sprintf("%#x", r.Mark), r.Mark != 0},
-		{"iif", r.IifName, r.IifName != ""}, {"oif", r.OifName, r.OifName != ""}, {"table", itoa(r.Table), r.Table > 0},
-	} {
-		if part.there {
-			line += " " + part.key + " " + part.value
-		}
-	}
-	return line
 }
 
 func qdiscsOf(h *netlink.Handle) (map[string]string, error) {

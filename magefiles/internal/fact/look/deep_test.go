@@ -3,13 +3,11 @@
 package main
 
 import (
-	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netlink"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
@@ -51,18 +49,6 @@ func TestSysctls(t *testing.T) {
 	write(t, root+"/net/ipv4/conf/host0/rp_filter", "2\n")
 	if diff := cmp.Diff(map[string]string{"net/ipv4/ip_forward": "1", "net/ipv4/conf/host0/rp_filter": "2"}, sysctls(root).Value); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestRule(t *testing.T) {
-	_, from, err := net.ParseCIDR("10.77.0.0/24")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := netlink.NewRule()
-	r.Priority, r.Src, r.Table, r.Mark = 32765, from, 100, 0x10
-	if got, want := rule(*r), "priority 32765 from 10.77.0.0/24 fwmark 0x10 table 100"; got != want {
-		t.Errorf("%s, not %s", got, want)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,8 +26,9 @@ import (
 )
 
 func main() {
-	var err error
+	err := os.Setenv("PATH", searchPath(os.Getenv("PATH"))) // first: what is found is the same whoever starts this program
 	switch {
+	case err != nil:
 	case len(os.Args) == 1:
 		err = serve(look)
 	case os.Args[1] == "probe":
@@ -43,6 +46,17 @@ func main() {
 	}
 }
 
+// searchPath is where programs are looked for: where sudo says, or sshd, and where administrators' are, which they may leave out.
+func searchPath(given string) string {
+	dirs := filepath.SplitList(given)
+	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return strings.Join(dirs, ":")
+}
+
 // serve reads one request and writes its answer.
 func serve[Q, A any](answer func(Q) A) error {
 	var q Q
@@ -57,7 +71,7 @@ func serve[Q, A any](answer func(Q) A) error {
 }
 
 func look(r fact.Request) fact.Machine {
-	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Detail: fact.Unknown[fact.Detail](fact.NotAsked)}
+	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
 	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
 	if r.Until != nil {
 		if late := wait(*r.Until, r.Etcd); late != "" {
@@ -76,7 +90,7 @@ func look(r fact.Request) fact.Machine {
 		// The sandboxes are the containers'.
 		m.Sandboxes = sandboxes(m.Docker)
 		if r.Deep {
-			m.Deep = deep(r, m.Docker)
+			m.Deep = fact.Known(deep(r, m.Docker))
 		}
 	}
 	all.Go(engine)
@@ -90,9 +104,6 @@ func look(r fact.Request) fact.Machine {
 	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(fact.Journal), attachments(), lacks() })
 	if r.GoTree {
 		all.Go(func() { m.Go = goTree("/usr/local/go") })
-	}
-	if r.Detail {
-		all.Go(func() { m.Detail = fact.Known(detail()) })
 	}
 	if r.Etcd != "" {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })
@@ -144,7 +155,6 @@ var programs = [][2]string{
 }
 
 func lacks() []string {
-	os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin") //nolint:errcheck // of this process
 	var missing []string
 	for _, p := range programs {
 		if _, err := exec.LookPath(p[0]); err != nil {

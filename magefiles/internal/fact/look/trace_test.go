@@ -5,8 +5,6 @@ package main
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -104,44 +102,6 @@ func TestUnreachable(t *testing.T) {
 		if got, ok := unreachable(c.p, []uint16{7}); got != c.want || ok != (c.want != "") {
 			t.Errorf("% x: %q, %t", c.p, got, ok)
 		}
-	}
-}
-
-func TestRPFilter(t *testing.T) {
-	dir := t.TempDir()
-	for name, value := range map[string]string{"all": "1\n", "default": "0\n", "host0": "0\n", "cali1": "2\n"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name, "rp_filter"), []byte(value), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff(fact.Known(map[string]int{"all": 1, "default": 0, "host0": 1, "cali1": 2}), rpFilter(dir)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "host0", "rp_filter"), []byte("x"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got := rpFilter(dir); got.Unknown == "" {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestConflists(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "10-a.conflist")
-	if err := os.WriteFile(file, []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "calico-kubeconfig"), []byte("a token"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "d.conf"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(fact.Known(map[string]string{file: "{}"}), conflists(dir)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
