@@ -2,9 +2,7 @@ package baseline
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
 	"maps"
 	"net/netip"
 	"os"
@@ -18,34 +16,16 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 )
 
-// recorded are the facts of a deep look at a lab of which everything worked: the before.json that a run of a target leaves in the
+// healthy are the facts of a deep look at a lab of which everything worked: the before.json that a run of a target leaves in the
 // state directory when lab.yaml was changed and the run was cut off.
-func recorded(t *testing.T) *fact.Lab {
-	t.Helper()
-	packed, err := os.ReadFile("testdata/healthy.json.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := fact.Read(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &f
-}
+func healthy(t *testing.T) *fact.Lab { return recorded.Lab(t, "testdata/healthy.json.gz") }
 
 func made(t *testing.T, shared bool) *Baseline {
 	t.Helper()
-	b, err := New(recorded(t), "definition", "test-calico", shared)
+	b, err := New(healthy(t), "definition", "test-calico", shared)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +179,7 @@ func TestDifferences(t *testing.T) {
 	b := made(t, false)
 	kinds := map[Kind]bool{}
 	for _, d := range different {
-		f := recorded(t)
+		f := healthy(t)
 		d.do(f)
 		all := Differences(b, f)
 		for _, diff := range all {
@@ -224,14 +204,14 @@ func TestShared(t *testing.T) {
 			f.Machines[name] = m
 		}
 	}
-	f := recorded(t)
+	f := healthy(t)
 	own(f)
 	b, err := New(f, "", "test-calico", true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range different {
-		f := recorded(t)
+		f := healthy(t)
 		own(f)
 		d.do(f)
 		if got := listed(Differences(b, f)); (got != "") != (d.shared && d.want != "") {
@@ -244,7 +224,7 @@ func TestShared(t *testing.T) {
 func TestPlumbedAnew(t *testing.T) {
 	b := made(t, false)
 	w := b.Workloads["calico1"]
-	data, err := recorded(t).Write()
+	data, err := healthy(t).Write()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +257,7 @@ func TestPlumbedAnew(t *testing.T) {
 func TestFollow(t *testing.T) {
 	b := made(t, false)
 	policy := different[0].do
-	var before, after = recorded(t), recorded(t)
+	var before, after = healthy(t), healthy(t)
 	policy(before) // by hand, before the run
 	delete(before.Machines["calico1"].Files.Value, "/opt/cni/bin/portmap")
 	policy(after)
@@ -337,12 +317,12 @@ func TestWriteAndRead(t *testing.T) {
 }
 
 func TestUnseenIsNoBaseline(t *testing.T) {
-	f := recorded(t)
+	f := healthy(t)
 	f.Datastore = fact.Unknown[fact.Datastore]("etcd doesn't answer")
 	if b, err := New(f, "", "test-calico", false); err == nil {
 		t.Errorf("a baseline of %d things without the datastore", len(b.Items))
 	}
-	f = recorded(t)
+	f = healthy(t)
 	for name, m := range f.Machines {
 		m.Deep = fact.Unknown[fact.Deep](fact.NotAsked)
 		f.Machines[name] = m
@@ -361,7 +341,7 @@ func TestCondition(t *testing.T) {
 		{func(*fact.Lab) {}, check.Holds}, {different[0].do, check.Broken},
 		{func(f *fact.Lab) { f.Datastore = fact.Unknown[fact.Datastore]("no answer") }, check.Unknown},
 	} {
-		f := recorded(t)
+		f := healthy(t)
 		c.do(f)
 		if got := Condition(b).Test(f); got.State != c.want {
 			t.Errorf("%s: %s, not %s", got.State, got.Found, c.want)
@@ -394,7 +374,7 @@ func TestLesson(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	b := made(t, false)
-	f := recorded(t)
+	f := healthy(t)
 	different[0].do(f)
 	change("calico1", func(m *fact.Machine) {
 		m.Links.Value = append(m.Links.Value, fact.Link{Name: "hand0"})

@@ -3,6 +3,7 @@ package baseline
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -28,31 +29,15 @@ func (s *state) machine(m string, seen fact.Machine) {
 	if s.shared {
 		return
 	}
-	if known(s, Namespace, m, deep.Namespaces) {
-		for _, n := range deep.Namespaces.Value {
-			s.add(Namespace, m, n, there, "")
-		}
-	}
+	s.names(Namespace, m, deep.Namespaces)
+	s.names(Network, m, fact.Seen[[]string]{Value: slices.Collect(maps.Keys(deep.Networks.Value)), Unknown: deep.Networks.Unknown})
+	s.values(Sysctl, m, deep.Sysctls)
+	s.values(Qdisc, m, deep.Qdiscs)
 	if known(s, Rule, m, deep.Lookups) {
 		for _, l := range deep.Lookups.Value {
 			if !l.Usual() {
 				s.add(Rule, m, l.String(), there, "")
 			}
-		}
-	}
-	if known(s, Network, m, deep.Networks) {
-		for n := range deep.Networks.Value {
-			s.add(Network, m, n, there, "")
-		}
-	}
-	if known(s, Sysctl, m, deep.Sysctls) {
-		for n, v := range deep.Sysctls.Value {
-			s.add(Sysctl, m, n, v, "")
-		}
-	}
-	if known(s, Qdisc, m, deep.Qdiscs) {
-		for n, v := range deep.Qdiscs.Value {
-			s.add(Qdisc, m, n, v, "")
 		}
 	}
 	if known(s, Chain, m, deep.Firewall) {
@@ -66,6 +51,24 @@ func (s *state) machine(m string, seen fact.Machine) {
 
 // there is the value of an item that has none but that it is there.
 const there = "there"
+
+// names takes in items that have no value.
+func (s *state) names(kind Kind, m string, seen fact.Seen[[]string]) {
+	if known(s, kind, m, seen) {
+		for _, n := range seen.Value {
+			s.add(kind, m, n, there, "")
+		}
+	}
+}
+
+// values takes in items with their values.
+func (s *state) values(kind Kind, m string, seen fact.Seen[map[string]string]) {
+	if known(s, kind, m, seen) {
+		for n, v := range seen.Value {
+			s.add(kind, m, n, v, "")
+		}
+	}
+}
 
 // containers are the lab's own by their name, whatever their ID; others are other ones when their ID is another.
 func (s *state) containers(m string, seen fact.Machine) {
@@ -239,9 +242,5 @@ func (s *state) node(m string, seen fact.Machine) {
 			}
 		}
 	}
-	if known(s, Rendered, m, seen.Deep.Value.Rendered) {
-		for name, text := range seen.Deep.Value.Rendered.Value {
-			s.add(Rendered, m, name, text, "")
-		}
-	}
+	s.values(Rendered, m, seen.Deep.Value.Rendered)
 }

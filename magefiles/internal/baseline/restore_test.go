@@ -14,7 +14,7 @@ import (
 // script returns the lines that undo what was done to a lab on a machine.
 func undoing(t *testing.T, b *Baseline, machine string, round int, do ...func(*fact.Lab)) string {
 	t.Helper()
-	f := recorded(t)
+	f := healthy(t)
 	for _, d := range do {
 		d(f)
 	}
@@ -33,6 +33,16 @@ func named(t *testing.T, name string) func(*fact.Lab) {
 	}
 	t.Fatalf("nothing is named %q", name)
 	return nil
+}
+
+// after are a lab's facts after somebody did things to it.
+func after(t *testing.T, names ...string) *fact.Lab {
+	t.Helper()
+	f := healthy(t)
+	for _, n := range names {
+		named(t, n)(f)
+	}
+	return f
 }
 
 func TestMachineScript(t *testing.T) {
@@ -74,9 +84,7 @@ func TestRenderedLast(t *testing.T) {
 	if got := undoing(t, b, "calico1", 0, edited); !strings.Contains(got, "/root/etc/calico/confd/config/bird.cfg") || !strings.Contains(got, "configure") {
 		t.Errorf("edited by hand: %s", got)
 	}
-	f := recorded(t)
-	edited(f)
-	named(t, "a policy")(f)
+	f := after(t, "BIRD's configuration", "a policy")
 	all := Differences(b, f)
 	if got := b.machineScript(all, f.Machines["calico1"], expand(b.Workloads), 0); got != "" {
 		t.Errorf("edited, and the datastore differs: %s", got)
@@ -85,9 +93,7 @@ func TestRenderedLast(t *testing.T) {
 
 func TestOperations(t *testing.T) {
 	b := made(t, false)
-	f := recorded(t)
-	named(t, "a policy")(f)
-	named(t, "a pool gone")(f)
+	f := after(t, "a policy", "a pool gone")
 	got := map[string]string{}
 	for _, op := range operations(Differences(b, f), expand(b.Workloads)) {
 		for kind, v := range op {
@@ -106,10 +112,7 @@ func TestOperations(t *testing.T) {
 
 func TestFilesPut(t *testing.T) {
 	b := made(t, false)
-	f := recorded(t)
-	named(t, "a conflist")(f)
-	named(t, "nodename")(f)
-	named(t, "a plugin gone")(f) // that is the stages'
+	f := after(t, "a conflist", "nodename", "a plugin gone") // the last is the stages'
 	var got []string
 	for _, file := range files(Differences(b, f), expand(b.Workloads), "/home/vagrant") {
 		got = append(got, fmt.Sprintf("%s %o %s %d", file.Path, file.Mode, file.Owner, min(len(file.Content), 7)))
@@ -122,17 +125,16 @@ func TestFilesPut(t *testing.T) {
 
 // TestLost: what nobody can put back is named, and the baseline is without it afterwards.
 func TestLost(t *testing.T) {
-	f := recorded(t)
-	named(t, "a container")(f)
+	f := after(t, "a container")
 	b, err := New(f, "", "test-calico", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, lost := split(Differences(b, recorded(t)), 0)
+	left, lost := split(Differences(b, healthy(t)), 0)
 	if len(left) != 0 || len(lost) != 1 || lost[0].Name != "mine" {
 		t.Fatalf("left %s, lost %s", listed(left), listed(lost))
 	}
-	if got := listed(Differences(b.Without(lost), recorded(t))); got != "" {
+	if got := listed(Differences(b.Without(lost), healthy(t))); got != "" {
 		t.Errorf("without it:\n%s", got)
 	}
 }

@@ -1,13 +1,10 @@
 package explain
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,44 +15,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func unzipped(t *testing.T, file string) []byte {
-	t.Helper()
-	packed, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-// recorded is a lab as it was when a story was told, and that story. LAB_TEST_RECORD=DIR has TestLab/explained record them.
-func recorded(t *testing.T, name string) (*Lab, Story) {
+// recording is a lab as it was when a story was told, and that story. LAB_TEST_RECORD=DIR has TestLab/explained record them.
+func recording(t *testing.T, name string) (*Lab, Story) {
 	t.Helper()
 	definition, err := lab.Load("../stage/testdata/lab.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := fact.Read(unzipped(t, "testdata/"+name+".facts.json.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var s Story
-	if err := json.Unmarshal(unzipped(t, "testdata/"+name+".story.json.gz"), &s); err != nil {
-		t.Fatal(err)
-	}
-	l := &Lab{Lab: definition, Facts: &f, Slow: 1}
+	recorded.Read(t, "testdata/"+name+".story.json.gz", &s)
+	l := &Lab{Lab: definition, Facts: recorded.Lab(t, "testdata/"+name+".facts.json.gz"), Slow: 1}
 	l.Trace = func(context.Context, map[string]fact.TraceRequest) map[string]fact.Seen[fact.Trace] { return s.Traces }
 	return l, s
 }
@@ -117,7 +92,7 @@ func TestPackets(t *testing.T) {
 	for _, file := range all {
 		name := strings.TrimSuffix(filepath.Base(file), ".story.json.gz")
 		t.Run(name, func(t *testing.T) {
-			l, then := recorded(t, name)
+			l, then := recording(t, name)
 			s, err := ask(t, l, then.Question)
 			if err != nil {
 				t.Fatal(err)
@@ -150,7 +125,7 @@ func TestAnswers(t *testing.T) {
 		{"cni", "arrives", "cni calico1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, _ := recorded(t, c.recording)
+			l, _ := recording(t, c.recording)
 			s, err := ask(t, l, c.question)
 			if err != nil {
 				t.Fatal(err)
@@ -250,7 +225,7 @@ func TestChanged(t *testing.T) {
 			})
 		}, "CNI_ARGS: IP=10.1.0.1|portMappings: []|nobody called DEL"},
 	} {
-		l, _ := recorded(t, "arrives")
+		l, _ := recording(t, "arrives")
 		untouched, err := ask(t, l, c.question)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
@@ -273,7 +248,7 @@ func TestChanged(t *testing.T) {
 
 // TestPacketUnseen: what couldn't be measured is unknown, and no cause is made up.
 func TestPacketUnseen(t *testing.T) {
-	l, then := recorded(t, "denied")
+	l, then := recording(t, "denied")
 	m := then.Traces["calico2"]
 	m.Value.Hits = fact.Unknown[[]fact.Rule]("the rules were changed meanwhile, their counters began anew")
 	then.Traces["calico2"] = m
@@ -292,7 +267,7 @@ func TestPacketUnseen(t *testing.T) {
 
 // TestReversePath: a counter of the kernel's is enough to know.
 func TestReversePath(t *testing.T) {
-	l, then := recorded(t, "nobody")
+	l, then := recording(t, "nobody")
 	m := then.Traces["calico2"]
 	m.Value.Counts = map[string]uint64{"TcpExtIPReversePathFilter": 3}
 	then.Traces["calico2"] = m
@@ -304,7 +279,7 @@ func TestReversePath(t *testing.T) {
 
 // TestExamples: what is listed as an example is answered.
 func TestExamples(t *testing.T) {
-	l, _ := recorded(t, "arrives")
+	l, _ := recording(t, "arrives")
 	for _, topic := range Topics(l.Lab) {
 		s, err := ask(t, l, topic.Name+" "+topic.Example)
 		if err != nil || s.Answer == "" || topic.Picture != (s.Mermaid != "") {
@@ -314,7 +289,7 @@ func TestExamples(t *testing.T) {
 }
 
 func TestBadQuestions(t *testing.T) {
-	l, _ := recorded(t, "arrives")
+	l, _ := recording(t, "arrives")
 	for question, want := range map[string]string{
 		"addrss 10.1.0.1":                   `nothing to explain about "addrss"; did you mean address?`,
 		"weather":                           `nothing to explain about "weather"; there are address, route,`,

@@ -1,13 +1,12 @@
 package stage
 
 import (
-	"compress/gzip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 )
 
 // TestBroken: of everything that is wrong in a recorded lab, the report says the cause first.
@@ -56,17 +55,7 @@ func TestFirstUnmet(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, name)
-		out, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z := gzip.NewWriter(out)
-		if _, err := z.Write(data); err != nil {
-			t.Fatal(err)
-		}
-		if z.Close() != nil || out.Close() != nil {
-			t.Fatal("not written")
-		}
+		recorded.Write(t, path, data)
 		if want, got := firstUnmet(t, path); got != want {
 			t.Errorf("%s: the first that doesn't hold is %q, not %s", name, got, want)
 		}

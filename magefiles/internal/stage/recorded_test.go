@@ -1,11 +1,7 @@
 package stage
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
-	"io"
-	"os"
 	"path"
 	"strings"
 	"testing"
@@ -15,6 +11,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
@@ -24,25 +21,10 @@ import (
 // `go tool mage logs` writes, with what the look program's probes answered.
 const healthyFile = "testdata/healthy.json.gz"
 
-// recording reads recorded facts.
+// recording reads recorded facts, with what they lack because they are older than what the lab is to be today.
 func recording(t *testing.T, file string) *fact.Lab {
 	t.Helper()
-	packed, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := fact.Read(data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := recorded.Lab(t, file)
 	s, err := spec.New(recordedLab(t), artifact.Pins{}, spec.Artifacts{})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +42,7 @@ func recording(t *testing.T, file string) *fact.Lab {
 			}
 		}
 	}
-	return &f
+	return f
 }
 
 // recordedConflist is the sum of the conflist that the recorded labs had, which was the right one then. Where a recording has
