@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/charmbracelet/glamour"
@@ -38,7 +39,7 @@ func NewText(width int, color bool) (*Text, error) {
 
 // Render returns Markdown as it is to be printed, with a line break at its end.
 func (t *Text) Render(markdown string) (string, error) {
-	out, err := t.renderer.Render(markdown)
+	out, err := t.renderer.Render(forTerminal(markdown))
 	if err != nil {
 		return "", err
 	}
@@ -47,6 +48,33 @@ func (t *Text) Render(markdown string) (string, error) {
 		lines = append(lines, trimRight(strings.TrimRight(line, "\n")))
 	}
 	return strings.Trim(strings.Join(lines, "\n"), "\n") + "\n", nil
+}
+
+var (
+	toChapter = regexp.MustCompile(`\[([^\]]*)\]\([0-9]{2}-([a-z0-9-]+)\.md\)`)
+	toFile    = regexp.MustCompile(`\[([^\]]*)\]\([^):]*\)`)
+	// block is how a line begins that doesn't go on with the paragraph before.
+	block = regexp.MustCompile("^ *([-*>|#<]|[0-9]+\\. |```|$)")
+)
+
+// forTerminal puts what a terminal can't follow, a link to a file, in words, and a paragraph on one line: glamour keeps some of
+// the line breaks of those that begin with code or are in a list.
+func forTerminal(markdown string) string {
+	markdown = toChapter.ReplaceAllString(markdown, "$1 (`learn $2`)")
+	markdown = toFile.ReplaceAllString(markdown, "$1")
+	var lines []string
+	fenced, open := false, false // open: the last line may go on
+	for line := range strings.SplitSeq(markdown, "\n") {
+		switch fence := strings.HasPrefix(line, "```"); {
+		case open && !fenced && !block.MatchString(line):
+			lines[len(lines)-1] += " " + strings.TrimLeft(line, " ")
+		default:
+			lines = append(lines, line)
+			fenced = fenced != fence
+			open = !fence && line != "" && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "#")
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // trimRight takes the space from a line's end, also where colours are set between.

@@ -174,6 +174,7 @@ func (w *Walk) checks(ctx context.Context, b lesson.Block, k *checks) error {
 			open = open || f.State != check.Holds
 			w.Desk.Finding(expect[i].Predicate, f)
 		}
+		w.Desk.Gap()
 		if !open || ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
