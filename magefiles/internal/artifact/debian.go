@@ -89,27 +89,49 @@ var basePackages = []string{
 	"bird", "conntrack", "iproute2", "ipset", "iptables", "iputils-ping", "kmod", "procps", "runit", "socat",
 }
 
+// runitLink would hide Calico's own /etc/service. $1 is the tree.
+const runitLink = `rm -f "$1/etc/service"`
+
+// Base makes what the images start from.
+type Base interface {
+	// Inputs are what it depends on, besides what Tar is given.
+	Inputs(ctx context.Context) ([]string, error)
+	// Tar writes a file system with Debian packages to out. script is a shell line that is run at the end, with the tree as $1.
+	Tar(ctx context.Context, out io.Writer, packages []string, script string) error
+}
+
+// Inputs implements Base.
+func (d bootstrapped) Inputs(context.Context) ([]string, error) { return d.Debian.Inputs() }
+
+// bootstrapped is a base that root makes on this computer.
+type bootstrapped struct{ Debian }
+
+// Tar implements Base. Through a pipe: root writes to no directory of the user's.
+func (d bootstrapped) Tar(ctx context.Context, out io.Writer, packages []string, script string) error {
+	return d.Bootstrap(ctx, "-", out, packages, "", script)
+}
+
 // base is a directory with the file system that the images share, as a tar.
 func (m *Maker) base(ctx context.Context) (string, error) {
-	d := Debian{Release: m.Debian, Run: m.Run}
-	inputs, err := d.Inputs()
+	from := m.Base
+	if from == nil {
+		from = bootstrapped{Debian{Release: m.Debian, Run: m.Run}}
+	}
+	inputs, err := from.Inputs(ctx)
 	if err != nil {
 		return "", err
 	}
-	// runit's link would hide Calico's own /etc/service.
-	const hook = `rm -f "$1/etc/service"`
 	return m.Store.Get(ctx, Recipe{
 		Name:   "base",
 		What:   "making the images' base from Debian " + m.Debian,
-		Inputs: append(append(inputs, m.Arch, hook), basePackages...),
+		Inputs: append(append(inputs, m.Arch, runitLink), basePackages...),
 		Make: func(ctx context.Context, out string) (err error) {
-			// Through a pipe: root writes to no directory of the user's.
 			f, err := os.Create(filepath.Join(out, baseTar))
 			if err != nil {
 				return err
 			}
 			defer func() { err = closing(f, err) }()
-			return d.Bootstrap(ctx, "-", f, basePackages, "", hook)
+			return from.Tar(ctx, f, basePackages, runitLink)
 		},
 	})
 }

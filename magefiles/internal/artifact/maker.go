@@ -21,6 +21,7 @@ type Maker struct {
 	Root     string // the project's directory
 	Arch     string // GOARCH of the machines
 	Debian   string // release that the images' base comes from
+	Base     Base   // makes that base; nil: root does, on this computer
 	GoOnNode string // Go release for the machines, such as 1.26.8
 	Pins     Pins
 	// ImageLabel is the label in which each image says its own ID. What Docker calls an image's ID is another thing in each kind of

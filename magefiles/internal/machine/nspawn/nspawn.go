@@ -3,6 +3,7 @@
 package nspawn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ const Name = "nspawn"
 
 const (
 	bridge        = "underlay"
+	uplink        = "host0"          // what nspawn calls a machine's interface on it
 	shareInside   = "/run/lab-share" // where a machine sees the artifacts' directory
 	bootTimeout   = 90 * time.Second
 	haltTimeout   = 30 * time.Second
@@ -191,7 +193,7 @@ func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.Publi
 	if err != nil {
 		return err
 	}
-	files, err := p.identity(m, user, private, public)
+	files, err := box.Identity{Plan: p.Plan, Machine: m, Interface: uplink, User: user, HostKey: private, HostPub: public}.Tar()
 	if err != nil {
 		return err
 	}
@@ -201,7 +203,7 @@ func (p *Provider) create(ctx context.Context, m machine.Planned, user ssh.Publi
 	_, err = p.Run.Run(ctx, command.Cmd{
 		Args: []string{"bash", "-c", scripts.Text("nspawn-create.sh"), "nspawn-create.sh", p.dir(m.Name), from.layers[m.Role], from.store,
 			fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())},
-		Stdin: files, Root: true,
+		Stdin: bytes.NewReader(files), Root: true,
 	})
 	return err
 }

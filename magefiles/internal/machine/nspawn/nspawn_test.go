@@ -1,11 +1,9 @@
 package nspawn
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
@@ -33,76 +29,6 @@ func provider(name string) *Provider {
 			{Name: "calico1", Role: lab.RoleCalico, Address: netip.MustParseAddr("192.168.4.5")},
 		},
 	}})
-}
-
-type entry struct {
-	mode    os.FileMode
-	owner   int
-	content string
-}
-
-func entries(t *testing.T, r io.Reader) map[string]entry {
-	t.Helper()
-	all := map[string]entry{}
-	for tr := tar.NewReader(r); ; {
-		hdr, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[hdr.Name] = entry{hdr.FileInfo().Mode(), hdr.Uid, string(data)}
-	}
-}
-
-// TestIdentity: what is different on every machine, with the modes that sshd and sudo insist on.
-func TestIdentity(t *testing.T) {
-	p := provider("lab")
-	private, public, err := machine.NewKey("x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, user, err := machine.NewKey("user")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := p.identity(p.Plan.Machines[1], user, private, public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := entries(t, r)
-	modes := map[string]string{}
-	for name, e := range got {
-		modes[name] = fmt.Sprintf("%s %d", e.mode, e.owner)
-	}
-	want := map[string]string{
-		"etc/": "drwxr-xr-x 0", "etc/hostname": "-rw-r--r-- 0", "etc/hosts": "-rw-r--r-- 0", "etc/machine-id": "-r--r--r-- 0",
-		"etc/systemd/": "drwxr-xr-x 0", "etc/systemd/network/": "drwxr-xr-x 0", "etc/systemd/network/10-underlay.network": "-rw-r--r-- 0",
-		"etc/ssh/": "drwxr-xr-x 0", "etc/ssh/ssh_host_ed25519_key": "-rw------- 0", "etc/ssh/ssh_host_ed25519_key.pub": "-rw-r--r-- 0",
-		"home/": "drwxr-xr-x 0", "home/vagrant/": "drwxr-xr-x 1000", "home/vagrant/.ssh/": "drwx------ 1000",
-		"home/vagrant/.ssh/authorized_keys": "-rw------- 1000",
-	}
-	if diff := cmp.Diff(want, modes); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if got["etc/hostname"].content != "calico1\n" || len(got["etc/machine-id"].content) != 33 {
-		t.Errorf("host name %q, machine-id of %d bytes", got["etc/hostname"].content, len(got["etc/machine-id"].content))
-	}
-	for file, lines := range map[string][]string{
-		"etc/hosts": {"127.0.0.1 localhost\n", "192.168.4.7 etcd-node\n", "192.168.4.5 calico1\n"},
-		"etc/systemd/network/10-underlay.network": {"Address=192.168.4.5/24\n", "[Route]\nGateway=192.168.4.1\nMetric=100\n"},
-	} {
-		for _, line := range lines {
-			if !strings.Contains(got[file].content, line) {
-				t.Errorf("no %q in %s:\n%s", line, file, got[file].content)
-			}
-		}
-	}
 }
 
 func TestSocketPath(t *testing.T) {
