@@ -1,5 +1,5 @@
 #!/bin/sh
-# Turns a fresh Debian tree into a lab machine's box. Run by mmdebstrap as a customize hook.
+# Turns a fresh Debian tree into a lab machine's box. Run by mmdebstrap as a customize hook, and in a container.
 # Usage: box-setup.sh ROOT        ROOT: the tree; the files of templates/box are already in it
 set -eu
 root=$1
@@ -9,7 +9,10 @@ chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 vagrant
 install -d -o 1000 -g 1000 -m 0700 "$root/home/vagrant/.ssh"
 
 # What belongs to one machine is made for each machine.
-rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/machine-id" "$root/etc/hostname" "$root/etc/resolv.conf"
+rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/machine-id"
+for file in "$root/etc/hostname" "$root/etc/resolv.conf"; do
+	mountpoint --quiet "$file" || rm -f "$file" # in a container Docker has mounted its own
+done
 rm -f "$root"/var/lib/dbus/machine-id
 
 chroot "$root" systemctl --quiet enable lab-ssh.socket lab-cgroups.service systemd-networkd.service docker.service

@@ -22,6 +22,15 @@ type Debian struct {
 // atMnt shows a directory at /mnt, in a mount namespace of its own: apt downloads as a user who can't go where the directory is.
 const atMnt = `mkdir -p "$1" && mount --bind "$1" /mnt && shift && exec "$@"`
 
+// Sources returns the lines of sources.list that a tree is to have, and those by which its packages are to be fetched.
+func (d Debian) Sources(ctx context.Context) (sources, served []string, err error) {
+	if sources, err = d.sources(); err != nil {
+		return nil, nil, err
+	}
+	m, err := d.findMirror(ctx, os.Getenv)
+	return sources, m.serve(sources), err
+}
+
 // Bootstrap makes target, a directory or NAME.tar, from packages; with target "-" out gets it as a tar. script is run on the tree as the
 // last step, with the tree as its argument. It needs root.
 func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, packages []string, overlay, script string) error {
@@ -100,11 +109,11 @@ type Base interface {
 	Tar(ctx context.Context, out io.Writer, packages []string, script string) error
 }
 
-// Inputs implements Base.
-func (d bootstrapped) Inputs(context.Context) ([]string, error) { return d.Debian.Inputs() }
-
 // bootstrapped is a base that root makes on this computer.
 type bootstrapped struct{ Debian }
+
+// Inputs implements Base.
+func (d bootstrapped) Inputs(context.Context) ([]string, error) { return d.Debian.Inputs() }
 
 // Tar implements Base. Through a pipe: root writes to no directory of the user's.
 func (d bootstrapped) Tar(ctx context.Context, out io.Writer, packages []string, script string) error {

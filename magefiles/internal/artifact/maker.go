@@ -39,7 +39,7 @@ func (m *Maker) LookOnly() *Maker {
 	return &Maker{
 		compiler: m.compiler,
 		Store:    &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
-		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
+		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, Base: m.Base, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
 	}
 }
 

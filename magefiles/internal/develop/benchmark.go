@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
@@ -148,7 +149,7 @@ func (b *bench) timed(ctx context.Context, what string, env []string, target str
 
 // weigh notes how much memory the machines use, where the hardware layer knows.
 func (b *bench) weigh(ctx context.Context) error {
-	machines, err := b.lab.Provider.Status(ctx)
+	machines, err := machine.Measured(ctx, b.lab.Provider)
 	if err != nil {
 		return err
 	}

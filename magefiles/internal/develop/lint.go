@@ -78,7 +78,8 @@ func lintTools(root string) ([]tool, error) {
 		{"go mod tidy", []string{"go", "mod", "tidy", "-diff"}},
 		{"golangci-lint", []string{"go", "tool", "-modfile=" + lintModfile, "golangci-lint", "run", "./..."}},
 		{"actionlint", []string{"go", "tool", "-modfile=components/actionlint/go.mod", "actionlint"}},
-		{"shellcheck", append([]string{"shellcheck", "templates/box/usr/local/lib/lab/cgroups-rw"}, scripts...)},
+		{"shellcheck", append([]string{"shellcheck", "templates/box/usr/local/lib/lab/cgroups-rw", "templates/docker/usr/local/lib/lab/init",
+			"templates/docker/usr/local/lib/lab/booted", "templates/docker/usr/local/lib/lab/sshd"}, scripts...)},
 		{"yamllint", []string{"yamllint", "--strict", ".github", "ansible", "lab.yaml", ".golangci.yml", "components/lint/vulnerabilities.yaml"}},
 	}, nil
 }

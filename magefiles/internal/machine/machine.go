@@ -42,6 +42,25 @@ type Provider interface {
 	Destroy(ctx context.Context) error
 }
 
+// Meter is a provider that can say what its machines use of memory, in bytes by their names. It may take a second.
+type Meter interface {
+	Memory(ctx context.Context) (map[string]int64, error)
+}
+
+// Measured returns what exists, with the memory that machines use where it is known.
+func Measured(ctx context.Context, p Provider) ([]Status, error) {
+	all, err := p.Status(ctx)
+	meter, ok := p.(Meter)
+	if err != nil || !ok {
+		return all, err
+	}
+	used, err := meter.Memory(ctx)
+	for i := range all {
+		all[i].Memory = max(all[i].Memory, used[all[i].Machine])
+	}
+	return all, err
+}
+
 // Capabilities are the properties of a provider's machines that code outside of the hardware layer may depend on. Nothing
 // there depends on a provider's name.
 type Capabilities struct {
@@ -81,6 +100,10 @@ type Kind struct {
 	New func(o Options) Provider
 	// Chosen reports whether a new lab, o.Lab, is on this kind where nobody asked for one, and why (not). It changes nothing.
 	Chosen func(ctx context.Context, o Options) (reason string, ok bool)
+	// Fit has o.Maker make what this kind's machines run, where that isn't what runs here: another CPU's, or made another way. nil: it is.
+	Fit func(ctx context.Context, o Options) error
+	// Otherwise is Chosen for a lab that no kind takes for certain: whether this one may be tried. May be nil.
+	Otherwise func(ctx context.Context, o Options) (reason string, ok bool)
 	// CacheUsers returns the directories of the labs whose machines stand on what is in o.Store; nil: none can. As root.
 	CacheUsers func(ctx context.Context, o Options) ([]string, error)
 	// Clean removes from this computer what this kind keeps of boxes beside the cache, once no machine is made of it; nil: nothing.

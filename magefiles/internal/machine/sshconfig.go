@@ -48,8 +48,12 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 			}
 			fmt.Fprintf(&config, "  IdentityFile %s\n", quoted(k.File))
 		}
+		proxy := e.Proxy
 		if e.Network == "unix" {
-			fmt.Fprintf(&config, "  HostName localhost\n  ProxyCommand socat - UNIX-CONNECT:%s\n", strings.ReplaceAll(command.Quote(e.Address), "%", "%%"))
+			proxy = []string{"socat", "-", "UNIX-CONNECT:" + e.Address}
+		}
+		if len(proxy) > 0 {
+			fmt.Fprintf(&config, "  HostName localhost\n  ProxyCommand %s\n", strings.ReplaceAll(command.Quote(proxy...), "%", "%%"))
 			continue
 		}
 		host, port, err := net.SplitHostPort(e.Address)

@@ -21,8 +21,10 @@ import (
 // Endpoint is how a machine is reached. Nothing past this package knows over what.
 type Endpoint struct {
 	Machine string
-	Network string // "tcp" or "unix"
+	Network string // "tcp", "unix", or "" where there is a Proxy
 	Address string // host:port, or the socket's path
+	// Proxy is a command whose standard input and output are the connection, as ssh_config's ProxyCommand.
+	Proxy   []string
 	User    string
 	Keys    []Key         // the user's
 	HostKey ssh.PublicKey // the machine's; no other is accepted
@@ -95,7 +97,7 @@ func keepDialing(ctx context.Context, e Endpoint, log *command.Log, final func(e
 	for {
 		c, err := dial(ctx, e)
 		if err == nil {
-			log.Printf("connected to %s (%s)", e.Machine, e.Network)
+			log.Printf("connected to %s (%s)", e.Machine, cmp.Or(e.Network, "proxy"))
 			return newHost(e, c, log), nil
 		}
 		if final(err) {
@@ -194,7 +196,7 @@ func (e *hostKeyError) Error() string {
 }
 
 func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
+	conn, err := e.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -220,11 +222,25 @@ func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
 	c, chans, reqs, err := ssh.NewClientConn(conn, e.Machine, cfg)
 	if err != nil {
 		conn.Close()
+		if p, ok := conn.(*proxied); ok {
+			err = p.explain(err)
+		}
 		return nil, refused(e, err)
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return ssh.NewClient(c, chans, reqs), nil
 }
+
+// connect opens the byte stream that SSH goes over.
+func (e Endpoint) connect(ctx context.Context) (net.Conn, error) {
+	if len(e.Proxy) > 0 {
+		return proxy(e.Proxy)
+	}
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, e.Network, e.Address)
+}
+
+// dialTimeout is for one attempt to connect.
+const dialTimeout = 5 * time.Second
 
 // algorithms are the signatures that a host key can make: RSA keys make newer ones than their type's name says.
 func algorithms(key ssh.PublicKey) []string {
@@ -252,7 +268,7 @@ func ShownHostKey(ctx context.Context, e Endpoint) (ssh.PublicKey, error) {
 }
 
 func shownHostKey(ctx context.Context, e Endpoint) (shown ssh.PublicKey, err error) {
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, e.Network, e.Address)
+	conn, err := e.connect(ctx)
 	if err != nil {
 		return nil, err
 	}

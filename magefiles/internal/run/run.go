@@ -153,6 +153,11 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 		return nil, err
 	}
 	o.Plan = machine.NewPlan(k.Name, l)
+	if k.Fit != nil {
+		if err := k.Fit(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	provider := k.New(o)
 	made = &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })

@@ -230,7 +230,7 @@ func Status(ctx context.Context, r *run.Run) error {
 	if err != nil {
 		return err
 	}
-	machines, err := l.Provider.Status(ctx)
+	machines, err := machine.Measured(ctx, l.Provider)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,22 @@ func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error)
 	return filepath.Join(dir, "root"), err
 }
 
+// Parts are what a box is made of, by who has a Debian to start from.
+type Parts struct {
+	Packages []string
+	Files    []byte // a tar
+	Setup    string // script to run on the tree, which is its argument
+}
+
+// PartsOf returns the parts of every box.
+func PartsOf() (Parts, error) {
+	files, err := filesOf("box")
+	return Parts{packages, files, scripts.Text("box-setup.sh")}, err
+}
+
+// DockerFiles are, as a tar, what a box has besides where its machines are Docker containers.
+func DockerFiles() ([]byte, error) { return filesOf("docker") }
+
 // bootstrap makes target from packages, files and a script to run on it. temp is for the files that mmdebstrap takes by name.
 func (r Recipe) bootstrap(ctx context.Context, temp, target string, packages []string, files []byte, setup string) error {
 	tarFile, setupFile := filepath.Join(temp, "files.tar"), filepath.Join(temp, "setup.sh")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/docker"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/ssh"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/vagrant"
@@ -15,9 +16,9 @@ import (
 // Auto is what LAB_HARDWARE calls no choice.
 const Auto = "auto"
 
-// All returns the kinds, in the order in which Choose asks them. The last takes every lab.
+// All returns the kinds, in the order in which Choose asks them.
 func All() []machine.Kind {
-	return []machine.Kind{ssh.Kind(), vagrant.Kind(), nspawn.Kind()}
+	return []machine.Kind{ssh.Kind(), vagrant.Kind(), nspawn.Kind(), docker.Kind()}
 }
 
 // Find returns the kind of a name. The error of another name lists those that there are.
@@ -39,7 +40,7 @@ func find(kinds []machine.Kind, name string) (machine.Kind, error) {
 
 // Choose returns the kind that a lab is on, and why: the kind that was asked for (LAB_HARDWARE; "" and Auto are no
 // choice), else the one of the plan that the lab was made by (o.Plan, empty where there is none), else the first kind
-// that takes o.Lab. It changes nothing.
+// that takes o.Lab for certain, else the first that may be tried. It changes nothing.
 func Choose(ctx context.Context, asked string, o machine.Options) (k machine.Kind, why string, err error) {
 	return choose(ctx, All(), asked, o)
 }
@@ -62,6 +63,14 @@ func choose(ctx context.Context, kinds []machine.Kind, asked string, o machine.O
 			return k, reason, nil
 		}
 		not = append(not, k.Name+": "+reason)
+	}
+	for _, k := range kinds {
+		if k.Otherwise == nil {
+			continue
+		}
+		if reason, ok := k.Otherwise(ctx, o); ok {
+			return k, reason, nil
+		}
 	}
 	return machine.Kind{}, "", fmt.Errorf("no hardware layer can be used here:\n  %s", strings.Join(not, "\n  "))
 }

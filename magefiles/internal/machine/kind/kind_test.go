@@ -24,7 +24,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"hosts": "LAB_HARDWARE=ssh", "": "ssh, vagrant, nspawn, auto", "embedded": "ssh, vagrant, nspawn, auto",
+		"hosts": "LAB_HARDWARE=ssh", "": "ssh, vagrant, nspawn, docker, auto", "embedded": "ssh, vagrant, nspawn, docker, auto",
 	} {
 		if _, err := Find(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: no %q in %v", name, want, err)
@@ -57,7 +57,7 @@ func TestChoose(t *testing.T) {
 		{name: "asked", asked: "vagrant", lab: own, want: "vagrant", why: "LAB_HARDWARE"},
 		{name: "asked against all", asked: "nspawn", plan: "vagrant", virtual: true, lab: others, want: "nspawn", why: "LAB_HARDWARE"},
 		{name: "asked for the old name", asked: "hosts", lab: others, bad: "called ssh now"},
-		{name: "asked for nonsense", asked: "vargant", lab: own, bad: `"vargant"; LAB_HARDWARE is one of ssh, vagrant, nspawn, auto`},
+		{name: "asked for nonsense", asked: "vargant", lab: own, bad: `"vargant"; LAB_HARDWARE is one of ssh, vagrant, nspawn, docker, auto`},
 		{name: "a plan of the future", plan: "qemu", lab: own, bad: "another version"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -46,11 +46,10 @@ type Provider struct{ machine.Options }
 // Kind returns this kind of hardware layer.
 func Kind() machine.Kind {
 	return machine.Kind{
-		Name: Name,
-		New:  func(o machine.Options) machine.Provider { return New(o) },
-		Chosen: func(context.Context, machine.Options) (string, bool) {
-			return "the default; LAB_HARDWARE asks for another kind", true
-		},
+		Name:       Name,
+		New:        func(o machine.Options) machine.Provider { return New(o) },
+		Chosen:     chosen,
+		Otherwise:  otherwise,
 		CacheUsers: cacheUsers,
 	}
 }

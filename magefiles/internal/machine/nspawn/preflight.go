@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -29,6 +34,66 @@ var Needs = []computer.Need{
 
 // freeSpace is what a lab needs below machine.Home: box, Docker store and what the machines write. Measured: 0.9 GB.
 const freeSpace = 2 << 30
+
+// theDefault is why nspawn containers, where they can be had.
+const theDefault = "the default; LAB_HARDWARE asks for another kind"
+
+// chosen implements machine.Kind: this computer can have nspawn containers, and this user may be root, for all that can be seen without
+// asking for a password.
+func chosen(ctx context.Context, o machine.Options) (reason string, ok bool) {
+	if reason, ok := possible(); !ok {
+		return reason, false
+	}
+	if os.Geteuid() == 0 || o.Run != nil && sudoer(ctx, o.Run) {
+		return theDefault, true
+	}
+	return "it needs root, and this user isn't known to be one who may use sudo", false
+}
+
+// otherwise implements machine.Kind: sudo may let the user do it.
+func otherwise(context.Context, machine.Options) (reason string, ok bool) {
+	if reason, ok := possible(); !ok {
+		return reason, false
+	}
+	_, err := exec.LookPath("sudo")
+	return theDefault, err == nil
+}
+
+// possible says why not, in a line, where this computer can't have nspawn containers.
+func possible() (reason string, ok bool) {
+	if runtime.GOOS != "linux" {
+		return "it needs Linux, and this is " + runtime.GOOS, false
+	}
+	if err := computer.Installable(Needs); err != nil {
+		reason, _, _ = strings.Cut(err.Error(), "\n")
+		return reason, false
+	}
+	return "", true
+}
+
+// sudoers are the groups whose members may use sudo on the usual distributions.
+var sudoers = []string{"sudo", "wheel", "admin"}
+
+func sudoer(ctx context.Context, run *command.Runner) bool {
+	if _, err := exec.LookPath("sudo"); err != nil {
+		return false
+	}
+	me, err := user.Current()
+	if err != nil {
+		return false
+	}
+	groups, err := me.GroupIds()
+	if err != nil {
+		return false
+	}
+	for _, name := range sudoers {
+		if g, err := user.LookupGroup(name); err == nil && slices.Contains(groups, g.Gid) {
+			return true
+		}
+	}
+	_, err = run.Root(ctx, "true")
+	return err == nil
+}
 
 // Preflight implements machine.Provider.
 func (p *Provider) Preflight(ctx context.Context) error {

@@ -1,0 +1,259 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+// daemonFile is in a lab's state directory from before anything is made at a daemon: which one it is.
+const daemonFile = "docker.json"
+
+// daemon is where a lab is, wherever the docker command's context points later.
+type daemon struct {
+	ID      string `json:"id"`             // the lab's own, on everything that it has there
+	Context string `json:"context"`        // of the docker command
+	Host    string `json:"host,omitempty"` // DOCKER_HOST, where that was set
+	Daemon  string `json:"daemon"`         // its own ID; "" where it has none
+	Arch    string `json:"arch"`           // GOARCH of its computer
+	Base    string `json:"base"`           // the Debian image that the lab's are made from
+	Layers  string `json:"layers"`         // that it had then; "" where its name says which image it is
+}
+
+func readDaemon(stateDir string) (d daemon, made bool, err error) {
+	file := filepath.Join(stateDir, daemonFile)
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &d)
+	}
+	if err == nil && (d.ID == "" || d.Context == "") {
+		err = errors.New("the lab's ID or the context is missing")
+	}
+	if err != nil {
+		return d, false, fmt.Errorf("%s, which says at which daemon the lab is: %w; move the file away, then go tool mage destroy, which goes by the lab's name", file, err)
+	}
+	return d, true, nil
+}
+
+func (d daemon) write(stateDir string) error {
+	data, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	return machine.WriteFile(filepath.Join(stateDir, daemonFile), append(data, '\n'), 0o644)
+}
+
+// here is the daemon that the docker command talks to now.
+func here() daemon {
+	config := os.Getenv("DOCKER_CONFIG")
+	if home, err := os.UserHomeDir(); config == "" && err == nil {
+		config = filepath.Join(home, ".docker")
+	}
+	file, _ := os.ReadFile(filepath.Join(config, "config.json"))
+	return current(os.Getenv, file)
+}
+
+// defaultContext is what the docker command calls the one that isn't configured.
+const defaultContext = "default"
+
+// current is here, from the environment and the docker command's configuration, in its order.
+func current(getenv func(string) string, config []byte) daemon {
+	if host := getenv("DOCKER_HOST"); host != "" {
+		return daemon{Context: defaultContext, Host: host}
+	}
+	if name := getenv("DOCKER_CONTEXT"); name != "" {
+		return daemon{Context: name}
+	}
+	var c struct{ CurrentContext string }
+	if json.Unmarshal(config, &c) == nil && c.CurrentContext != "" {
+		return daemon{Context: c.CurrentContext}
+	}
+	return daemon{Context: defaultContext}
+}
+
+// String is for people.
+func (d daemon) String() string {
+	if d.Host != "" {
+		return d.Host
+	}
+	return fmt.Sprintf("context %q", d.Context)
+}
+
+func (d daemon) same(other daemon) bool { return d.Context == other.Context && d.Host == other.Host }
+
+// command is the docker command, for this daemon and no other.
+func (d daemon) command() []string {
+	switch {
+	case d.Host != "":
+		return []string{"docker", "--host", d.Host}
+	case d.Context == defaultContext: // which is what DOCKER_HOST says, where somebody has set it since
+		return []string{"env", "-u", "DOCKER_HOST", "docker", "--context", d.Context}
+	}
+	return []string{"docker", "--context", d.Context}
+}
+
+// labels are the options that mark something as this lab's, and as a machine's where one is named.
+func (p *Provider) labels(d daemon, machine string) []string {
+	args := []string{"--label", labelLab + "=" + p.Plan.Name, "--label", labelID + "=" + d.ID, "--label", labelOwner + "=" + p.owner()}
+	if machine != "" {
+		args = append(args, "--label", labelMachine+"="+machine)
+	}
+	return args
+}
+
+// owner is whose the lab is, for people, and for this lab itself should it have lost its file.
+func (p *Provider) owner() string {
+	name := fmt.Sprint(os.Getuid())
+	if me, err := user.Current(); err == nil {
+		name = me.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return name + "@" + host + ":" + filepath.Dir(p.StateDir)
+}
+
+// known is the daemon that the lab is at, or will be.
+func (p *Provider) known(_ context.Context) (daemon, error) {
+	d, made, err := readDaemon(p.StateDir)
+	switch {
+	case err != nil:
+		return d, err
+	case !made:
+		return here(), nil
+	}
+	if now := here(); !now.same(d) {
+		p.Notice("the docker command talks to another daemon now (%s); the lab stays where it was made: %s", now, d)
+	}
+	return d, nil
+}
+
+// claim is known for a lab that is to be brought up: it keeps where that is, and refuses another daemon that answers there.
+func (p *Provider) claim(ctx context.Context) (daemon, error) {
+	d, err := p.known(ctx)
+	if err != nil {
+		return d, err
+	}
+	seen, err := p.info(ctx, d)
+	if err != nil {
+		return d, err
+	}
+	if d.ID != "" {
+		if d.Daemon != seen.ID {
+			return d, fmt.Errorf("another Docker daemon answers at %s than the one that the lab was made at, and the lab's machines aren't there; "+
+				"switch it back (Docker Desktop, Colima and the like take the same socket), or start over: go tool mage destroy verify", d)
+		}
+		return d, nil
+	}
+	d.Daemon, d.Arch, d.Base = seen.ID, seen.arch(), baseImage(p.Lab.Versions.Debian)
+	if d.Layers, err = p.layers(ctx, d); err != nil {
+		return d, err
+	}
+	id := make([]byte, 8)
+	if _, err := rand.Read(id); err != nil {
+		return d, err
+	}
+	d.ID = fmt.Sprintf("%x", id)
+	return d, d.write(p.StateDir)
+}
+
+// info is what is asked of a daemon.
+type info struct {
+	ID              string
+	ServerVersion   string
+	OSType          string
+	Architecture    string
+	KernelVersion   string
+	MemTotal        int64
+	SecurityOptions []string
+}
+
+func (p *Provider) info(ctx context.Context, d daemon) (info, error) {
+	var i info
+	out, err := p.docker(ctx, d, "info", "--format", "{{json .}}")
+	if err == nil {
+		if jerr := json.Unmarshal([]byte(out), &i); jerr != nil {
+			err = fmt.Errorf("docker info: %w", jerr)
+		}
+	}
+	return i, err
+}
+
+// arch is the daemon's computer's, as Go calls it.
+func (i info) arch() string {
+	switch i.Architecture {
+	case "x86_64", "amd64":
+		return "amd64"
+	case "aarch64", "arm64":
+		return "arm64"
+	}
+	return i.Architecture
+}
+
+// installed says whether there is a docker command.
+func installed() bool {
+	_, err := exec.LookPath("docker")
+	return err == nil
+}
+
+// errNoCommand is why nothing can be asked of Docker.
+var errNoCommand = errors.New("there is no docker command; install Docker (https://docs.docker.com/get-started/get-docker/), or use another hardware layer: LAB_HARDWARE=nspawn")
+
+// run runs the docker command. It says what to do about a daemon that isn't there, or is full.
+func (d daemon) run(ctx context.Context, runner *command.Runner, c command.Cmd) (string, error) {
+	if !installed() {
+		return "", errNoCommand
+	}
+	c.Args = append(d.command(), c.Args...)
+	out, err := runner.Run(ctx, c)
+	var failed *command.Error
+	if !errors.As(err, &failed) {
+		return out, err
+	}
+	if remedy := remedy(failed.Stderr); remedy != "" {
+		err = fmt.Errorf("%w\n  what to do: %s", err, remedy)
+	}
+	return out, err
+}
+
+// remedies are what to do, by what the docker command says.
+var remedies = []struct{ said, remedy string }{
+	{"permission denied while trying to connect", "you may not use this daemon: join the group docker (sudo usermod -aG docker $USER) and log in again"},
+	{"Cannot connect to the Docker daemon", "start Docker (Docker Desktop, or: sudo systemctl start docker), then run this again: it goes on where it was"},
+	{"error during connect", "start Docker (Docker Desktop, or: sudo systemctl start docker), then run this again: it goes on where it was"},
+	{"context not found", "the lab was made at this context: restore it (docker context ls), or, if its daemon is gone for good, remove the state directory .lab beside lab.yaml"},
+	{"no space left on device", "the daemon's disk is full; see what is on it with docker system df, make room there (docker builder prune; in Docker Desktop: Settings, Resources), " +
+		"then run this again: it goes on where it was"},
+	{"Pool overlaps with other one", "another network of this daemon has these addresses; give the lab others in lab.yaml (underlay: subnet, and the machines' addresses), or remove that network"},
+}
+
+func remedy(stderr string) string {
+	for _, r := range remedies {
+		if strings.Contains(stderr, r.said) {
+			return r.remedy
+		}
+	}
+	return ""
+}
+
+// copyIn puts the files of a tar below a directory of a container.
+func (p *Provider) copyIn(ctx context.Context, d daemon, tar []byte, container, dir string) error {
+	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: bytes.NewReader(tar)})
+	return err
+}
