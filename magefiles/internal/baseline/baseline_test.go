@@ -354,7 +354,7 @@ func TestLesson(t *testing.T) {
 	if _, ok, err := ReadLesson(dir); ok || err != nil {
 		t.Errorf("%t %v where there is none", ok, err)
 	}
-	l := Lesson{"routes", 2, map[string]string{"key": "/var/run/docker/netns/1"}, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)}
+	l := Lesson{"routes", 2, map[string]string{"key": "/var/run/docker/netns/1"}, map[string]string{"calico1": "KEY=1"}, time.Date(2026, 11, 24, 20, 0, 0, 0, time.UTC)}
 	if err := l.Write(dir); err != nil {
 		t.Fatal(err)
 	}

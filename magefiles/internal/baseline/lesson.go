@@ -20,6 +20,7 @@ type Lesson struct {
 	Chapter  string            `json:"chapter"`
 	Step     int               `json:"step"`               // from 1: the one to go on with
 	Captures map[string]string `json:"captures,omitempty"` // what the steps before it captured, by name
+	Shells   map[string]string `json:"shells,omitempty"`   // by machine: commands that make a shell what theirs had become
 	Started  time.Time         `json:"started"`
 }
 

@@ -22,20 +22,64 @@ func TestLearn(t *testing.T) {
 		l.has(l.ok("learn", "the-lab"), "# The lab and its machines") // there is no terminal
 		l.has(l.fails("learn", "-play", "the-lab"), "go tool mage verify")
 		l.has(l.fails("learn", "the-rout"), `there is no chapter "the-rout"`, "the-route")
+		l.has(l.fails("learn", "the-lab", "-play"), "-play stands behind the chapter's name", "go tool mage learn -play the-lab")
+		l.has(l.fails("learn", "the-lab", "the-route"), "learn takes one chapter, not 2", "go tool mage learn the-lab")
+		l.has(l.fails("learn", "-to=bgp/2", "the-lab"), "-to names the chapter itself", "go tool mage learn -to=bgp/2")
 	})
 	l.ok("verify")
 	l.sub("a walk", walk)
-	l.sub("to a step", func(l *lab) {
-		l.has(l.ok("learn", "-to=cni-by-hand/3"), "the lab is where cni-by-hand/3 begins")
-		l.has(l.ssh("calico1", "sudo docker ps --format {{.Names}}"), "mine")
-		l.has(l.ok("status"), `"cni-by-hand" is under way`, "go tool mage reset")
-		l.has(l.ok("reset"), "undone")
-		l.holds()
-	})
+	l.sub("another lab", anotherLab)
+	l.sub("to a step", toStep)
 	l.sub("all chapters", func(l *lab) {
 		l.ok("learn", "-play")
 		l.nothingLeft() // the last one destroys the lab
 	})
+}
+
+// anotherLab: a lab that isn't as verify left it is said before anything is touched, with what to type.
+func anotherLab(l *lab) {
+	const names = "sudo ip netns list; ls /etc/cni/net.d"
+	l.ssh("calico1", "sudo ip netns add mine; echo '{}' | sudo tee /etc/cni/net.d/99-mine.conf")
+	before := l.ssh("calico1", names)
+	r := newReader(l, "learn", "the-route")
+	r.sees("the lab isn't as it was after verify", "network namespace mine", "go tool mage reset")
+	r.ends(false)
+	if now := l.ssh("calico1", names); now != before {
+		l.t.Errorf("%s\nis now\n%s", before, now)
+	}
+	if out := l.ok("status"); strings.Contains(out, "under way") {
+		l.t.Errorf("a lesson is under way:\n%s", out)
+	}
+	l.has(l.ok("reset"), "took away network namespace mine", "kept as /var/lib/calico-cni-lab/kept/99-mine.conf", "2 things undone")
+	l.has(l.ssh("calico1", "cat /var/lib/calico-cni-lab/kept/99-mine.conf"), "{}")
+}
+
+// toStep brings the lab to where a step begins; a reader goes on from there, interrupts the next step, and comes back, with what the steps
+// before it set and captured.
+func toStep(l *lab) {
+	l.has(l.ok("learn", "-to=cni-by-hand/4"), "the lab is where cni-by-hand/4 begins")
+	l.has(l.ssh("calico1", "sudo docker ps --format {{.Names}}"), "mine")
+	l.has(l.ok("status"), `"cni-by-hand" is under way`, "go tool mage reset")
+	l.has(l.ok("learn"), "(at step 4 of 7)", "next: ", "go tool mage learn cni-by-hand")
+	l.has(l.fails("learn", "-play", "the-lab"), `lesson "cni-by-hand" is under way`, "go tool mage reset")
+
+	r := newReader(l, "learn", "cni-by-hand")
+	r.until("5 of 7")
+	r.interrupts()
+	r.sees("go tool mage learn cni-by-hand", "go tool mage reset")
+	r.ends(true)
+	l.has(l.ok("learn"), "(at step 5 of 7)")
+
+	r = newReader(l, "learn", "cni-by-hand")
+	r.sees("5 of 7", "cnitool add test-calico $KEY", "[Enter] run it") // which an earlier step has set
+	r.through()
+	if strings.Contains(r.all, "✗") {
+		l.t.Errorf("something isn't as it should be:\n%s", r.all)
+	}
+	r.has("next: ")
+	r.ends(true)
+	l.holds()
+	l.has(l.ok("reset"), "nothing differed from the baseline")
 }
 
 // walk leads a reader through a chapter: he predicts, runs, leaves in the middle, is refused another chapter, comes back.
@@ -60,13 +104,7 @@ func walk(l *lab) {
 
 	r = newReader(l, "learn", "the-lab")
 	r.sees("The machines", "2 of ")
-	for r.sees(); !r.ended; r.sees() {
-		if strings.Contains(r.asked(), "your guess") {
-			r.types("5")
-		} else {
-			r.types("")
-		}
-	}
+	r.through()
 	r.has("You guessed \"5\"; it is 2", "✓ ping calico1/workload 10.1.86.64", "✓ works", "next: ")
 	r.ends(true)
 }
@@ -152,6 +190,30 @@ func (r *reader) types(line string) {
 	r.new = ""
 	if _, err := r.terminal.WriteString(line + "\n"); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// interrupts types Ctrl-C.
+func (r *reader) interrupts() {
+	r.t.Helper()
+	r.new = ""
+	if _, err := r.terminal.WriteString("\x03"); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// through agrees to everything until the end.
+func (r *reader) through() { r.until("\x00") }
+
+// until agrees to everything until he sees a text; what he guesses is 5.
+func (r *reader) until(text string) {
+	r.t.Helper()
+	for r.sees(); !r.ended && !strings.Contains(r.new, text); r.sees() {
+		if strings.Contains(r.asked(), "your guess") {
+			r.types("5")
+		} else {
+			r.types("")
+		}
 	}
 }
 

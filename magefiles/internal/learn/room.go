@@ -33,6 +33,7 @@ type Room struct {
 	run    *run.Run
 	lab    *run.Lab
 	shells map[string]*shell.Shell // by machine, "" for this computer
+	states map[string]string       // what they had become when the step began, likewise
 }
 
 // commandTime is how long a lesson's command may take. A stage may have to boot something.
@@ -84,12 +85,38 @@ func (r *Room) shell(ctx context.Context, name string) (*shell.Shell, error) {
 			return nil, err
 		}
 	}
-	s, err := shell.Open(ctx, r.options(name))
+	o := r.options(name)
+	o.State = r.states[name]
+	s, err := shell.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	r.shells[name] = s
 	return s, nil
+}
+
+// keepShells notes what the shells have become, for those that come after them: of a lesson that was left, or where a command hangs.
+func (r *Room) keepShells(ctx context.Context) error {
+	states := maps.Clone(r.states)
+	if states == nil {
+		states = map[string]string{}
+	}
+	for name, s := range r.shells {
+		if s.Broken() {
+			continue
+		}
+		state, err := s.State(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil:
+			states[name] = state
+		case !s.Broken(): // else it has ended, perhaps with its machine
+			return fmt.Errorf("what the shell on %s has become: %w", s.Where, err)
+		}
+	}
+	r.states = states
+	return nil
 }
 
 // plain are variables of a shell whose output is to look the same everywhere.

@@ -19,6 +19,7 @@ func (r *Room) begin(ctx context.Context, c lesson.Chapter) (step int, captures 
 		return 0, nil, err
 	}
 	if underWay {
+		r.states = l.Shells
 		return resume(l, c)
 	}
 	switch f := r.restored(ctx); f.State {
@@ -46,13 +47,17 @@ func resume(l baseline.Lesson, c lesson.Chapter) (step int, captures lesson.Capt
 	return max(0, min(l.Step, len(c.Steps))-1), captures, nil
 }
 
-// Keep says that a lesson is under way, for every other target, and at which step, from 0, it goes on with what was captured.
-func (r *Room) Keep(c lesson.Chapter, step int, captures lesson.Captures) error {
+// Keep says that a lesson is under way, for every other target, and at which step, from 0, it goes on, with what was captured and what the
+// shells have become.
+func (r *Room) Keep(ctx context.Context, c lesson.Chapter, step int, captures lesson.Captures) error {
+	if err := r.keepShells(ctx); err != nil {
+		return err
+	}
 	l, underWay, err := baseline.ReadLesson(r.run.StateDir)
 	if err != nil || !underWay || l.Chapter != c.Name {
 		l = baseline.Lesson{Chapter: c.Name, Started: time.Now()}
 	}
-	l.Step, l.Captures = step+1, captures
+	l.Step, l.Captures, l.Shells = step+1, captures, r.states
 	return l.Write(r.run.StateDir)
 }
 

@@ -13,22 +13,26 @@ import (
 
 // TestKeptAndResumed: a lesson that was left goes on at its step, with what was captured; no other one begins meanwhile.
 func TestKeptAndResumed(t *testing.T) {
-	r := &Room{run: &run.Run{StateDir: t.TempDir()}}
+	r := &Room{run: &run.Run{StateDir: t.TempDir()}, states: map[string]string{"calico1": "KEY=1"}}
 	c := lesson.Chapter{Name: "the-route", Steps: make([]lesson.Step, 4)}
 	captured := lesson.Captures{"key": "/var/run/docker/netns/1"}
-	if err := r.Keep(c, 2, captured); err != nil {
+	if err := r.Keep(t.Context(), c, 2, captured); err != nil {
 		t.Fatal(err)
 	}
 	begun, _, _ := baseline.ReadLesson(r.run.StateDir)
 	captured["later"] = "in the step that was left"
+	r.states = nil // as for the next process
 	step, captures, err := r.begin(t.Context(), c)
+	if r.states["calico1"] != "KEY=1" {
+		t.Errorf("the shells were %v", r.states)
+	}
 	if diff := cmp.Diff(lesson.Captures{"key": "/var/run/docker/netns/1"}, captures); step != 2 || diff != "" || err != nil {
 		t.Errorf("step %d, %v (-want +got):\n%s", step, err, diff)
 	}
 	if _, _, err := r.begin(t.Context(), lesson.Chapter{Name: "bgp"}); err == nil || !strings.Contains(err.Error(), `lesson "the-route" is under way (step 3`) {
 		t.Errorf("another one: %v", err)
 	}
-	if err := r.Keep(c, 3, nil); err != nil {
+	if err := r.Keep(t.Context(), c, 3, nil); err != nil {
 		t.Fatal(err)
 	}
 	if l, _, _ := baseline.ReadLesson(r.run.StateDir); !l.Started.Equal(begun.Started) || l.Step != 4 {

@@ -33,7 +33,7 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, er
 	}
 	w.captures = captures
 	for i := from; i < len(c.Steps); i++ {
-		if err := w.Room.Keep(c, i, w.captures); err != nil {
+		if err := w.Room.Keep(ctx, c, i, w.captures); err != nil {
 			return false, err
 		}
 		w.Desk.Heading(c, i)

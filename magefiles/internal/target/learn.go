@@ -172,7 +172,7 @@ func goTo(ctx context.Context, r *run.Run, chapters []lesson.Chapter, to string)
 	if err != nil {
 		return err
 	}
-	if err := room.Keep(c, step-1, captures); err != nil {
+	if err := room.Keep(ctx, c, step-1, captures); err != nil {
 		return err
 	}
 	r.Console.Notice("the lab is where %s begins; next: go tool mage learn %s", to, c.Name)

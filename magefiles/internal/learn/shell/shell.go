@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +29,7 @@ type Shell struct {
 	lines   chan string
 	ended   chan struct{} // closed when nothing more comes
 	mark    string
+	given   map[string]bool // names that it had when it was opened
 	broken  bool
 	killed  bool
 	closed  bool
@@ -45,6 +48,7 @@ type Options struct {
 	Dir   string
 	Env   []string // of Args' process, beside this one's
 	Setup string   // commands to begin with
+	State string   // of a shell before this one, see Shell.State
 	// Kill ends all processes of a session where the shell runs.
 	Kill func(ctx context.Context, session int) error
 }
@@ -84,8 +88,49 @@ func Open(ctx context.Context, o Options) (*Shell, error) {
 		_ = s.Close()
 		return nil, fmt.Errorf("a shell on %s doesn't say its process ID", o.Where)
 	}
-	s.session, err = strconv.Atoi(lines[len(lines)-1])
-	return s, err
+	if s.session, err = strconv.Atoi(lines[len(lines)-1]); err == nil {
+		s.given, err = s.names(ctx)
+	}
+	if err == nil && o.State != "" {
+		_, err = s.Run(ctx, o.State, startTime, nil)
+	}
+	if err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("a shell on %s: %w", o.Where, err)
+	}
+	return s, nil
+}
+
+// names are those of the shell's variables and functions, a function's with brackets behind it.
+func (s *Shell) names(ctx context.Context) (map[string]bool, error) {
+	got, err := s.Run(ctx, "compgen -v; compgen -A function | sed 's/$/()/'", startTime, nil)
+	all := map[string]bool{}
+	for name := range strings.Lines(got.Printed) {
+		all[strings.TrimSpace(name)] = true
+	}
+	return all, err
+}
+
+// State returns commands that make another shell what this one has become by what was run in it: its directory, and the variables and
+// functions that are new.
+func (s *Shell) State(ctx context.Context) (string, error) {
+	now, err := s.names(ctx)
+	if err != nil {
+		return "", err
+	}
+	ask := "printf 'cd %q\\n' \"$PWD\""
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		function, is := strings.CutSuffix(name, "()")
+		switch {
+		case s.given[name] || name == "_" || name == "OLDPWD" || name == "PIPESTATUS" || strings.HasPrefix(name, "BASH_"): // or bash's own
+		case is:
+			ask += "; declare -f " + function
+		default:
+			ask += "; declare -p " + name
+		}
+	}
+	got, err := s.Run(ctx, ask, startTime, nil)
+	return got.Printed, err
 }
 
 func (s *Shell) read(out io.Reader) {

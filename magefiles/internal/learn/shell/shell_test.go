@@ -106,6 +106,43 @@ func TestExit(t *testing.T) {
 	}
 }
 
+// TestState: a shell goes on where another one was.
+func TestState(t *testing.T) {
+	s := open(t)
+	for _, c := range []string{
+		"KEY='a  b\n\"$HOME\"'; export OUT=\"it's\nhere\"; LIST=(1 '2 3')", "greet() { echo \"hello $1\"; false; }", "mkdir 'a b'; cd 'a b'", "[[ x =~ (x) ]]; true | true; readonly FIXED=1",
+	} {
+		if got, err := s.Run(t.Context(), c, 10*time.Second, nil); err != nil || got.Printed != "" {
+			t.Fatalf("%s: %q, %v", c, got.Printed, err)
+		}
+	}
+	const ask = `printf '%s|' "$KEY" "${LIST[@]}" "$FIXED" "${PWD##*/}"; greet you; env | grep -A1 ^OUT=`
+	want, err := s.Run(t.Context(), ask, 10*time.Second, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := s.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(state, "GIVEN") || strings.Contains(state, "SET=") {
+		t.Errorf("it has what every shell is given:\n%s", state)
+	}
+	for range 2 { // what was given on once is given on again
+		next, err := Open(t.Context(), Options{Where: "here", Args: []string{"bash", "--norc"}, State: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer next.Close()
+		if got, err := next.Run(t.Context(), ask, 10*time.Second, nil); err != nil || got.Printed != want.Printed || !strings.Contains(got.Printed, "|1|2 3|1|a b|hello you\nOUT=it's\nhere") {
+			t.Errorf("%q, %v\nbefore: %q", got.Printed, err, want.Printed)
+		}
+		if state, err = next.State(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestLeftOver: what a command left running ends with the shell, whether or not that has ended before.
 func TestLeftOver(t *testing.T) {
 	for name, commands := range map[string][]string{
