@@ -103,7 +103,7 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 		case finished:
 			mark, note = "✓", done.Format(" (2006-01-02)")
 		}
-		if next == "" && (begun || !finished) {
+		if begun || next == "" && !finished && !underWay { // no other one can be begun meanwhile
 			next = c.Name
 		}
 		r.Console.Notice("%s %s  %-*s  %s%s", mark, number, width, c.Name, c.Title, note)
