@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
@@ -56,12 +58,12 @@ func Enter(ctx context.Context, r *run.Run) (*Room, error) {
 
 // Leave ends the shells, and what still runs in them.
 func (r *Room) Leave() error {
-	var errs []error
+	var all errgroup.Group
 	for _, s := range r.shells {
-		errs = append(errs, s.Close())
+		all.Go(s.Close)
 	}
 	clear(r.shells)
-	return errors.Join(errs...)
+	return all.Wait()
 }
 
 // Do runs a lesson's command where it belongs.

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Shell is a bash that waits for commands. It is for one command at a time.
@@ -188,7 +190,7 @@ func (s *Shell) Run(ctx context.Context, command string, limit time.Duration, li
 			}
 		case <-s.ended:
 			s.broken = true
-			_ = s.end(context.WithoutCancel(ctx)) // its machine may be gone, and with it what ran there
+			_ = s.end(context.WithoutCancel(ctx))
 			return Result{Printed: printed.String()}, errEnded
 		case <-ctx.Done():
 			s.broken = true
@@ -201,8 +203,10 @@ func (s *Shell) Run(ctx context.Context, command string, limit time.Duration, li
 // Broken says whether the shell can run nothing any more.
 func (s *Shell) Broken() bool { return s.broken }
 
-// endTime is how long a shell may take to end.
-const endTime = 10 * time.Second
+const (
+	endTime  = 10 * time.Second // that a shell may take to end, with what it started
+	lateTime = 3 * time.Second  // the same, of one that has ended by itself: perhaps with its machine, and then nobody answers
+)
 
 // end ends everything that runs in the shell's session, and the shell, once.
 func (s *Shell) end(ctx context.Context) error {
@@ -210,17 +214,31 @@ func (s *Shell) end(ctx context.Context) error {
 		return nil
 	}
 	s.killed = true
-	ctx, cancel := context.WithTimeout(ctx, endTime)
+	limit := endTime
+	if s.gone() {
+		limit = lateTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var err error
 	if s.session != 0 && s.kill != nil {
 		err = s.kill(ctx, s.session)
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case s.gone(): // what may be left can't be ended where there is no machine any more
+		err = nil
+	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("%s doesn't answer; what was started there may still run", s.Where)
 	}
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its own session here, so its own group
 	return err
+}
+
+// gone says whether the shell's process here has ended. It isn't waited for yet, so its ID is nobody else's.
+func (s *Shell) gone() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, s.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == nil && info.Signo != 0
 }
 
 // Close ends the shell and what still runs in its session, whether or not the shell itself has ended.
@@ -229,16 +247,7 @@ func (s *Shell) Close() error {
 		return nil
 	}
 	s.closed, s.broken = true, true
-	ended := false
-	select {
-	case <-s.ended: // by itself, or with its machine, and with that what ran there
-		ended = true
-	default:
-	}
 	err := s.end(context.Background())
-	if ended {
-		err = nil
-	}
 	_ = s.in.Close()
 	go func() {
 		for range s.lines { // drained, or read would never end

@@ -160,6 +160,24 @@ func TestLeftOver(t *testing.T) {
 	}
 }
 
+// TestGone: a shell that has ended with its machine is closed, whatever nobody has read of it; one that is there and can't be reached is an
+// error.
+func TestGone(t *testing.T) {
+	for printed, fails := range map[string]bool{"(read -rt 0.1 <> <(:); echo late; kill -KILL $$) &": false, "true": true} {
+		s := open(t)
+		if _, err := s.Run(t.Context(), printed, 10*time.Second, nil); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(5 * time.Second); !fails && !s.gone() && time.Now().Before(deadline); {
+		}
+		s.kill = func(context.Context, int) error { return context.DeadlineExceeded }
+		err := s.Close()
+		if fails != (err != nil) || fails && !strings.Contains(err.Error(), "here doesn't answer") {
+			t.Errorf("%s: %v", printed, err)
+		}
+	}
+}
+
 // TestHeldOpen: a process that has left the session and holds the shell's output doesn't keep it from being closed.
 func TestHeldOpen(t *testing.T) {
 	s := open(t)
