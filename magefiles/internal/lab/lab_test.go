@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,5 +92,37 @@ func TestBlocks(t *testing.T) {
 	l, err := Parse("lab.yaml", []byte(strings.Replace(string(data), "blockSize: 25", "blockSize: 26", 1)))
 	if err != nil || l.Pool.BlockSize != 26 {
 		t.Errorf("four blocks for three nodes: %v", err)
+	}
+}
+
+// TestCount: an entry with a count is as many machines, like it but for name and address.
+func TestCount(t *testing.T) {
+	l, err := Parse("lab.yaml", []byte(`name: lab
+underlay: {subnet: 192.168.4.0/24}
+machines:
+  - {name: etcd1, role: etcd, address: 192.168.4.7}
+  - {name: calico, role: calico, count: 3, address: 192.168.4.254, memory: 384, ssh: {user: me}}
+  - {name: edge, role: calico, count: 1, address: 192.168.4.9}
+network: net
+pool: {name: p, cidr: 10.1.0.0/16, blockSize: 26, ipipMode: Never, natOutgoing: true, disabled: false}
+versions: {debian: bookworm, go: 1.26.11}
+`))
+	if l != nil || err == nil || !strings.Contains(err.Error(), "lab.yaml:5: address 192.168.4.255 of calico2") {
+		t.Fatalf("the broadcast address: %v", err)
+	}
+	data, err := os.ReadFile("testdata/counted-valid.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Parse("lab.yaml", data); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range l.ByRole(RoleCalico) {
+		all = append(all, fmt.Sprintf("%s %s %d %s", m.Name, m.Address, m.Memory, m.SSH.User))
+	}
+	want := []string{"calico1 192.168.4.254 384 me", "calico2 192.168.4.255 384 me", "calico3 192.168.5.0 384 me", "edge1 192.168.4.9 512 "}
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -107,6 +107,7 @@ type (
 	rawMachine struct {
 		Name    scalar `yaml:"name"`
 		Role    scalar `yaml:"role"`
+		Count   scalar `yaml:"count"`
 		Address scalar `yaml:"address"`
 		Memory  scalar `yaml:"memory"`
 		CPUs    scalar `yaml:"cpus"`

@@ -35,6 +35,8 @@ var (
 const (
 	// IFNAMSIZ is 16 with the final zero, and the machine's end of the underlay is named vb-MACHINE.
 	maxMachineName = 12
+	// More than a computer boots, and than anybody wants to look at.
+	maxCount = 1000
 	// The SSH socket's path holds the lab's and a machine's name, and sun_path ends at 107 bytes.
 	maxLabName = 30
 	// Calico's limits for IPv4: libcalico-go/lib/validator.
@@ -165,29 +167,20 @@ func (v *validator) clash(line int, key string, p netip.Prefix, other string, q 
 	}
 }
 
+// taken are the lines of names and addresses that a machine has already.
+type taken struct {
+	names     map[string]int
+	addresses map[netip.Addr]int
+}
+
 func (v *validator) machines(raw *rawLab, l *Lab) {
-	names, addresses := map[string]int{}, map[netip.Addr]int{}
+	have := taken{map[string]int{}, map[netip.Addr]int{}}
 	count := map[Role]int{}
 	for i, rm := range raw.Machines {
-		key := fmt.Sprintf("machines[%d].", i)
-		m := Machine{
-			Name: v.name(rm.Name, key+"name", hostName, maxMachineName, rm.Role, rm.Address),
-			Role: Role(rm.Role.Value),
+		for _, m := range v.machine(rm, fmt.Sprintf("machines[%d].", i), l.Subnet, have) {
+			count[m.Role]++
+			l.Machines = append(l.Machines, m)
 		}
-		if first, dup := names[m.Name]; dup && m.Name != "" {
-			v.fault(rm.Name.Line, "machine %q: duplicate of line %d", m.Name, first)
-		} else {
-			names[m.Name] = rm.Name.Line
-		}
-		if v.have(rm.Role, key+"role", rm.Name, rm.Address) && m.Role != RoleEtcd && m.Role != RoleCalico {
-			v.fault(rm.Role.Line, "role %q of %s: expected %s or %s", m.Role, m.Name, RoleEtcd, RoleCalico)
-		}
-		count[m.Role]++
-		m.Address = v.address(rm, key+"address", l.Subnet, addresses)
-		m.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "a number of MB")
-		m.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "a number of CPUs")
-		m.SSH = v.ssh(&rm.SSH, key+"ssh.")
-		l.Machines = append(l.Machines, m)
 	}
 	line := 0
 	if len(raw.Machines) > 0 {
@@ -201,7 +194,57 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 	}
 }
 
-func (v *validator) address(rm rawMachine, key string, subnet netip.Prefix, seen map[netip.Addr]int) netip.Addr {
+// machine is one entry's machine, or as many as its count says: calico makes calico1, calico2, ..., their addresses counted up.
+func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have taken) []Machine {
+	like := Machine{Name: v.name(rm.Name, key+"name", hostName, maxMachineName, rm.Role, rm.Address), Role: Role(rm.Role.Value)}
+	if v.have(rm.Role, key+"role", rm.Name, rm.Address) && like.Role != RoleEtcd && like.Role != RoleCalico {
+		v.fault(rm.Role.Line, "role %q of %s: expected %s or %s", like.Role, like.Name, RoleEtcd, RoleCalico)
+	}
+	count := v.number(rm.Count, key+"count", 0, 1, maxCount, "a number of machines")
+	like.Address = v.parseAddress(rm, key+"address")
+	like.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "a number of MB")
+	like.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "a number of CPUs")
+	like.SSH = v.ssh(&rm.SSH, key+"ssh.")
+	if count > 0 && like.Name != "" {
+		v.counted(rm, key, like, count)
+	}
+	var all []Machine
+	fits := true // of those that don't one line says it
+	for n := range max(count, 1) {
+		m := like
+		if count > 0 && like.Name != "" {
+			m.Name = fmt.Sprint(like.Name, n+1)
+		}
+		if first, dup := have.names[m.Name]; dup && m.Name != "" {
+			v.fault(rm.Name.Line, "machine %q: duplicate of line %d", m.Name, first)
+		} else {
+			have.names[m.Name] = rm.Name.Line
+		}
+		fits = fits && (!m.Address.IsValid() || v.address(rm.Address.Line, m, count, subnet, have.addresses))
+		all = append(all, m)
+		like.Address = m.Address.Next()
+	}
+	return all
+}
+
+// counted reports what can't be said of several machines at once.
+func (v *validator) counted(rm rawMachine, key string, like Machine, count int) {
+	if base := strings.TrimRight(like.Name, "0123456789"); base != like.Name {
+		v.fault(rm.Name.Line, "%sname %q with count: the machines would be %[2]s1, %[2]s2, ...; write for example: %s", key, like.Name, cmp.Or(base, "calico"))
+	} else if last := fmt.Sprint(like.Name, count); len(like.Name) <= maxMachineName && len(last) > maxMachineName {
+		v.fault(rm.Name.Line, "%sname %q: the last of %d machines, %s, would have a name of %d characters; at most %d fit", key, like.Name, count, last, len(last), maxMachineName)
+	}
+	for _, one := range []struct {
+		name string
+		scalar
+	}{{"address", rm.SSH.Address}, {"hostKey", rm.SSH.HostKey}} {
+		if one.Value != "" && count > 1 {
+			v.fault(one.Line, "%sssh.%s is one machine's, and count makes %d; leave it out, or write the machines one by one", key, one.name, count)
+		}
+	}
+}
+
+func (v *validator) parseAddress(rm rawMachine, key string) netip.Addr {
 	s := rm.Address
 	if !v.have(s, key, rm.Name, rm.Role) {
 		return netip.Addr{}
@@ -211,23 +254,38 @@ func (v *validator) address(rm rawMachine, key string, subnet netip.Prefix, seen
 		v.fault(s.Line, "%s %q is not an IPv4 address", key, s.Value)
 		return netip.Addr{}
 	}
-	if first, dup := seen[a]; dup {
-		v.fault(s.Line, "address %s: duplicate of line %d", a, first)
-	} else {
-		seen[a] = s.Line
-	}
-	if !subnet.IsValid() {
-		return a
-	}
-	switch {
-	case !subnet.Contains(a):
-		v.fault(s.Line, "address %s is outside of underlay.subnet %s", a, subnet)
-	case a == subnet.Addr() || !subnet.Contains(a.Next()):
-		v.fault(s.Line, "address %s is the network's or the broadcast address of %s", a, subnet)
-	case a == gateway(subnet):
-		v.fault(s.Line, "address %s is the underlay's gateway, always the first of %s", a, subnet)
-	}
 	return a
+}
+
+// address reports what is wrong with a machine's address; count is that of its entry, 0 where it has none.
+func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix, have map[netip.Addr]int) bool {
+	a, whose := m.Address, ""
+	if count > 0 {
+		whose = " of " + m.Name
+	}
+	first, dup := have[a]
+	if !dup {
+		have[a] = line
+	}
+	before := len(v.faults)
+	switch {
+	case dup:
+		v.fault(line, "address %s%s: duplicate of line %d", a, whose, first)
+	case !subnet.IsValid():
+	case !subnet.Contains(a):
+		v.fault(line, "address %s%s is outside of underlay.subnet %s", a, whose, subnet)
+	case a == subnet.Addr() || !subnet.Contains(a.Next()):
+		v.fault(line, "address %s%s is the network's or the broadcast address of %s", a, whose, subnet)
+	case a == gateway(subnet):
+		v.fault(line, "address %s%s is the underlay's gateway, always the first of %s", a, whose, subnet)
+	}
+	if len(v.faults) == before {
+		return true
+	}
+	if count > 0 {
+		v.faults[len(v.faults)-1].Text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
+	}
+	return false
 }
 
 func (v *validator) pool(raw *rawPool, l *Lab) {

@@ -14,6 +14,7 @@ machines:
   - {name: etcd1, role: etcd, address: 192.168.4.7, memory: 256, cpus: 1}
   - {name: calico1, role: calico, address: 192.168.4.5, ssh: {address: host.example, port: 22, user: me, key: ~/.ssh/key}}
   - {name: calico2, role: calico, address: 192.168.4.6}
+  - {name: more, role: calico, count: 2, address: 192.168.4.8}
 network: net
 pool: {name: p, cidr: 10.1.0.0/16, blockSize: 26, ipipMode: Never, natOutgoing: true, disabled: false}
 versions: {debian: bookworm, go: 1.26.11}
