@@ -17,6 +17,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // Inventory is what a dynamic inventory prints
@@ -65,6 +66,7 @@ type hostVars struct {
 type container struct {
 	Part     string   `json:"part"`
 	Name     string   `json:"name"`
+	Several  bool     `json:"several"`
 	Image    image    `json:"image"`
 	Network  string   `json:"network"`
 	Hostname string   `json:"hostname"`
@@ -131,6 +133,7 @@ type vars struct {
 	NodeContainer string     `json:"lab_node_container"`
 	PluginDir     string     `json:"lab_plugin_dir"`
 	ConfDir       string     `json:"lab_conf_dir"`
+	PlumbWorkload said       `json:"lab_plumb_workload"` // the shell function that plumbs one
 	LabelPart     string     `json:"lab_label_part"` // labels of the lab's containers
 	LabelImage    string     `json:"lab_label_image"`
 	Pool          *v3.IPPool `json:"lab_pool"`
@@ -152,7 +155,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdURL: spec.EtcdURL(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage,
-			Pool: s.Pool(),
+			Pool: s.Pool(), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},
 	}
 	for _, m := range s.Lab.Machines {
@@ -185,7 +188,7 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 	}
 	if m.Role == lab.RoleCalico {
 		v.Files[stage.Golang] = newFiles(s.GoFiles(), is)
-		v.Files[stage.CNIPlugins] = newFiles(append(s.PluginFiles(), s.Conflist()), is)
+		v.Files[stage.CNIPlugins] = newFiles(append(s.PluginFiles(), s.Conflist(m)), is)
 		v.Files[stage.Cnitool] = newFiles(s.CnitoolFiles(), is)
 		v.Go = &toolchain{
 			Release: "go" + s.Lab.Versions.Go.String(), Root: spec.GoRoot, Files: s.Artifacts.GoFiles,
@@ -206,7 +209,7 @@ func (m Machine) sees(here string) string {
 
 func newContainer(c spec.Container, on Machine) container {
 	return container{
-		Part: c.Part, Name: c.Name, Image: image{Ref: c.Image.Ref, ID: c.Image.ID, Archive: on.sees(c.Image.Archive)},
+		Part: c.Part, Name: c.Name, Several: c.Several, Image: image{Ref: c.Image.Ref, ID: c.Image.ID, Archive: on.sees(c.Image.Archive)},
 		Network: c.Network, Hostname: c.Hostname, Env: list(c.Env), Volumes: list(c.Volumes), Caps: list(c.Caps),
 		Seccomp: c.Seccomp, SysWrite: c.SysWrite, Init: c.Init, Grace: c.Grace, Cmd: list(c.Cmd), Flags: c.Flags(),
 	}

@@ -124,7 +124,7 @@ func TestOneTruth(t *testing.T) {
 		}
 	}
 	rendered := inv.Meta.HostVars["calico1"].Files["cniPlugins"].Rendered
-	if len(rendered) != 1 || rendered[0].Content != string(s.Conflist().Content) || rendered[0].Mode != "0644" {
+	if len(rendered) != 1 || rendered[0].Content != string(s.Conflist(s.Nodes()[0]).Content) || rendered[0].Mode != "0644" {
 		t.Errorf("the conflist is %+v", rendered)
 	}
 }

@@ -26,7 +26,7 @@ type Baseline struct {
 	Definition string              `json:"definition"` // digest of what the lab was to be when it was recorded (spec.Spec.Digest)
 	Network    string              `json:"network"`    // the CNI network's name
 	Shared     bool                `json:"shared"`     // whether the machines are somebody's who has other things there: only the lab's own is an item
-	Workloads  map[string]Workload `json:"workloads"`  // by machine
+	Workloads  map[string]Workload `json:"workloads"`  // by fact.WorkloadKey
 	Items      []Item              `json:"items"`      // sorted
 }
 
@@ -121,7 +121,7 @@ func record(f *fact.Lab, like Baseline) (*Baseline, error) {
 	return b, nil
 }
 
-// Addresses are what the workloads have, by machine.
+// Addresses are what the workloads have, by fact.WorkloadKey.
 func (b *Baseline) Addresses() map[string]netip.Addr {
 	all := map[string]netip.Addr{}
 	for m, w := range b.Workloads {

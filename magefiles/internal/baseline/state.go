@@ -63,13 +63,14 @@ func workloads(f *fact.Lab, network string, was map[string]Workload) map[string]
 		all = map[string]Workload{}
 	}
 	for name, m := range f.Machines {
-		w, ok := m.Workload(network)
-		a := w.Attachment
-		if !ok || !a.Live || !a.Address().IsValid() {
-			continue
+		for _, w := range m.Workloads(network) {
+			a, key := w.Attachment, fact.WorkloadKey(name, w.Name)
+			if !a.Live || !a.Address().IsValid() {
+				continue
+			}
+			inside, _ := w.Sandbox.Link(a.IfName)
+			all[key] = Workload{a.ContainerID, a.HostInterface(), cmp.Or(inside.MAC, all[key].MAC), a.NetNS, a.Address()}
 		}
-		inside, _ := w.Sandbox.Link(a.IfName)
-		all[name] = Workload{a.ContainerID, a.HostInterface(), cmp.Or(inside.MAC, all[name].MAC), a.NetNS, a.Address()}
 	}
 	return all
 }

@@ -79,6 +79,7 @@ type Endpoint struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	Profiles  []string       `json:"profiles"`
 	Container string         `json:"containerID"`
+	Labels    Labels         `json:"labels,omitempty"`
 }
 
 // BGP is the BGPConfiguration named default; the zero value is what Calico does where there is none.
@@ -212,14 +213,15 @@ func (d *Datastore) pool(name string, value []byte) error {
 
 func (d *Datastore) endpoint(name string, value []byte) error {
 	return decode(value, func(v struct {
-		Spec struct {
+		Metadata struct{ Labels Labels }
+		Spec     struct {
 			Node, InterfaceName, ContainerID string
 			IPNetworks                       []network
 			Profiles                         []string
 		}
 	}) {
 		s := v.Spec
-		d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, prefixes(s.IPNetworks), s.Profiles, s.ContainerID})
+		d.Endpoints = append(d.Endpoints, Endpoint{name, s.Node, s.InterfaceName, prefixes(s.IPNetworks), s.Profiles, s.ContainerID, v.Metadata.Labels})
 	})
 }
 

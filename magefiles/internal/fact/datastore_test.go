@@ -56,11 +56,11 @@ func TestParseDatastore(t *testing.T) {
 		Endpoints: []Endpoint{
 			{
 				Name: "default/calico1-cni-cnitool--5a2ea3dc8d8c6acac97b-eth0", Node: "calico1", Interface: "calicnitool-5a2",
-				Addresses: []netip.Prefix{prefix("10.1.127.192/32")}, Profiles: []string{"test-calico"}, Container: "cnitool-5a2ea3dc8d8c6acac97b",
+				Addresses: []netip.Prefix{prefix("10.1.127.192/32")}, Profiles: []string{"test-calico"}, Container: "cnitool-5a2ea3dc8d8c6acac97b", Labels: ofCNI,
 			},
 			{
 				Name: "default/calico2-cni-cnitool--f844f0046797b9246e5c-eth0", Node: "calico2", Interface: "calicnitool-f84",
-				Addresses: []netip.Prefix{prefix("10.1.86.64/32")}, Profiles: []string{"test-calico"}, Container: "cnitool-f844f0046797b9246e5c",
+				Addresses: []netip.Prefix{prefix("10.1.86.64/32")}, Profiles: []string{"test-calico"}, Container: "cnitool-f844f0046797b9246e5c", Labels: ofCNI,
 			},
 		},
 		Profiles: []string{"test-calico"},
@@ -70,6 +70,9 @@ func TestParseDatastore(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// ofCNI are the labels that Calico's plugin gives every endpoint.
+var ofCNI = Labels{"projectcalico.org/namespace": "default", "projectcalico.org/orchestrator": "cni"}
 
 // TestEntries: what the recording has none of, one entry at a time.
 func TestEntries(t *testing.T) {

@@ -2,6 +2,7 @@ package fact
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -36,11 +37,38 @@ type Via struct {
 	Via netip.Addr   `json:"via"`
 }
 
-// ProbeRequest is what `look probe` reads at its standard input. It runs in the network namespace that it probes from.
+// ProbeRequest is what `look probe` reads at its standard input.
 type ProbeRequest struct {
 	To     []netip.Addr  `json:"to"`
+	From   []Sender      `json:"from,omitempty"` // none: the network namespace that the program runs in
+	Most   Most          `json:"most,omitzero"`
 	Port   uint16        `json:"port"`
 	Within time.Duration `json:"within"`
+}
+
+// Sender is a network namespace that packets are sent from, and its address. That of To is no target of its own.
+type Sender struct {
+	Sandbox string     `json:"sandbox"`
+	Address netip.Addr `json:"address"`
+}
+
+// Most is how many targets a sender tries at most, by ping and by TCP: those that follow it in To, round and round. 0 is all.
+type Most struct {
+	Ping int `json:"ping"`
+	TCP  int `json:"tcp"`
+}
+
+// Targets are whom a sender tries, those by TCP before the others.
+func (r ProbeRequest) Targets(from netip.Addr) (all []netip.Addr, tcp int) {
+	at := slices.Index(r.To, from)
+	all = slices.DeleteFunc(slices.Concat(r.To[at+1:], r.To[:at+1]), func(a netip.Addr) bool { return a == from })
+	if r.Most.Ping > 0 && len(all) > r.Most.Ping {
+		all = all[:r.Most.Ping]
+	}
+	if r.Most.TCP > 0 && len(all) > r.Most.TCP {
+		return all, r.Most.TCP
+	}
+	return all, len(all)
 }
 
 // Home on a machine is where the lab keeps what it needs to look and to undo.

@@ -38,6 +38,14 @@ type Machine struct {
 	Memory  int        // of a virtual machine, in MB
 	CPUs    int        // of a virtual machine
 	SSH     SSH        // of a machine that exists already
+	// Workloads are those of a Calico node.
+	Workloads Workloads
+}
+
+// Workloads are how many of a node's there are, and what labels each has.
+type Workloads struct {
+	Count  int
+	Labels map[string]string
 }
 
 // SSH is how a machine is reached that the lab didn't make. What is "" or 0 has a default: see package hosts.
@@ -81,6 +89,13 @@ type Vagrant struct {
 const (
 	defaultMemory = 512 // MB
 	defaultCPUs   = 1
+)
+
+// Workloads of a Calico node.
+const (
+	defaultWorkloads = 1
+	// cnitool tells the workloads of a node apart by three hexadecimal digits of a hash. With so many, one in sixteen is taken.
+	maxWorkloads = 250
 )
 
 // Gateway is the underlay's own address: the subnet's first. It leads nowhere; a node needs

@@ -112,6 +112,12 @@ type (
 		Memory  scalar `yaml:"memory"`
 		CPUs    scalar `yaml:"cpus"`
 		SSH     rawSSH `yaml:"ssh"`
+
+		Workloads rawWorkloads `yaml:"workloads"`
+	}
+	rawWorkloads struct {
+		Count  scalar            `yaml:"count"`
+		Labels map[string]scalar `yaml:"labels"`
 	}
 	rawSSH struct {
 		Address scalar `yaml:"address"`
@@ -182,6 +188,8 @@ func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
 		if n.Kind != yaml.ScalarNode {
 			v.fault(n.Line, "%s: expected a single value", strings.TrimSuffix(path, "."))
 		}
+	case t.Kind() == reflect.Map && n.Kind != yaml.MappingNode:
+		wrong("expected names and values")
 	case t.Kind() == reflect.Slice && n.Kind != yaml.SequenceNode:
 		wrong("expected a list")
 	case t.Kind() == reflect.Slice:
@@ -195,11 +203,11 @@ func (v *validator) keys(n *yaml.Node, t reflect.Type, path string) {
 	}
 }
 
-// mapping is keys for one with keys and values, t being a struct.
+// mapping is keys for one with keys and values, t being a struct, or a map.
 func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
 	fields := map[string]reflect.Type{}
 	var known []string
-	for i := range t.NumField() {
+	for i := range structFields(t) {
 		if key := t.Field(i).Tag.Get("yaml"); key != "-" {
 			fields[key] = t.Field(i).Type
 			known = append(known, key)
@@ -210,6 +218,9 @@ func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		ft, ok := fields[key.Value]
+		if t.Kind() == reflect.Map { // the keys are the user's
+			ft, ok = t.Elem(), key.Kind == yaml.ScalarNode
+		}
 		first, twice := seen[key.Value]
 		switch {
 		case !ok:
@@ -223,6 +234,13 @@ func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
 		}
 	}
 	n.Content = kept
+}
+
+func structFields(t reflect.Type) int {
+	if t.Kind() == reflect.Map {
+		return 0
+	}
+	return t.NumField()
 }
 
 func suggestion(got string, known []string) string {

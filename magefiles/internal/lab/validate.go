@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/bits"
 	"net/netip"
 	"regexp"
@@ -205,6 +206,7 @@ func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have
 	like.Memory = v.number(rm.Memory, key+"memory", defaultMemory, minMemory, maxMemory, "a number of MB")
 	like.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "a number of CPUs")
 	like.SSH = v.ssh(&rm.SSH, key+"ssh.")
+	like.Workloads = v.workloads(&rm, key+"workloads.", like.Role)
 	if count > 0 && like.Name != "" {
 		v.counted(rm, key, like, count)
 	}
@@ -295,7 +297,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
 	if v.have(raw.BlockSize, "pool.blockSize", raw.CIDR, raw.Name) {
-		p.BlockSize = v.blockSize(raw.BlockSize, p.CIDR, len(l.ByRole(RoleCalico)))
+		p.BlockSize = v.blockSize(raw.BlockSize, p.CIDR, l.ByRole(RoleCalico))
 	}
 	p.IPIPMode = raw.IPIPMode.Value
 	// An IPIP pool needs Calico's fork of BIRD (the krt_tunnel attribute); the lab's image has Debian's.
@@ -309,9 +311,12 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	}
 }
 
-// blockSize reads the size of the pool's blocks. Each node needs a block of its own: one that finds none left has to borrow
-// single addresses from other nodes' blocks, and then routes are no longer one for each node.
-func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes int) int {
+// maxBlocks is how many blocks Calico lets a node have where nobody says otherwise (libcalico-go/lib/ipam, MaxBlocksPerHost).
+const maxBlocks = 20
+
+// blockSize reads the size of the pool's blocks. Each node needs enough of its own: one that finds none left has to borrow
+// single addresses from other nodes' blocks, and then routes are no longer one for each block.
+func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes []Machine) int {
 	n, err := strconv.Atoi(s.Value)
 	if err != nil || strconv.Itoa(n) != s.Value || n < minBlockSize || n > maxBlockSize {
 		v.fault(s.Line, "pool.blockSize %q: expected a prefix length from %d to %d", s.Value, minBlockSize, maxBlockSize)
@@ -324,17 +329,29 @@ func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes int) int {
 		v.fault(s.Line, "pool.blockSize %d: a block would be larger than the pool %s", n, pool)
 		return n
 	}
-	if blocks := 1 << (n - pool.Bits()); blocks < nodes {
-		enough := pool.Bits() + bits.Len(uint(nodes-1)) // the least n with 2^(n-pool.Bits()) >= nodes
+	blocks, needed, of := 1<<(n-pool.Bits()), 0, ""
+	for _, m := range nodes {
+		own := max(1, (m.Workloads.Count+1<<(32-n)-1)>>(32-n))
+		if needed += own; own > maxBlocks {
+			v.fault(s.Line, "pool.blockSize %d: the %d workloads of %s would take %d blocks, and Calico gives a node %d; write %d or less",
+				n, m.Workloads.Count, m.Name, own, maxBlocks, 32-bits.Len(uint((m.Workloads.Count-1)/maxBlocks)))
+			return n
+		}
+	}
+	if of = fmt.Sprintf("for %d Calico nodes, and each needs one", len(nodes)); needed > len(nodes) {
+		of = fmt.Sprintf("and the workloads of %d Calico nodes need %d", len(nodes), needed)
+	}
+	if blocks < needed {
+		enough := pool.Bits() + bits.Len(uint(needed-1)) // the least n with 2^(n-pool.Bits()) >= needed
 		remedy := "write a larger pool.cidr"
-		if enough <= maxBlockSize {
+		if enough <= maxBlockSize && needed == len(nodes) {
 			remedy = fmt.Sprintf("write %d or more, or a larger pool.cidr", enough)
 		}
 		plural := "s"
 		if blocks == 1 {
 			plural = ""
 		}
-		v.fault(s.Line, "pool.blockSize %d makes %d block%s of %s for %d Calico nodes, and each needs one; %s", n, blocks, plural, pool, nodes, remedy)
+		v.fault(s.Line, "pool.blockSize %d makes %d block%s of %s %s; %s", n, blocks, plural, pool, of, remedy)
 	}
 	return n
 }
@@ -382,6 +399,67 @@ func (v *validator) ssh(raw *rawSSH, key string) SSH {
 		}
 	}
 	return s
+}
+
+func (v *validator) workloads(rm *rawMachine, key string, r Role) Workloads {
+	raw := rm.Workloads
+	if r != RoleCalico {
+		if line := cmp.Or(raw.Count.Line, firstLine(raw.Labels)); line > 0 {
+			v.fault(line, "%s: only machines with role %s have workloads", strings.TrimSuffix(key, "."), RoleCalico)
+		}
+		return Workloads{}
+	}
+	w := Workloads{Count: v.number(raw.Count, key+"count", defaultWorkloads, 0, maxWorkloads, "a number of workloads")}
+	for _, name := range slices.Sorted(maps.Keys(raw.Labels)) {
+		value := raw.Labels[name]
+		if value.bad {
+			continue
+		}
+		for _, fault := range labelFaults(name, value.Value) {
+			v.fault(value.Line, "%slabels: %s", key, fault)
+		}
+		if w.Labels == nil {
+			w.Labels = map[string]string{}
+		}
+		w.Labels[name] = value.Value
+	}
+	return w
+}
+
+func firstLine(all map[string]scalar) (line int) {
+	for _, s := range all {
+		if line == 0 || s.Line < line {
+			line = s.Line
+		}
+	}
+	return line
+}
+
+var (
+	// Kubernetes' forms, which Calico asks of labels (k8s.io/apimachinery, IsQualifiedName and IsValidLabelValue).
+	labelName  = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]$`)
+	labelValue = regexp.MustCompile(`^(([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9])?$`)
+	labelHost  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+)
+
+const maxLabel, maxLabelHost = 63, 253
+
+// labelFaults says why Calico would refuse a label.
+func labelFaults(name, value string) (faults []string) {
+	host, rest, prefixed := strings.Cut(name, "/")
+	if !prefixed {
+		host, rest = "", name
+	}
+	if !labelName.MatchString(rest) || len(rest) > maxLabel || prefixed && (!labelHost.MatchString(host) || len(host) > maxLabelHost) {
+		faults = append(faults, fmt.Sprintf("Calico takes no label %q; write letters, digits, dots, hyphens and underscores, %d at most, and none of the last three at an end", name, maxLabel))
+	}
+	if host == "projectcalico.org" || strings.HasSuffix(host, ".projectcalico.org") {
+		faults = append(faults, fmt.Sprintf("label %q is Calico's own, which says by it what a workload is; write another one", name))
+	}
+	if !labelValue.MatchString(value) || len(value) > maxLabel {
+		faults = append(faults, fmt.Sprintf("Calico takes no label's value %q; write letters, digits, dots, hyphens and underscores, %d at most, and none of the last three at an end", value, maxLabel))
+	}
+	return faults
 }
 
 func (v *validator) vagrant(raw *rawVagrant, l *Lab) {

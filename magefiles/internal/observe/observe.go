@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -198,21 +197,39 @@ func where(h *remote.Host, file, sum string) (there string, shared bool) {
 	return there, shared
 }
 
-// Probe sends packets from every plumbed workload to all the others: one session a node, whatever their number.
+// mostProbes keeps a lab of many workloads from costing the square of them: an answer over TCP starts a program.
+var mostProbes = fact.Most{Ping: 256, TCP: 8}
+
+// Probe sends packets from every plumbed workload to the others: one session a node, whatever their number.
 func (o *Observer) Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[]fact.Probe] {
 	nodes := o.Lab.ByRole(lab.RoleCalico)
-	addresses := map[string]netip.Addr{}
+	r := fact.ProbeRequest{Port: spec.WorkloadPort, Within: probeTime * time.Duration(o.Slow), Most: mostProbes}
+	senders := map[string][]fact.Sender{}
 	for _, m := range nodes {
-		if w, ok := f.Machines[m.Name].Workload(o.Lab.Network); ok && w.Attachment.Address().IsValid() {
-			addresses[m.Name] = w.Attachment.Address()
+		for _, w := range f.Machines[m.Name].Workloads(o.Lab.Network) {
+			if a := w.Attachment.Address(); a.IsValid() && fact.WorkloadNumber(w.Name) <= m.Workloads.Count {
+				senders[m.Name] = append(senders[m.Name], fact.Sender{Sandbox: w.Sandbox.Key, Address: a})
+			}
+		}
+	}
+	// Each one's neighbours in the list are on other nodes.
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, m := range nodes {
+			if all := senders[m.Name]; i < len(all) {
+				r.To, more = append(r.To, all[i].Address), true
+			}
 		}
 	}
 	all := map[string]fact.Seen[[]fact.Probe]{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, m := range nodes {
+		if m.Workloads.Count == 0 {
+			continue
+		}
 		wg.Go(func() {
-			seen := o.probe(ctx, f, m, addresses)
+			seen := o.probe(ctx, m.Name, senders[m.Name], r)
 			mu.Lock()
 			defer mu.Unlock()
 			all[m.Name] = seen
@@ -222,18 +239,12 @@ func (o *Observer) Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[
 	return all
 }
 
-func (o *Observer) probe(ctx context.Context, f *fact.Lab, m lab.Machine, addresses map[string]netip.Addr) fact.Seen[[]fact.Probe] {
-	if _, ok := addresses[m.Name]; !ok {
+func (o *Observer) probe(ctx context.Context, from string, senders []fact.Sender, r fact.ProbeRequest) fact.Seen[[]fact.Probe] {
+	if len(senders) == 0 {
 		return fact.Unknown[[]fact.Probe]("the workload there is not plumbed")
 	}
-	w, _ := f.Machines[m.Name].Workload(o.Lab.Network)
-	r := fact.ProbeRequest{Port: spec.WorkloadPort, Within: probeTime * time.Duration(o.Slow)}
-	for _, other := range o.Lab.ByRole(lab.RoleCalico) {
-		if a, ok := addresses[other.Name]; ok && other.Name != m.Name {
-			r.To = append(r.To, a)
-		}
-	}
-	return fact.See(o.Send(ctx, m.Name, w.Sandbox.Key, r))
+	r.From = senders
+	return fact.See(o.Send(ctx, from, "", r))
 }
 
 // Send sends packets from a machine, or from a sandbox on it where the sandbox' key is given.

@@ -166,6 +166,7 @@ func TestDatastore(t *testing.T) {
 // plumbed is a machine whose workload has an address.
 func plumbed(key, address string) (m fact.Machine) {
 	var c fact.Container
+	c.Name = "/workload"
 	c.Config.Labels, c.NetworkSettings.SandboxKey = map[string]string{fact.LabelPart: fact.PartWorkload}, key
 	m.Docker = fact.Known(fact.Docker{Containers: []fact.Container{c}})
 	m.Attachments = fact.Known([]fact.Attachment{{Network: "test-calico", NetNS: key, Result: json.RawMessage(`{"cniVersion":"1.0.0","ips":[{"address":"` + address + `/32"}]}`)}})
@@ -192,10 +193,13 @@ func TestProbe(t *testing.T) {
 	if diff := cmp.Diff(want, got, byValue); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(fact.ProbeRequest{To: []netip.Addr{to}, Port: 8080, Within: 2 * time.Second}, asked, byValue); diff != "" {
+	if diff := cmp.Diff(fact.ProbeRequest{
+		To: []netip.Addr{netip.MustParseAddr("10.1.0.1"), to}, From: []fact.Sender{{Sandbox: "/netns/a", Address: netip.MustParseAddr("10.1.0.1")}},
+		Most: mostProbes, Port: 8080, Within: 2 * time.Second,
+	}, asked, byValue); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
-	if len(s.ran()) != 1 || !strings.HasSuffix(s.ran()[0], " nsenter --net=/netns/a "+program+" probe") {
+	if len(s.ran()) != 1 || !strings.HasSuffix(s.ran()[0], " "+program+" probe") {
 		t.Errorf("ran %q", s.ran())
 	}
 	delete(f.Machines, "calico2")

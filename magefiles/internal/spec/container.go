@@ -13,6 +13,7 @@ import (
 // Container is a container as it is to run.
 type Container struct {
 	Part     string         // fact.PartEtcd, ...: which of the lab's it is, whatever its name
+	Several  bool           // whether there are several of the part, which are told apart by their names
 	Name     string         // as `docker ps` shows it
 	Image    artifact.Image // what it runs
 	Network  string         // host or none
@@ -114,9 +115,18 @@ func (c Container) Differs(is fact.Container) []string {
 	return names
 }
 
+// Of are the containers on a machine that are c, or in its place.
+func (c Container) Of(d fact.Docker) []fact.Container {
+	all := d.Part(c.Part)
+	if c.Several {
+		all = slices.DeleteFunc(all, func(is fact.Container) bool { return is.Name != "/"+c.Name })
+	}
+	return all
+}
+
 // Runs says whether a container of c's part runs, whatever else is wrong with it.
 func (c Container) Runs(d fact.Docker) bool {
-	return slices.ContainsFunc(d.Part(c.Part), func(is fact.Container) bool { return is.State.Status == "running" })
+	return slices.ContainsFunc(c.Of(d), func(is fact.Container) bool { return is.State.Status == "running" })
 }
 
 // Started is when the container of c's part that runs was started, by its machine's clock; ok is false where none runs.
@@ -133,7 +143,7 @@ func (c Container) Started(d fact.Docker) (at time.Time, ok bool) {
 // Faults says what keeps the container from being there as it should, "" where nothing does. running says whether it has
 // to run as well.
 func (c Container) Faults(d fact.Docker, running bool) string {
-	all := d.Part(c.Part)
+	all := c.Of(d)
 	if len(all) == 0 {
 		return "there is no container " + c.Name
 	}

@@ -17,7 +17,7 @@ import (
 func TestFlags(t *testing.T) {
 	s := tutorial(t)
 	var b strings.Builder
-	for _, c := range []Container{s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s))} {
+	for _, c := range []Container{s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s), 1)} {
 		b.WriteString("docker create")
 		for _, arg := range c.Flags() {
 			if strings.HasPrefix(arg, "--") || arg == c.Image.Ref {
@@ -67,7 +67,7 @@ func running(c Container) (is fact.Container) {
 // TestDiffers: each field of a container that Docker shows, changed alone, is what differs.
 func TestDiffers(t *testing.T) {
 	s := tutorial(t)
-	etcd, calico, workload := s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s))
+	etcd, calico, workload := s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s), 1)
 	for _, c := range []struct {
 		change string
 		c      Container
@@ -125,7 +125,7 @@ func TestDiffers(t *testing.T) {
 // what is made then doesn't.
 func TestDiffersKnowsAll(t *testing.T) {
 	s := tutorial(t)
-	old := s.Workload(node(t, s))
+	old := s.Workload(node(t, s), 1)
 	changes := map[string]func(*Container){
 		"Name":     func(c *Container) { c.Name += "2" },
 		"Image":    func(c *Container) { c.Image = artifact.Image{Ref: c.Image.Ref, ID: "sha256:new"} },
@@ -139,7 +139,8 @@ func TestDiffersKnowsAll(t *testing.T) {
 		"Init":     func(c *Container) { c.Init = !c.Init },
 		"Grace":    func(c *Container) { c.Grace++ },
 		"Cmd":      func(c *Container) { c.Cmd = append(slices.Clone(c.Cmd), "x") },
-		"Part":     nil, // by it a container is found
+		"Part":     nil, // by it a container is found,
+		"Several":  nil, // and by its name, where this says so
 	}
 	for i := range reflect.TypeFor[Container]().NumField() {
 		field := reflect.TypeFor[Container]().Field(i).Name

@@ -33,9 +33,9 @@ func FuzzRendered(f *testing.F) {
 			t.Fatalf("a lab that is accepted can't be rendered: %v", err)
 		}
 		var conflist types.NetConfList
-		err = json.Unmarshal(s.Conflist().Content, &conflist)
+		err = json.Unmarshal(s.Conflist(s.Nodes()[0]).Content, &conflist)
 		if err != nil || conflist.Name != l.Network || len(conflist.Plugins) != 1 || conflist.Plugins[0].Type != "calico" || utils.ValidateNetworkName(conflist.Name) != nil {
-			t.Errorf("conflist: %v\n%s", err, s.Conflist().Content)
+			t.Errorf("conflist: %v\n%s", err, s.Conflist(s.Nodes()[0]).Content)
 		}
 		var cfg struct {
 			Spec struct {

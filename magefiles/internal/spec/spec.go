@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -90,24 +91,57 @@ type Spec struct {
 	Pins      artifact.Pins
 	Artifacts Artifacts
 
-	rendered map[string][]byte // templates by name
+	rendered map[string][]byte // templates by name, and each node's conflist
 }
 
 // New returns the spec of a lab.
 func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
 	s := &Spec{Lab: l, Pins: pins, Artifacts: a, rendered: map[string][]byte{}}
-	for _, name := range []string{"calicoctl.cfg.tmpl", "golang.sh.tmpl", "cni.conflist.tmpl"} {
-		t, err := template.New(name).Option("missingkey=error").ParseFS(templates.FS, name)
+	values := map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l)}
+	for _, name := range []string{"calicoctl.cfg.tmpl", "golang.sh.tmpl"} {
+		if err := s.render(name, name, values); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range l.ByRole(lab.RoleCalico) {
+		args, err := labelArgs(m.Workloads.Labels)
 		if err != nil {
 			return nil, err
 		}
-		var b bytes.Buffer
-		if err := t.Execute(&b, map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l)}); err != nil {
+		values["Args"] = args
+		if err := s.render("conflist "+m.Name, "cni.conflist.tmpl", values); err != nil {
 			return nil, err
 		}
-		s.rendered[name] = b.Bytes()
 	}
 	return s, nil
+}
+
+// render keeps a template filled in under a name.
+func (s *Spec) render(as, name string, values map[string]string) error {
+	t, err := template.New(name).Option("missingkey=error").ParseFS(templates.FS, name)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, values); err != nil {
+		return err
+	}
+	s.rendered[as] = b.Bytes()
+	return nil
+}
+
+// labelArgs are the labels of workloads, as Calico's plugin is told them in a conflist; "" where there are none.
+func labelArgs(labels map[string]string) (string, error) {
+	if len(labels) == 0 {
+		return "", nil
+	}
+	var args fact.LabelArgs
+	list := &args.Mesos.NetworkInfo.Labels.Labels
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		*list = append(*list, fact.Label{Key: name, Value: labels[name]})
+	}
+	data, err := json.Marshal(args)
+	return string(data), err
 }
 
 // EtcdURL is the datastore's client URL on the underlay.
@@ -126,9 +160,8 @@ func (s *Spec) NodeContainer() string {
 
 // Names of the other containers.
 const (
-	EtcdContainer     = "etcd"
-	WorkloadContainer = "workload"
-	EtcdVolume        = "calico-cni-lab-etcd"
+	EtcdContainer = "etcd"
+	EtcdVolume    = "calico-cni-lab-etcd"
 )
 
 // Etcd is the datastore's container. Its data is on a volume, which outlives it.
@@ -188,16 +221,26 @@ var NodeDirs = []string{"/var/log/calico", "/var/lib/calico", "/var/run/calico",
 // in the same directory.
 func CNIResults(network string) string { return "/var/lib/cni/results/" + network + "-cnitool-*" }
 
-// Workload is the container on a Calico node that is plumbed.
-func (s *Spec) Workload(m lab.Machine) Container {
+// Workload is the nth container on a Calico node that is plumbed, from 1 on.
+func (s *Spec) Workload(m lab.Machine, n int) Container {
+	name := fact.WorkloadName(n)
 	return Container{
-		Part: fact.PartWorkload, Name: WorkloadContainer, Image: s.Artifacts.Images.Workload,
-		Network: "none", Hostname: "workload-" + m.Name, Seccomp: true, Init: true, Grace: 1,
+		Part: fact.PartWorkload, Name: name, Several: true, Image: s.Artifacts.Images.Workload,
+		Network: "none", Hostname: name + "-" + m.Name, Seccomp: true, Init: true, Grace: 1,
 		Cmd: []string{
 			"socat", fmt.Sprintf("TCP-LISTEN:%d,fork,reuseaddr", WorkloadPort),
-			fmt.Sprintf("SYSTEM:echo workload on %s sees you as $SOCAT_PEERADDR", m.Name),
+			fmt.Sprintf("SYSTEM:echo %s on %s sees you as $SOCAT_PEERADDR", name, m.Name),
 		},
 	}
+}
+
+// Workloads are all of a Calico node's.
+func (s *Spec) Workloads(m lab.Machine) []Container {
+	var all []Container
+	for n := range m.Workloads.Count {
+		all = append(all, s.Workload(m, n+1))
+	}
+	return all
 }
 
 // Containers are all of a machine's, in the order of the stages.
@@ -205,7 +248,7 @@ func (s *Spec) Containers(m lab.Machine) []Container {
 	if m.Role == lab.RoleEtcd {
 		return []Container{s.Etcd()}
 	}
-	return []Container{s.Node(m), s.Workload(m)}
+	return append([]Container{s.Node(m)}, s.Workloads(m)...)
 }
 
 // LoginOwner as the owner of a file is the login user with his group.
@@ -253,9 +296,12 @@ func (s *Spec) PluginFiles() []remote.File {
 	return files
 }
 
-// Conflist describes the network to cnitool.
-func (s *Spec) Conflist() remote.File {
-	return remote.File{Path: ConfDir + "/10-" + s.Lab.Network + ".conflist", Mode: 0o644, Content: s.rendered["cni.conflist.tmpl"]}
+// ConflistPath is where the network is described.
+func (s *Spec) ConflistPath() string { return ConfDir + "/10-" + s.Lab.Network + ".conflist" }
+
+// Conflist describes the network to cnitool on a Calico node, with the labels that its workloads get.
+func (s *Spec) Conflist(m lab.Machine) remote.File {
+	return remote.File{Path: s.ConflistPath(), Mode: 0o644, Content: s.rendered["conflist "+m.Name]}
 }
 
 // CnitoolFiles are cnitool where `go install` puts it, with links beside it to Calico's plugins: the tutorial's commands
@@ -325,13 +371,15 @@ func Deep(r fact.Request) fact.Request {
 // Digest tells one lab's spec from another's: what lab.yaml says, and what is made of the pins.
 func (s *Spec) Digest() string {
 	h := sha256.New()
+	var conflists []remote.File
 	for _, m := range s.Lab.Machines {
 		fmt.Fprintf(h, "%v\n", m)
+		conflists = append(conflists, s.Conflist(m))
 		for _, c := range s.Containers(m) {
 			fmt.Fprintf(h, "%q\n", c.Flags())
 		}
 	}
-	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), []remote.File{s.Conflist()}, s.CnitoolFiles()) {
+	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), conflists, s.CnitoolFiles()) {
 		fmt.Fprintf(h, "%q %o %q %q %q\n", f.Path, f.Mode, f.Owner, f.Link, f.Sum())
 	}
 	fmt.Fprintf(h, "%+v %s %s\n", s.Lab.Pool, s.Lab.Network, s.Lab.Versions.Go)

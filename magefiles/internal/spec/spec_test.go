@@ -111,7 +111,7 @@ func TestFiles(t *testing.T) {
 		files []remote.File
 	}{
 		{"CalicoctlFiles", s.CalicoctlFiles()}, {"GoFiles", s.GoFiles()}, {"PluginFiles", s.PluginFiles()},
-		{"Conflist", []remote.File{s.Conflist()}}, {"CnitoolFiles", s.CnitoolFiles()},
+		{"Conflist", []remote.File{s.Conflist(s.Nodes()[0])}}, {"CnitoolFiles", s.CnitoolFiles()},
 	} {
 		fmt.Fprintf(&b, "== %s\n%s", part.name, describe(part.files))
 	}
@@ -137,7 +137,7 @@ func TestCommon(t *testing.T) {
 		t.Errorf("%d files on a node", n)
 	}
 	// The comparison would see a difference.
-	if describe(one.CalicoctlFiles()) == describe(other.CalicoctlFiles()) || describe([]remote.File{one.Conflist()}) == describe([]remote.File{other.Conflist()}) {
+	if describe(one.CalicoctlFiles()) == describe(other.CalicoctlFiles()) || describe([]remote.File{one.Conflist(one.Nodes()[0])}) == describe([]remote.File{other.Conflist(other.Nodes()[0])}) {
 		t.Error("the two labs are too much alike")
 	}
 }
@@ -183,7 +183,7 @@ func TestRequestSees(t *testing.T) {
 	s := tutorial(t)
 	for name, files := range map[string][]remote.File{
 		"etcd-node": s.CalicoctlFiles(),
-		"calico1":   append(append(append(append(s.CalicoctlFiles(), s.GoFiles()...), s.PluginFiles()...), s.CnitoolFiles()...), s.Conflist()),
+		"calico1":   append(append(append(append(s.CalicoctlFiles(), s.GoFiles()...), s.PluginFiles()...), s.CnitoolFiles()...), s.Conflist(s.Nodes()[0])),
 	} {
 		m, _ := s.Lab.Machine(name)
 		r := Request(s.Lab, m, false)

@@ -27,7 +27,7 @@ func cniPlugins() Stage {
 					on("conflist", m, fact.Files,
 						"network "+e.Lab.Network+" is described on "+m.Name, "writes the conflist",
 						func(seen fact.Machine, _ *fact.Lab) check.Finding {
-							return filesFinding(e, seen, []remote.File{e.Conflist()}, e.Conflist().Path)
+							return filesFinding(e, seen, []remote.File{e.Conflist(m)}, e.ConflistPath())
 						}))
 			}
 			return all
@@ -37,7 +37,7 @@ func cniPlugins() Stage {
 		},
 		Apply: func(ctx context.Context, e *Env, j Job) error {
 			return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				return e.put(ctx, h, append(e.PluginFiles(), e.Conflist()), j.Facts.Machines[m.Name])
+				return e.put(ctx, h, append(e.PluginFiles(), e.Conflist(m)), j.Facts.Machines[m.Name])
 			})
 		},
 	}

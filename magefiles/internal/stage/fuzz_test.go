@@ -74,7 +74,8 @@ func ofFacts(e *Env, stages []Stage, seen *fact.Lab, r check.Report) {
 		for _, c := range e.Containers(m) {
 			s.ensure(c, is.Docker.Value)
 		}
-		detach(&s, e, is)
+		detach(&s, e, is, every)
+		e.plumbing(m, is, Job{Facts: seen})
 		oldConflists(e, is)
 		differing(e.CalicoctlFiles(), is)
 		if m.Role == lab.RoleCalico {

@@ -15,6 +15,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // plumb runs a workload container without a network on each Calico node, and has cnitool give it an interface in its
@@ -28,15 +29,20 @@ func plumb() Stage {
 				all = append(all, plumbConditions(e, m)...)
 			}
 			for _, m := range e.Nodes() {
-				all = append(all, reachCondition(e, m))
+				if m.Workloads.Count > 0 {
+					all = append(all, reachCondition(e, m))
+				}
 			}
 			return all
 		},
 		Done: func(e *Env, f *fact.Lab) string {
 			var all []string
 			for _, m := range e.Nodes() {
-				w, _ := f.Machines[m.Name].Workload(e.Lab.Network)
-				all = append(all, fmt.Sprintf("%s has %s", m.Name, w.Attachment.Address()))
+				if workloads := f.Machines[m.Name].Workloads(e.Lab.Network); len(workloads) == 1 {
+					all = append(all, fmt.Sprintf("%s has %s", m.Name, workloads[0].Attachment.Address()))
+				} else {
+					all = append(all, fmt.Sprintf("%s has %s", m.Name, plural(len(workloads), "workload")))
+				}
 			}
 			if len(all) > 3 {
 				return fmt.Sprintf("%s ... %s (%d)", all[0], all[len(all)-1], len(all))
@@ -59,18 +65,24 @@ func runWorkloads(ctx context.Context, e *Env, j Job) error {
 		if docker.Unknown != "" {
 			return nil // it is looked at again
 		}
-		c, have := e.Workload(m), docker.Value
-		if err := e.load(ctx, h, c.Image, have); err != nil {
-			return err
-		}
 		var s script
 		s.fills(spec.CNIResults(e.Lab.Network))
+		all := e.Workloads(m)
+		if len(all) > 0 {
+			if err := e.load(ctx, h, all[0].Image, docker.Value); err != nil {
+				return err
+			}
+		}
 		if lost(j) {
-			detach(&s, e, j.Facts.Machines[m.Name])
-			s.create(c, have)
-			s.cmd("docker", "start", c.Name)
-		} else {
-			s.ensure(c, have)
+			detach(&s, e, j.Facts.Machines[m.Name], every)
+		}
+		for _, c := range all {
+			if lost(j) {
+				s.create(c, docker.Value)
+				s.cmd("docker", "start", c.Name)
+			} else {
+				s.ensure(c, docker.Value)
+			}
 		}
 		return s.run(ctx, h)
 	})
@@ -97,7 +109,7 @@ func (e *Env) toPlumb(j Job) []lab.Machine {
 func oldConflists(e *Env, seen fact.Machine) []string {
 	var old []string
 	for _, p := range seen.Owned.Value {
-		if path.Dir(p) != spec.ConfDir || p == e.Conflist().Path {
+		if path.Dir(p) != spec.ConfDir || p == e.ConflistPath() {
 			continue
 		}
 		if _, there := seen.Files.Value[p]; there {
@@ -124,19 +136,7 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 		if seen.Docker.Unknown != "" {
 			return nil // it is looked at again
 		}
-		tool := cniCommand(seen)
-		var s script
-		// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
-		// cut off would be half there.
-		detach(&s, e, seen)
-		s.restore(oldConflists(e, seen))
-		s.line("%s", waitForNode)
-		s.line(`key=$(docker inspect --format '{{.NetworkSettings.SandboxKey}}' %s)`, spec.WorkloadContainer)
-		s.line(`%s del %s "$key"`, tool, command.Quote(e.Lab.Network))
-		if a := e.Addresses[m.Name]; a.IsValid() {
-			tool = "CNI_ARGS=" + command.Quote("IP="+a.String()) + " " + tool
-		}
-		s.line(`%s add %s "$key" >/dev/null`, tool, command.Quote(e.Lab.Network))
+		s := e.plumbing(m, seen, j)
 		return s.run(ctx, h)
 	}
 	// The first add makes the network's profile; of two that both find it missing one would fail ("resource already
@@ -150,16 +150,58 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, nodes, add)
 }
 
+// plumbing plumbs those of a machine's workloads with which something is wrong, and takes away those that lab.yaml has no more.
+func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
+	old := oldConflists(e, seen)
+	again := map[string]int{}
+	for n := 1; n <= m.Workloads.Count; n++ {
+		if lost(j) || len(old) > 0 || e.faulty(m, n, seen, j.Facts) {
+			again[fact.WorkloadName(n)] = n
+		}
+	}
+	extra := surplus(m, seen)
+	s := &script{}
+	// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
+	// cut off would be half there.
+	detach(s, e, seen, func(w fact.Workload) bool { return again[w.Name] > 0 || slices.Contains(namesOf(extra), w.Name) })
+	for _, w := range extra {
+		s.cmd("docker", "rm", "--force", w.Container.ID)
+	}
+	s.restore(old)
+	if len(again) == 0 {
+		return s
+	}
+	s.line("%s", waitForNode)
+	s.line("cnitool() { %s \"$@\"; }", cniCommand(seen))
+	s.line("network=%s", command.Quote(e.Lab.Network))
+	s.line("%s", scripts.Text("plumb-workload.sh"))
+	for n := 1; n <= m.Workloads.Count; n++ {
+		name := fact.WorkloadName(n)
+		if again[name] == 0 {
+			continue
+		}
+		if a := e.Addresses[fact.WorkloadKey(m.Name, name)]; a.IsValid() {
+			s.line("CNI_ARGS=%s plumb %s", command.Quote("IP="+a.String()), name)
+		} else {
+			s.line("plumb %s", name)
+		}
+	}
+	return s
+}
+
 // cniCommand begins a cnitool command line.
 func cniCommand(seen fact.Machine) string {
 	return command.Quote("env", "CNI_PATH="+spec.PluginDir, "NETCONFPATH="+spec.ConfDir, seen.Login.Cnitool())
 }
 
-// detach adds `cnitool del` for the workload's attachments to networks of the lab's, and for those of sandboxes that are gone.
-func detach(s *script, e *Env, seen fact.Machine) {
-	key := ""
-	if w, ok := seen.Workload(""); ok {
-		key = w.Container.NetworkSettings.SandboxKey
+// every workload.
+func every(fact.Workload) bool { return true }
+
+// detach adds `cnitool del` for the attachments of some workloads to networks of the lab's, and for those of sandboxes that are gone.
+func detach(s *script, e *Env, seen fact.Machine, these func(fact.Workload) bool) {
+	keys := map[string]bool{}
+	for _, w := range seen.Workloads("") {
+		keys[w.Container.NetworkSettings.SandboxKey] = these(w)
 	}
 	networks := []string{e.Lab.Network}
 	for _, file := range oldConflists(e, seen) {
@@ -167,7 +209,7 @@ func detach(s *script, e *Env, seen fact.Machine) {
 	}
 	for _, a := range seen.Attachments.Value {
 		// Other runtimes keep theirs in the same place.
-		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") || a.Live && a.NetNS != key {
+		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") || a.Live && !keys[a.NetNS] {
 			continue
 		}
 		// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
@@ -192,7 +234,7 @@ func Unplumb(ctx context.Context, e *Env, f *fact.Lab) error {
 			return fmt.Errorf("%s: cnitool is missing, without which no address is released; put it back with: go tool mage cnitool", m.Name)
 		}
 		var s script
-		detach(&s, e, seen)
+		detach(&s, e, seen, every)
 		for _, c := range seen.Docker.Value.Part(fact.PartWorkload) {
 			s.cmd("docker", "rm", "--force", c.ID)
 		}

@@ -12,11 +12,22 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-// hops is the TTL that is left of Linux' 64 after the two machines in between.
-const hops = 62
+// The TTL that is left of Linux' 64 after the machines in between.
+const (
+	hops      = 62
+	neighbour = 63 // of a workload on the same machine
+)
+
+// reached is what is expected.
+func reached(m lab.Machine) string {
+	if m.Workloads.Count == 1 {
+		return fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops)
+	}
+	return fmt.Sprintf("each of the %s on %s reaches the others by ping (TTL %d) and TCP", plural(m.Workloads.Count, "workload"), m.Name, hops)
+}
 
 func reachCondition(e *Env, m lab.Machine) check.Condition {
-	c := on("reach", m, fact.Sandboxes, fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops), "makes the workloads anew", nil)
+	c := on("reach", m, fact.Sandboxes, reached(m), "makes the workloads anew", nil)
 	c.Probe = true
 	c.Test = func(f *fact.Lab) check.Finding { return reachFinding(e, m, f) }
 	return c
@@ -27,17 +38,36 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 	if !ok || p.Unknown != "" {
 		return check.CantSee("%s", cmp.Or(p.Unknown, "nothing was sent"))
 	}
-	own, _ := f.Machines[m.Name].Workload(e.Lab.Network)
+	workloads := f.Machines[m.Name].Workloads(e.Lab.Network)
+	local, name := map[netip.Addr]bool{}, map[netip.Addr]string{}
+	for _, w := range workloads {
+		local[w.Attachment.Address()], name[w.Attachment.Address()] = true, w.Name
+	}
+	to := map[netip.Addr]bool{}
 	var lost []string
 	var found check.Finding
 	for _, probe := range p.Value {
-		if fault := probeFault(probe, own.Attachment.Address()); fault != "" {
-			lost = append(lost, fmt.Sprintf("%s: %s", probe.To, fault))
-			found.Try = cmp.Or(found.Try, tryProbe(m, probe))
+		if !probe.From.IsValid() && len(workloads) > 0 {
+			probe.From = workloads[0].Attachment.Address()
 		}
+		ttl := hops
+		if local[probe.To] {
+			ttl = neighbour
+		}
+		to[probe.To] = true
+		fault := probeFault(probe, ttl)
+		if fault == "" {
+			continue
+		}
+		from := ""
+		if m.Workloads.Count > 1 {
+			from = cmp.Or(name[probe.From], probe.From.String()) + " to "
+		}
+		lost = append(lost, fmt.Sprintf("%s%s: %s", from, probe.To, fault))
+		found.Try = cmp.Or(found.Try, tryProbe(m, cmp.Or(name[probe.From], fact.WorkloadName(1)), probe, ttl))
 	}
 	if len(lost) == 0 {
-		return check.OK("answers from %s", plural(len(p.Value), "workload"))
+		return check.OK("answers from %s", plural(len(to), "workload"))
 	}
 	found.State, found.Found = check.Broken, check.Names(lost)
 	var policies []string
@@ -52,23 +82,25 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 }
 
 // tryProbe is the command line with which a person sends the same packet.
-func tryProbe(m lab.Machine, p fact.Probe) string {
-	if p.Ping == "" && p.TTL == hops {
-		return try(m, fmt.Sprintf("sudo docker exec %s socat -T2 - TCP:%s:%d,connect-timeout=2", spec.WorkloadContainer, p.To, spec.WorkloadPort))
+func tryProbe(m lab.Machine, workload string, p fact.Probe, ttl int) string {
+	if p.Ping == "" && p.TTL == ttl {
+		return try(m, fmt.Sprintf("sudo docker exec %s socat -T2 - TCP:%s:%d,connect-timeout=2", workload, p.To, spec.WorkloadPort))
 	}
-	return try(m, fmt.Sprintf("sudo docker exec %s ping -c 3 %s", spec.WorkloadContainer, p.To))
+	return try(m, fmt.Sprintf("sudo docker exec %s ping -c 3 %s", workload, p.To))
 }
 
-func probeFault(p fact.Probe, own netip.Addr) string {
+func probeFault(p fact.Probe, ttl int) string {
 	switch {
 	case p.Ping != "":
 		return "ping: " + p.Ping
-	case p.TTL != hops:
-		return fmt.Sprintf("ping: TTL %d, not %d: it came another way", p.TTL, hops)
+	case p.TTL != ttl:
+		return fmt.Sprintf("ping: TTL %d, not %d: it came another way", p.TTL, ttl)
+	case p.Echo:
+		return ""
 	case p.TCP != "":
 		return "TCP: " + p.TCP
-	case !strings.HasSuffix(p.Said, " sees you as "+own.String()):
-		return fmt.Sprintf("TCP: it says %q, not that it sees %s", p.Said, own)
+	case !strings.HasSuffix(p.Said, " sees you as "+p.From.String()):
+		return fmt.Sprintf("TCP: it says %q, not that it sees %s", p.Said, p.From)
 	}
 	return ""
 }

@@ -32,7 +32,7 @@ func recording(t *testing.T, file string) *fact.Lab {
 	for _, m := range f.Machines {
 		for name, is := range m.Files.Value {
 			if is.SHA256 == recordedConflist {
-				is.SHA256 = s.Conflist().Sum()
+				is.SHA256 = s.Conflist(s.Nodes()[0]).Sum()
 				m.Files.Value[name] = is
 			}
 		}

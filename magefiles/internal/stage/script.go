@@ -49,7 +49,7 @@ func (s *script) run(ctx context.Context, h *remote.Host) error {
 // create adds the making of a container in place of what there is of its part: another version's, a half-made one. A
 // container that somebody else made under its name stays, and Docker says so.
 func (s *script) create(c spec.Container, have fact.Docker) {
-	for _, old := range have.Part(c.Part) {
+	for _, old := range c.Of(have) {
 		s.cmd("docker", "rm", "--force", old.ID)
 	}
 	for _, v := range c.DataVolumes() { // Docker would make it without a label

@@ -34,7 +34,7 @@ func TestEnsure(t *testing.T) {
 	healthy := recording(t, healthyFile)
 	e := envOf(t, healthy, "")
 	m, _ := e.Lab.Machine("calico1")
-	c := e.Workload(m)
+	c := e.Workload(m, 1)
 	create := command.Quote(append([]string{"docker", "create"}, c.Flags()...)...) + " >/dev/null\n"
 	const start, stop = "docker start workload >/dev/null\n", "docker rm --force "
 	for _, tc := range []struct {
@@ -88,7 +88,7 @@ func TestDiffering(t *testing.T) {
 	at("calico1", change("/opt/cni/bin/portmap", func(f *fact.File) { f.SHA256 = "other" }))(f)
 	at("calico1", file("/opt/cni/bin/calico-ipam", fact.File{}))(f)
 	at("calico1", change("~/go/bin/cnitool", func(f *fact.File) { f.Mode = "644" }))(f)
-	files := append(e.PluginFiles(), append(e.CnitoolFiles(), e.Conflist())...)
+	files := append(e.PluginFiles(), append(e.CnitoolFiles(), e.Conflist(e.Nodes()[0]))...)
 	var got []string
 	for _, f := range differing(files, f.Machines["calico1"]) {
 		got = append(got, strings.TrimSpace(f.Path+" "+f.Owner))
@@ -123,7 +123,7 @@ func TestDetach(t *testing.T) {
 	m.Files.Value[old] = fact.File{}
 	e := envOf(t, f, "")
 	var s script
-	detach(&s, e, m)
+	detach(&s, e, m, every)
 	const del = "env CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d /home/vagrant/go/bin/cnitool del "
 	var got []string
 	for line := range strings.Lines(s.String()) {
@@ -138,7 +138,7 @@ func TestDetach(t *testing.T) {
 	at("calico1", container(fact.PartWorkload, func(c *fact.Container) { c.NetworkSettings.SandboxKey = "" }))(f)
 	var none script
 	m.Attachments.Value = []fact.Attachment{{Network: "test-calico", NetNS: "/netns/other", Live: true, ContainerID: "cnitool-2"}}
-	if detach(&none, e, m); none.Len() > 0 {
+	if detach(&none, e, m, every); none.Len() > 0 {
 		t.Errorf("somebody else's: %s", none.String())
 	}
 }

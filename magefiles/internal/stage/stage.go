@@ -151,7 +151,7 @@ type Env struct {
 	// Host returns the connection to a machine.
 	Host    func(ctx context.Context, name string) (*remote.Host, error)
 	loading singleflight.Group // archives of images, by machine
-	// Addresses are what the workloads are to have, by machine, where it isn't any of their node's: those of a baseline. May be nil.
+	// Addresses are what the workloads are to have, by fact.WorkloadKey, where it isn't any of their node's: those of a baseline. May be nil.
 	Addresses map[string]netip.Addr
 	Notice    func(format string, args ...any)
 	// Preflight returns what would stop the artifacts' making.

@@ -285,7 +285,7 @@ func Plumb(ctx context.Context, r *run.Run) error {
 	}
 	f := l.Observer().Look(ctx, l.Machines, nil)
 	for _, m := range l.ByRole(lab.RoleCalico) {
-		if w, ok := f.Machines[m.Name].Workload(l.Network); ok {
+		for _, w := range f.Machines[m.Name].Workloads(l.Network) {
 			r.Console.Plumbed(m.Name, w, f.Datastore.Value.BlocksOf(m.Name))
 		}
 	}

@@ -189,7 +189,7 @@ func (c *Console) Plumbed(node string, w fact.Workload, blocks []netip.Prefix) {
 			block = "from block " + b.String()
 		}
 	}
-	c.line("\n%s", c.paint(bold, "workload on "+node))
+	c.line("\n%s", c.paint(bold, w.Name+" on "+node))
 	c.line("  address      %s, %s of %s", a.Address(), block, node)
 	c.line("  interfaces   %s on %s <-> %s in the workload", a.HostInterface(), node, a.IfName)
 	c.line("  sandbox key  %s", w.Container.NetworkSettings.SandboxKey)

@@ -102,7 +102,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestPlumbed(t *testing.T) {
-	var w fact.Workload
+	w := fact.Workload{Name: "workload"}
 	w.Container.NetworkSettings.SandboxKey = "/var/run/docker/netns/1"
 	w.Attachment = fact.Attachment{IfName: "eth0", Result: json.RawMessage(`{"cniVersion":"1.0.0","interfaces":[{"name":"cali1"}],"ips":[{"address":"10.1.86.64/32"}]}`)}
 	blocks := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/26"), netip.MustParsePrefix("10.1.86.64/26")}

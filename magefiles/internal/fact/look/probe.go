@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,42 +20,80 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// probe tries all targets at once, by ping and by TCP.
+// probe sends from all senders at once.
 func probe(r fact.ProbeRequest) []fact.Probe {
-	all := make([]fact.Probe, len(r.To))
-	for i, to := range r.To {
-		all[i] = fact.Probe{To: to, Ping: "no reply"}
+	if len(r.From) == 0 {
+		return probeFrom(r, netip.Addr{})
 	}
-	var both sync.WaitGroup
-	both.Go(func() {
-		if err := ping(r, all); err != nil {
-			for i := range all {
-				all[i].Ping = err.Error()
+	parts := make([][]fact.Probe, len(r.From))
+	var all sync.WaitGroup
+	for i, from := range r.From {
+		all.Go(func() {
+			if err := inside(from.Sandbox, func() error { parts[i] = probeFrom(r, from.Address); return nil }); err != nil {
+				parts[i] = []fact.Probe{{From: from.Address, To: from.Address, Ping: "nothing was sent: " + err.Error(), Echo: true}}
 			}
+		})
+	}
+	all.Wait()
+	return slices.Concat(parts...)
+}
+
+// probeFrom tries all targets at once, by ping and by TCP. A socket belongs to the network namespace of the thread that made it,
+// so all are made here, and waited for elsewhere.
+func probeFrom(r fact.ProbeRequest, from netip.Addr) []fact.Probe {
+	targets, tcp := r.Targets(from)
+	all := make([]fact.Probe, len(targets))
+	var asked sync.WaitGroup
+	for i, to := range targets {
+		all[i] = fact.Probe{From: from, To: to, Ping: "no reply", Echo: i >= tcp}
+		if i >= tcp {
+			continue
 		}
-	})
-	for i, to := range r.To {
-		both.Go(func() {
-			said, err := ask(netip.AddrPortFrom(to, r.Port), r.Within)
+		conn, err := connect(netip.AddrPortFrom(to, r.Port))
+		asked.Go(func() {
+			said, err := hear(conn, err, r.Within)
 			all[i].Said = said // another field than ping's
 			if err != nil {
 				all[i].TCP = err.Error()
 			}
 		})
 	}
-	both.Wait()
+	if err := ping(r, all); err != nil {
+		for i := range all {
+			all[i].Ping = err.Error()
+		}
+	}
+	asked.Wait()
 	return all
 }
 
 // ask connects and reads to the end what the server there says.
 func ask(to netip.AddrPort, within time.Duration) (string, error) {
-	conn, err := net.DialTimeout("tcp4", to.String(), within)
+	conn, err := connect(to)
+	return hear(conn, err, within)
+}
+
+// connect begins to connect, from the network namespace of the thread that calls it.
+func connect(to netip.AddrPort) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return "", fmt.Errorf("no connection: %w", unwrapped(err))
+		return nil, os.NewSyscallError("socket", err)
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
-		return "", err
+	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return nil, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), to.String()), nil
+}
+
+// hear reads to the end what the server says at a connection that was begun.
+func hear(conn *os.File, err error, within time.Duration) (string, error) {
+	if err == nil {
+		defer conn.Close()
+		err = connected(conn, within)
+	}
+	if err != nil {
+		return "", fmt.Errorf("no connection: %w", err)
 	}
 	data, err := io.ReadAll(io.LimitReader(conn, 1000))
 	if err != nil {
@@ -63,9 +102,34 @@ func ask(to netip.AddrPort, within time.Duration) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
+// connected waits until a socket is connected (connect(2), EINPROGRESS).
+func connected(conn *os.File, within time.Duration) error {
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && errno != 0 {
+			err = os.NewSyscallError("connect", unix.Errno(errno))
+		}
+		failed = err
+		_, pending := unix.Getpeername(int(fd))
+		return err != nil || pending == nil
+	})
+	if err != nil {
+		return unwrapped(err)
+	}
+	return failed
+}
+
 func unwrapped(err error) error {
-	if op, ok := err.(*net.OpError); ok { //nolint:errorlint // the addresses in it are known
-		return op.Err
+	if file := (*fs.PathError)(nil); errors.As(err, &file) { // the addresses in it are known
+		return file.Err
 	}
 	return err
 }
