@@ -134,7 +134,7 @@ type vars struct {
 	PluginDir     string     `json:"lab_plugin_dir"`
 	ConfDir       string     `json:"lab_conf_dir"`
 	PlumbWorkload said       `json:"lab_plumb_workload"` // the shell function that plumbs one
-	LabelPart     string     `json:"lab_label_part"` // labels of the lab's containers
+	LabelPart     string     `json:"lab_label_part"`     // labels of the lab's containers
 	LabelImage    string     `json:"lab_label_image"`
 	Pool          *v3.IPPool `json:"lab_pool"`
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,4 +104,17 @@ func osName() string {
 		return "an unknown system"
 	}
 	return name
+}
+
+// FreeMemory is how much memory there is for more programs, in MB; 0 where it isn't known.
+func FreeMemory() int64 {
+	text, err := script.File("/proc/meminfo").Match("MemAvailable:").Column(2).String() // in kB
+	if err != nil {
+		return 0
+	}
+	kb, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kb >> 10
 }

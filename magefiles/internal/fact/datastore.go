@@ -17,17 +17,17 @@ type KeyValue struct {
 
 // Datastore is what Calico keeps in etcd, as far as the lab reads it.
 type Datastore struct {
-	Nodes      []Node      `json:"nodes"`
-	Pools      []Pool      `json:"pools"`
-	Blocks     []Block     `json:"blocks"`
-	Affinities []Affinity  `json:"affinities"`
-	Handles    []string    `json:"handles"`
-	Endpoints  []Endpoint  `json:"endpoints"` // workload endpoints
-	BGP        BGP         `json:"bgp"`
-	Peers      []string    `json:"peers"` // names of the BGPPeer resources
-	Policies   []Policy    `json:"policies"`
-	Profiles   []string    `json:"profiles"`
-	Cluster    ClusterInfo `json:"cluster"`
+	Nodes      []Node         `json:"nodes"`
+	Pools      []Pool         `json:"pools"`
+	Blocks     []Block        `json:"blocks"`
+	Affinities []Affinity     `json:"affinities"`
+	Handles    []string       `json:"handles"`
+	Endpoints  []Endpoint     `json:"endpoints"` // workload endpoints
+	BGP        BGP            `json:"bgp"`
+	Peers      []PeerResource `json:"peers"`
+	Policies   []Policy       `json:"policies"`
+	Profiles   []string       `json:"profiles"`
+	Cluster    ClusterInfo    `json:"cluster"`
 }
 
 // Node is a registered Calico node.
@@ -36,7 +36,9 @@ type Node struct {
 	Address   netip.Prefix `json:"address"` // zero where it hasn't got as far
 	AS        string       `json:"as,omitempty"`
 	ClusterID string       `json:"clusterID,omitempty"` // of a route reflector
-	Created   time.Time    `json:"created,omitzero"`    // by the clock of the machine that registered it
+	// Reflector says that the lab made it a route reflector, by its label.
+	Reflector bool      `json:"reflector,omitempty"`
+	Created   time.Time `json:"created,omitzero"` // by the clock of the machine that registered it
 }
 
 // Pool is an IP pool.
@@ -86,7 +88,14 @@ type Endpoint struct {
 type BGP struct {
 	MeshOff bool   `json:"meshOff,omitempty"`
 	AS      string `json:"as,omitempty"`
+	LabAS   string `json:"labAS,omitempty"` // the one that the lab wrote there, by its annotation
 }
+
+// The marks of what the lab writes into resources that may be the user's, too.
+const (
+	LabelReflector = "calico-cni-lab.reflector" // label of nodes
+	LabelAS        = "calico-cni-lab.asNumber"  // annotation of the BGPConfiguration
+)
 
 // Policy is a network policy, global or of a namespace, outside of the tiers' defaults.
 type Policy struct {
@@ -173,15 +182,21 @@ func (d *Datastore) resource(key string, value []byte) error {
 	case "profiles":
 		d.Profiles = append(d.Profiles, name)
 	case "bgppeers":
-		d.Peers = append(d.Peers, name)
+		return decode(value, func(v struct{ Spec PeerResource }) {
+			v.Spec.Name = name
+			d.Peers = append(d.Peers, v.Spec)
+		})
 	}
 	return nil
 }
 
 func (d *Datastore) node(name string, value []byte) error {
 	return decode(value, func(v struct {
-		Metadata struct{ CreationTimestamp time.Time }
-		Spec     struct {
+		Metadata struct {
+			CreationTimestamp time.Time
+			Labels            Labels
+		}
+		Spec struct {
 			BGP struct {
 				IPv4Address             network
 				ASNumber                json.Number
@@ -190,7 +205,11 @@ func (d *Datastore) node(name string, value []byte) error {
 		}
 	}) {
 		b := v.Spec.BGP
-		d.Nodes = append(d.Nodes, Node{name, b.IPv4Address.Prefix, b.ASNumber.String(), b.RouteReflectorClusterID, v.Metadata.CreationTimestamp})
+		_, reflector := v.Metadata.Labels[LabelReflector]
+		d.Nodes = append(d.Nodes, Node{
+			Name: name, Address: b.IPv4Address.Prefix, AS: b.ASNumber.String(), ClusterID: b.RouteReflectorClusterID,
+			Reflector: reflector, Created: v.Metadata.CreationTimestamp,
+		})
 	})
 }
 
@@ -231,12 +250,13 @@ func (d *Datastore) bgp(name string, value []byte) error {
 		return nil
 	}
 	return decode(value, func(v struct {
-		Spec struct {
+		Metadata struct{ Annotations Labels }
+		Spec     struct {
 			NodeToNodeMeshEnabled *bool
 			ASNumber              json.Number
 		}
 	}) {
-		d.BGP = BGP{v.Spec.NodeToNodeMeshEnabled != nil && !*v.Spec.NodeToNodeMeshEnabled, v.Spec.ASNumber.String()}
+		d.BGP = BGP{v.Spec.NodeToNodeMeshEnabled != nil && !*v.Spec.NodeToNodeMeshEnabled, v.Spec.ASNumber.String(), v.Metadata.Annotations[LabelAS]}
 	})
 }
 
@@ -308,6 +328,15 @@ func (d *Datastore) Node(name string) (Node, bool) {
 		return Node{}, false
 	}
 	return d.Nodes[i], true
+}
+
+// Peer finds a BGPPeer.
+func (d *Datastore) Peer(name string) (PeerResource, bool) {
+	i := slices.IndexFunc(d.Peers, func(p PeerResource) bool { return p.Name == name })
+	if i < 0 {
+		return PeerResource{}, false
+	}
+	return d.Peers[i], true
 }
 
 // BlocksOf returns the blocks that a node has an affinity for.

@@ -95,7 +95,7 @@ func TestEntries(t *testing.T) {
 		{"mesh off", resourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":false,"asNumber":64512}}`, Datastore{BGP: BGP{MeshOff: true, AS: "64512"}}},
 		{"mesh on", resourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":true}}`, Datastore{}},
 		{"mesh of one node", resourcePrefix + "bgpconfigurations/node.calico1", `{"spec":{"nodeToNodeMeshEnabled":false}}`, Datastore{}},
-		{"peer", resourcePrefix + "bgppeers/up", `{}`, Datastore{Peers: []string{"up"}}},
+		{"peer", resourcePrefix + "bgppeers/up", `{}`, Datastore{Peers: []PeerResource{{Name: "up"}}}},
 		{"policy of all", resourcePrefix + "globalnetworkpolicies/default.deny", `{}`, Datastore{Policies: []Policy{{"globalnetworkpolicies", "default.deny"}}}},
 		{"policy of a namespace", resourcePrefix + "networkpolicies/default/deny", `{}`, Datastore{Policies: []Policy{{"networkpolicies", "default/deny"}}}},
 		{"block of nobody", ipamPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","allocations":[null,null],"unallocated":[0,1]}`, Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.0/26"), Free: 2}}}},

@@ -30,7 +30,7 @@ func TestSee(t *testing.T) {
 
 func TestMerge(t *testing.T) {
 	early, late := time.Unix(1, 0).UTC(), time.Unix(2, 0).UTC()
-	read := Known(Datastore{Peers: []string{"a"}})
+	read := Known(Datastore{Peers: []PeerResource{{Name: "a"}}})
 	// As Read returns it: an empty map isn't written.
 	old := func() Lab {
 		return Lab{At: early, Machines: map[string]Machine{"etcd-node": {At: early}, "calico1": {At: early}}, Datastore: read}

@@ -67,6 +67,9 @@ func write(t *testing.T, l *Lab) []byte {
 	var machines []object
 	for _, m := range l.Machines {
 		o := object{"name": m.Name, "role": string(m.Role), "address": m.Address.String(), "memory": m.Memory, "cpus": m.CPUs}
+		if m.Role == RoleCalico {
+			o["workloads"] = object{"count": m.Workloads.Count, "labels": m.Workloads.Labels}
+		}
 		if m.SSH != (SSH{}) {
 			s := object{"address": m.SSH.Address, "user": m.SSH.User, "key": m.SSH.Key, "hostKey": m.SSH.HostKey}
 			if m.SSH.Port > 0 {
@@ -76,12 +79,17 @@ func write(t *testing.T, l *Lab) []byte {
 		}
 		machines = append(machines, o)
 	}
+	bgp := object{"mesh": l.BGP.Mesh, "reflectors": l.BGP.Reflectors}
+	if l.BGP.AS > 0 {
+		bgp["asNumber"] = l.BGP.AS
+	}
 	allowed := object{}
 	for name, c := range l.Allowed {
 		allowed[name] = c.String()
 	}
 	data, err := yaml.Marshal(object{
 		"name": l.Name, "underlay": object{"subnet": l.Subnet.String()}, "machines": machines, "network": l.Network,
+		"bgp": bgp,
 		"pool": object{
 			"name": l.Pool.Name, "cidr": l.Pool.CIDR.String(), "blockSize": l.Pool.BlockSize, "ipipMode": l.Pool.IPIPMode,
 			"natOutgoing": l.Pool.NATOutgoing, "disabled": l.Pool.Disabled,

@@ -23,6 +23,7 @@ type Lab struct {
 	Subnet   netip.Prefix // the underlay
 	Machines []Machine    // in the file's order
 	Network  string       // name of the CNI network
+	BGP      BGP
 	Pool     Pool
 	Versions Versions
 	Vagrant  Vagrant
@@ -56,6 +57,16 @@ type SSH struct {
 	Key     string `json:"key,omitempty"`     // file of a private key
 	HostKey string `json:"hostKey,omitempty"` // as in known_hosts, without the name: "ssh-ed25519 AAAA..."
 }
+
+// BGP is who speaks BGP with whom.
+type BGP struct {
+	AS         uint32   // 0 is Calico's own, 64512
+	Mesh       bool     // whether every node has a session with every other, but for reflectors
+	Reflectors []string // names of nodes that have a session with every node, and pass on what they learn
+}
+
+// Reflects says whether a machine is a route reflector.
+func (b BGP) Reflects(machine string) bool { return slices.Contains(b.Reflectors, machine) }
 
 // Pool is the IP pool that workloads get their addresses from.
 type Pool struct {

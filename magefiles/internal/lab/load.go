@@ -96,6 +96,7 @@ type (
 		Underlay rawUnderlay  `yaml:"underlay"`
 		Machines []rawMachine `yaml:"machines"`
 		Network  scalar       `yaml:"network"`
+		BGP      rawBGP       `yaml:"bgp"`
 		Pool     rawPool      `yaml:"pool"`
 		Versions rawVersions  `yaml:"versions"`
 		Vagrant  rawVagrant   `yaml:"vagrant"`
@@ -125,6 +126,11 @@ type (
 		User    scalar `yaml:"user"`
 		Key     scalar `yaml:"key"`
 		HostKey scalar `yaml:"hostKey"`
+	}
+	rawBGP struct {
+		AS         scalar   `yaml:"asNumber"`
+		Mesh       scalar   `yaml:"mesh"`
+		Reflectors []scalar `yaml:"reflectors"`
 	}
 	rawPool struct {
 		Name        scalar `yaml:"name"`

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 )
 
 var (
@@ -90,6 +92,7 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.clash(raw.Underlay.Subnet.Line, "underlay.subnet", l.Subnet, "Docker's own bridge on every machine", dockerBridge)
 	v.machines(raw, l)
 	l.Network = v.name(raw.Network, "network", objectName, 63)
+	v.bgp(&raw.BGP, l)
 	v.pool(&raw.Pool, l)
 	v.versions(&raw.Versions, l)
 	v.vagrant(&raw.Vagrant, l)
@@ -288,6 +291,62 @@ func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix,
 		v.faults[len(v.faults)-1].Text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
 	}
 	return false
+}
+
+func (v *validator) bgp(raw *rawBGP, l *Lab) {
+	l.BGP.AS = v.asNumber(raw.AS)
+	seen := map[string]int{}
+	for _, s := range raw.Reflectors {
+		m, ok := l.Machine(s.Value)
+		switch {
+		case s.bad:
+		case seen[s.Value] > 0:
+			v.fault(s.Line, "bgp.reflectors: %s: duplicate of line %d", s.Value, seen[s.Value])
+		case !ok:
+			near := "; there are " + strings.Join(l.nodes(), ", ")
+			if names := nearest.Of(s.Value, l.nodes()); len(names) > 0 {
+				near = fmt.Sprintf("; did you mean %q?", names[0])
+			}
+			v.fault(s.Line, "bgp.reflectors: there is no machine %q%s", s.Value, near)
+		case m.Role != RoleCalico:
+			v.fault(s.Line, "bgp.reflectors: %s has role %s; only machines with role %s speak BGP", s.Value, m.Role, RoleCalico)
+		}
+		seen[s.Value] = s.Line
+		l.BGP.Reflectors = append(l.BGP.Reflectors, s.Value)
+	}
+	l.BGP.Mesh = len(raw.Reflectors) == 0
+	if raw.Mesh.Value != "" {
+		l.BGP.Mesh = v.bool(raw.Mesh, "bgp.mesh")
+	}
+	if !l.BGP.Mesh && len(raw.Reflectors) == 0 && !raw.Mesh.bad {
+		v.fault(raw.Mesh.Line, "bgp.mesh false: no node would have a BGP session, and no workload would reach another node; name reflectors, such as bgp.reflectors: [%s]", cmp.Or(strings.Join(l.nodes()[:min(1, len(l.nodes()))], ""), "calico1"))
+	}
+}
+
+// nodes are the names of the machines that speak BGP.
+func (l *Lab) nodes() (names []string) {
+	for _, m := range l.ByRole(RoleCalico) {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// reservedAS are numbers that no network has (https://www.iana.org/assignments/iana-as-numbers-special-registry).
+var reservedAS = []uint32{0, 23456, 65535, 4294967295}
+
+func (v *validator) asNumber(s scalar) uint32 {
+	if s.Value == "" || s.bad {
+		return 0
+	}
+	n, err := strconv.ParseUint(s.Value, 10, 32)
+	if err != nil || strconv.FormatUint(n, 10) != s.Value {
+		v.fault(s.Line, "bgp.asNumber %q: expected a number from 1 to 4294967294; the private ones are 64512 to 65534 and 4200000000 to 4294967294", s.Value)
+		return 0
+	}
+	if slices.Contains(reservedAS, uint32(n)) {
+		v.fault(s.Line, "bgp.asNumber %d is reserved; write a private one, from 64512 to 65534 or from 4200000000 to 4294967294", n)
+	}
+	return uint32(n)
 }
 
 func (v *validator) pool(raw *rawPool, l *Lab) {

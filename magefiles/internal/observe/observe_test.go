@@ -70,7 +70,7 @@ func TestLook(t *testing.T) {
 	if len(f.Machines) != 2 || f.Machines["calico1"].Lacks[0] != "jq" || f.Unreached["calico2"] != "nothing says how to enter calico2" || len(f.Unreached) != 1 {
 		t.Errorf("machines %v, unreached %v", f.Machines, f.Unreached)
 	}
-	if diff := cmp.Diff(fact.Known(fact.Datastore{Peers: []string{"up"}}), f.Datastore); diff != "" {
+	if diff := cmp.Diff(fact.Known(fact.Datastore{Peers: []fact.PeerResource{{Name: "up"}}}), f.Datastore); diff != "" {
 		t.Errorf("datastore (-want +got):\n%s", diff)
 	}
 	if f.Machines["etcd-node"].Datastore.Unknown != fact.NotAsked {

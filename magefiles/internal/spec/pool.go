@@ -3,7 +3,25 @@ package spec
 import (
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
+
+// Route reflectors.
+const (
+	ClusterID         = "244.0.0.1" // all have it: each client has a session with every one of them
+	ReflectorPeer     = "calico-cni-lab.reflectors"
+	ReflectorSelector = "has(" + fact.LabelReflector + ")"
+)
+
+// ReflectorPeer has every node speak BGP with the reflectors.
+func (s *Spec) ReflectorPeer() *v3.BGPPeer {
+	return &v3.BGPPeer{
+		TypeMeta:   metav1.TypeMeta{Kind: v3.KindBGPPeer, APIVersion: v3.GroupVersionCurrent},
+		ObjectMeta: metav1.ObjectMeta{Name: ReflectorPeer},
+		Spec:       v3.BGPPeerSpec{NodeSelector: "all()", PeerSelector: ReflectorSelector},
+	}
+}
 
 // Pool is lab.yaml's IP pool as Calico's type.
 func (s *Spec) Pool() *v3.IPPool {

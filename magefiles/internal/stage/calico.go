@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -23,7 +22,7 @@ func calico() Stage {
 		Name: Calico, Needs: []string{Etcd}, Datastore: true,
 		Conditions: calicoConditions,
 		Done: func(e *Env, _ *fact.Lab) string {
-			return fmt.Sprintf("calico-node v%s runs on %s, BGP Established between all", e.Pins.Calico, plural(len(e.Nodes()), "node"))
+			return fmt.Sprintf("calico-node v%s runs on %s, %s", e.Pins.Calico, plural(len(e.Nodes()), "node"), established(e.Lab.BGP))
 		},
 		Prepare: prepareCalico,
 		Apply:   applyCalico,
@@ -31,20 +30,17 @@ func calico() Stage {
 			if m.Role != lab.RoleCalico {
 				return fact.Until{}
 			}
-			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: peersOf(e, m)}
+			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: sessionsOf(e, m)}
 		},
 	}
 }
 
-// peersOf are the addresses of all other nodes.
-func peersOf(e *Env, m lab.Machine) []netip.Addr {
-	var all []netip.Addr
-	for _, other := range e.Nodes() {
-		if other.Name != m.Name {
-			all = append(all, other.Address)
-		}
+// established says what BGP has come to.
+func established(bgp lab.BGP) string {
+	if len(bgp.Reflectors) == 0 {
+		return "BGP Established between all"
 	}
-	return all
+	return "BGP Established with " + check.Names(bgp.Reflectors)
 }
 
 func calicoConditions(e *Env) []check.Condition {
@@ -64,14 +60,7 @@ func calicoConditions(e *Env) []check.Condition {
 				return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
 			}))
 	}
-	all = append(all, stored("mesh", "", e.Lab, fact.BGPConfig,
-		"BGP's node-to-node mesh is on", "switches the mesh on",
-		func(d *fact.Datastore) check.Finding {
-			if d.BGP.MeshOff {
-				return check.Not("bgpconfiguration default has nodeToNodeMeshEnabled: false")
-			}
-			return check.OK("the mesh is on")
-		}))
+	all = append(all, bgpConditions(e)...)
 	for _, m := range e.Nodes() {
 		all = append(all, nodeConditions(e, m)...)
 	}
@@ -115,11 +104,7 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 			}
 			return check.OK("BIRD %s", seen.BIRD.Value.Version)
 		}),
-		on("bgp", m, fact.Sessions,
-			"BGP of "+m.Name+" is Established with every other node", "starts what was stopped; if that is not it, calico-node",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				return bgpFinding(seen, peersOf(e, m))
-			}),
+		sessionsCondition(e, m),
 	}
 }
 
@@ -169,32 +154,6 @@ func ranBefore(e *Env, m lab.Machine, f *fact.Lab) time.Duration {
 	return 0
 }
 
-func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
-	if seen.BIRD.Unknown != "" {
-		return check.CantSee("%s", seen.BIRD.Unknown)
-	}
-	state := map[netip.Addr]string{}
-	for _, p := range seen.BIRD.Value.Protocols {
-		if a := p.Peer(); a.IsValid() && !p.Established() {
-			state[a] = strings.TrimSpace(p.State + " " + p.Info)
-		} else if a.IsValid() {
-			state[a] = ""
-		}
-	}
-	var down []string
-	for _, a := range peers {
-		if s, ok := state[a]; !ok {
-			down = append(down, fmt.Sprintf("%s (BIRD has no session)", a))
-		} else if s != "" {
-			down = append(down, fmt.Sprintf("%s (%s)", a, s))
-		}
-	}
-	if len(down) > 0 {
-		return check.Not("not Established with %s", check.Names(down))
-	}
-	return check.OK("Established with %s", plural(len(peers), "node"))
-}
-
 func filesFinding(e *Env, seen fact.Machine, files []remote.File, ok string) check.Finding {
 	if e.Artifacts.Missing != "" {
 		return check.CantSee("nothing to compare with: %s", e.Artifacts.Missing)
@@ -232,6 +191,9 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 
 func applyCalico(ctx context.Context, e *Env, j Job) error {
 	if err := register(ctx, e, j); err != nil {
+		return err
+	}
+	if err := configureBGP(ctx, e, j); err != nil {
 		return err
 	}
 	first := e.Nodes()[0].Name
@@ -316,9 +278,5 @@ func register(ctx context.Context, e *Env, j Job) error {
 			return err
 		}
 	}
-	if !j.Has("", "mesh") {
-		return nil
-	}
-	// Only this one field of what may be the user's.
-	return e.datastore(ctx, "switching the mesh on", []string{"patch", "bgpconfiguration", "default", `--patch={"spec":{"nodeToNodeMeshEnabled":true}}`}, nil)
+	return nil
 }

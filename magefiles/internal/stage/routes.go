@@ -18,7 +18,7 @@ func routeCondition(e *Env, m lab.Machine) check.Condition {
 			if why := cmp.Or(seen.Routes.Unknown, f.Datastore.Unknown); why != "" {
 				return check.CantSee("%s", why)
 			}
-			if bgp := bgpFinding(seen, peersOf(e, m)); bgp.State != check.Holds {
+			if bgp := bgpFinding(seen, sessionsOf(e, m)); bgp.State != check.Holds {
 				return check.CantSee("BGP comes first: %s", bgp.Found)
 			}
 			have := map[string]bool{}

@@ -14,8 +14,9 @@ machines:
   - {name: etcd1, role: etcd, address: 192.168.4.7, memory: 256, cpus: 1}
   - {name: calico1, role: calico, address: 192.168.4.5, ssh: {address: host.example, port: 22, user: me, key: ~/.ssh/key}}
   - {name: calico2, role: calico, address: 192.168.4.6}
-  - {name: more, role: calico, count: 2, address: 192.168.4.8}
+  - {name: more, role: calico, count: 2, address: 192.168.4.8, workloads: {count: 3, labels: {app: web, example.org/tier: "1"}}}
 network: net
+bgp: {asNumber: 64513, mesh: false, reflectors: [calico1, more2]}
 pool: {name: p, cidr: 10.1.0.0/16, blockSize: 26, ipipMode: Never, natOutgoing: true, disabled: false}
 versions: {debian: bookworm, go: 1.26.11}
 vagrant: {box: a/b, boxVersion: 20260413.2447.0}

@@ -95,12 +95,15 @@ func (p *Provider) Up(ctx context.Context) error {
 	}
 	var from parts
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.fit(gctx, len(p.Plan.Machines)-len(running)) })
+	g.Go(func() error { return p.fit(gctx, running) })
 	g.Go(func() (err error) { from, err = p.prepare(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := p.claim(ctx, false); err != nil {
+		return err
+	}
+	if err := p.raiseLimits(ctx, len(p.Plan.Machines)-len(running)); err != nil {
 		return err
 	}
 	if err := p.underlay(ctx); err != nil {
@@ -298,6 +301,9 @@ func (p *Provider) Destroy(ctx context.Context) error {
 	}
 	// Not machine by machine: lab.yaml, where the plan comes from if the kept one is lost, may name others by now.
 	if err := p.kill(ctx, "the lab "+p.Plan.Name, group{labGroup(p.Plan.Name)}); err != nil {
+		return err
+	}
+	if err := p.limits(ctx, ""); err != nil {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{

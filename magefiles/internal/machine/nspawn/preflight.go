@@ -142,12 +142,12 @@ func checkKernel() error {
 	return err
 }
 
-// fit checks that machines, some of which are to be started, can run on this computer. All that is wrong is said at once.
-func (p *Provider) fit(ctx context.Context, starting int) error {
+// fit checks that the machines, of which some run, can run on this computer. All that is wrong is said at once.
+func (p *Provider) fit(ctx context.Context, running map[string]bool) error {
 	checks := []func() error{
 		func() error { return p.tryRootfs(ctx) },
 		func() error { return p.loadModules(ctx) },
-		func() error { return p.checkInotify(ctx, starting) },
+		func() error { return p.checkMemory(running) },
 	}
 	faults := make([]error, len(checks))
 	var all sync.WaitGroup

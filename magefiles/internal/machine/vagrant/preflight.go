@@ -13,13 +13,13 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bitfield/script"
 	"github.com/hashicorp/go-version"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
@@ -205,7 +205,7 @@ func hostOnlyAllowed(f facts, subnet netip.Prefix) bool {
 
 // gather looks for the facts.
 func (p *Provider) gather(ctx context.Context) (facts, error) {
-	f := facts{os: runtime.GOOS, arch: runtime.GOARCH, memory: freeMemory(), emulated: emulated()}
+	f := facts{os: runtime.GOOS, arch: runtime.GOARCH, memory: computer.FreeMemory(), emulated: emulated()}
 	if _, err := exec.LookPath("vagrant"); err == nil {
 		out, err := p.Run.Output(ctx, "vagrant", "--version")
 		if err != nil {
@@ -256,17 +256,4 @@ func emulated() bool {
 	kvm.Close()
 	virtualization, err := script.File("/proc/cpuinfo").MatchRegexp(kvmFlag).CountLines()
 	return err == nil && runtime.GOARCH == "amd64" && virtualization == 0
-}
-
-// freeMemory is in MB, 0 where it isn't known.
-func freeMemory() int64 {
-	text, err := script.File("/proc/meminfo").Match("MemAvailable:").Column(2).String() // in kB
-	if err != nil {
-		return 0
-	}
-	kb, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return kb >> 10
 }
