@@ -51,10 +51,15 @@ func Plumb(ctx context.Context) error { return on(ctx, target.Plumb) }
 func Unplumb(ctx context.Context) error { return on(ctx, target.Unplumb) }
 
 // Verify does everything that is still to be done, then proves that the lab works (-v: shows every condition, -json: the
-// report for programs, -timeline: writes what took how long).
-func Verify(ctx context.Context, v, json, timeline *bool) error {
+// report for programs, -timeline: writes what took how long, -forget=MACHINE,...: doesn't enter machines that existed before the lab,
+// were taken out of lab.yaml and are gone for good).
+func Verify(ctx context.Context, v, json, timeline *bool, forget *string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error {
-		return target.Verify(ctx, r, target.VerifyOptions{JSON: given(json), Verbose: given(v), Timeline: given(timeline)})
+		o := target.VerifyOptions{JSON: given(json), Verbose: given(v), Timeline: given(timeline)}
+		if forget != nil {
+			o.Forget = strings.Split(*forget, ",")
+		}
+		return target.Verify(ctx, r, o)
 	})
 }
 

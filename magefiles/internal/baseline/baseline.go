@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -153,6 +154,9 @@ func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (
 		} // else somebody had made it before
 	}
 	for k, base := range old {
+		if k.Machine != "" && !inLab(after, k.Machine) {
+			continue
+		}
 		_, had := then[k]
 		if _, is := items.items[k]; !is && !had { // somebody had taken it away before
 			items.items[k] = base
@@ -160,10 +164,21 @@ func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (
 	}
 	now.Items = items.list()
 	for m, w := range now.Workloads {
+		if machine, _, _ := strings.Cut(m, "/"); !inLab(after, machine) {
+			delete(now.Workloads, m)
+			continue
+		}
 		if had := workloads(before, network, nil)[m]; had.Address == w.Address { // plumbed or not, the run left it where somebody had it
 			w.Address = b.Workloads[m].Address
 			now.Workloads[m] = w
 		}
 	}
 	return now, nil
+}
+
+// inLab says whether a machine is lab.yaml's: a deep look is one at all of them.
+func inLab(f *fact.Lab, machine string) bool {
+	_, seen := f.Machines[machine]
+	_, unreached := f.Unreached[machine]
+	return seen || unreached
 }

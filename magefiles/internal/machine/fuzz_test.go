@@ -123,12 +123,12 @@ func FuzzPlan(f *testing.F) {
 				t.Errorf("%q of %q is in %s", m.Name, p.Name, within)
 			}
 		}
-		p.Differences(Plan{})
+		p.Differences(Plan{}, false)
 		if err := p.Write(dir); err != nil {
 			t.Fatal(err)
 		}
-		if again, _, err := ReadPlan(dir); err != nil || p.Differences(again) != "" {
-			t.Errorf("written and read again: %v, %s", err, p.Differences(again))
+		if again, _, err := ReadPlan(dir); err != nil || p.Differences(again, false) != "" {
+			t.Errorf("written and read again: %v, %s", err, p.Differences(again, false))
 		}
 	})
 }

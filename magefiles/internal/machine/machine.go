@@ -61,6 +61,19 @@ func Measured(ctx context.Context, p Provider) ([]Status, error) {
 	return all, err
 }
 
+// Remover is a provider whose lab may lose machines while it stands.
+type Remover interface {
+	// Remove removes what Up made of one machine, without asking it. What isn't there any more is no error.
+	Remove(ctx context.Context, name string) error
+}
+
+// Resizes says whether a lab may get other machines beside those that it keeps. Of machines that outlive the lab only what the stages
+// did is undone.
+func Resizes(p Provider) bool {
+	_, ok := p.(Remover)
+	return ok || p.Capabilities().Undo
+}
+
 // Capabilities are the properties of a provider's machines that code outside of the hardware layer may depend on. Nothing
 // there depends on a provider's name.
 type Capabilities struct {

@@ -128,9 +128,14 @@ func (p Plan) EnteredBy(newer Plan) Plan {
 	return p
 }
 
+// Gone are the machines that a newer plan has no more.
+func (p Plan) Gone(newer Plan) []Planned {
+	return slices.DeleteFunc(slices.Clone(p.Machines), func(m Planned) bool { return slices.Contains(newer.Names(), m.Name) })
+}
+
 // Differences says in which way another plan is one of another lab, for people; "" where it isn't. How the machines are entered
-// may change at any time.
-func (p Plan) Differences(other Plan) string {
+// may change at any time; where the lab resizes, so may machines come and go, but for the datastore's.
+func (p Plan) Differences(other Plan, resizes bool) string {
 	var all []string
 	differ := func(what, have, want string) {
 		if have != want {
@@ -141,27 +146,23 @@ func (p Plan) Differences(other Plan) string {
 	differ("its name", p.Name, other.Name)
 	differ("the underlay", p.Subnet.String(), other.Subnet.String())
 	differ("the gateway", p.Gateway.String(), other.Gateway.String())
-	have, want := map[string]Planned{}, map[string]Planned{}
+	have := map[string]Planned{}
 	for _, m := range p.Machines {
 		have[m.Name] = m
 	}
 	for _, m := range other.Machines {
-		want[m.Name] = m
 		old, there := have[m.Name]
 		switch {
-		case !there:
+		case !there && (!resizes || m.Role == lab.RoleEtcd):
 			all = append(all, m.Name+" is new")
-		case !old.same(m):
+		case there && !old.same(m):
 			all = append(all, m.Name+" has another role or address")
 		}
 	}
-	for _, m := range p.Machines {
-		if _, still := want[m.Name]; !still {
+	for _, m := range p.Gone(other) {
+		if !resizes || m.Role == lab.RoleEtcd {
 			all = append(all, m.Name+" is gone")
 		}
-	}
-	if len(all) == 0 && !slices.Equal(p.Names(), other.Names()) {
-		return "the machines are in another order"
 	}
 	return strings.Join(all, ", ")
 }

@@ -60,14 +60,33 @@ func TestDifferences(t *testing.T) {
 		"role":    {func(p *Plan) { p.Machines[1].Role = lab.RoleEtcd }, "calico1 has another role or address"},
 		"address": {func(p *Plan) { p.Machines[1].Address = netip.MustParseAddr("192.168.4.15") }, "calico1 has another role or address"},
 		"machine": {func(p *Plan) { p.Machines[1].Name = "calico2" }, "calico2 is new, calico1 is gone"},
-		"order":   {func(p *Plan) { p.Machines[0], p.Machines[1] = p.Machines[1], p.Machines[0] }, "the machines are in another order"},
+		"order":   {func(p *Plan) { p.Machines[0], p.Machines[1] = p.Machines[1], p.Machines[0] }, ""},
 		"layer":   {func(p *Plan) { p.Hardware = "nspawn" }, "the hardware layer is nspawn, not ssh"},
 		"gateway": {func(p *Plan) { p.Gateway = netip.MustParseAddr("192.168.4.2") }, "the gateway is 192.168.4.2, not 192.168.4.1"},
 	} {
 		other := testPlan()
 		c.change(&other)
-		if got := testPlan().Differences(other); got != c.want {
+		if got := testPlan().Differences(other, false); got != c.want {
 			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestResized: machines may come and go where the layer can do that, but not the datastore's.
+func TestResized(t *testing.T) {
+	more, fewer, moved := testPlan(), testPlan(), testPlan()
+	more.Machines = append(more.Machines, Planned{Name: "calico9", Role: lab.RoleCalico, Address: netip.MustParseAddr("192.168.4.19")})
+	fewer.Machines = fewer.Machines[:1]
+	moved.Machines[0].Name = "etcd9"
+	for _, c := range []struct {
+		from, to Plan
+		want     string
+		gone     int
+	}{
+		{testPlan(), more, "", 0}, {more, testPlan(), "", 1}, {testPlan(), fewer, "", 1}, {testPlan(), moved, "etcd9 is new, etcd-node is gone", 1},
+	} {
+		if got := c.from.Differences(c.to, true); got != c.want || len(c.from.Gone(c.to)) != c.gone {
+			t.Errorf("%v to %v: %q, gone %v", c.from.Names(), c.to.Names(), got, c.from.Gone(c.to))
 		}
 	}
 }

@@ -56,6 +56,8 @@ type Lab struct {
 	Hosts    *remote.Hosts
 	Slow     int          // how much longer than this computer the machines take for the same work
 	Mark     machine.Mark // on machines that existed before; "" before it has one
+	// Gone are machines that the lab still has, and its file no more.
+	Gone []machine.Planned
 
 	run     *Run
 	program struct {
@@ -109,9 +111,11 @@ func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 		return nil, err
 	}
 	if exists {
-		if other := plan.Differences(machine.NewPlan(l.Provider.Name(), l.Lab)); other != "" {
+		now := machine.NewPlan(l.Provider.Name(), l.Lab)
+		if other := plan.Differences(now, machine.Resizes(l.Provider)); other != "" {
 			return nil, fmt.Errorf("%s describes another lab than the one that exists: %s; put that back, or: go tool mage destroy verify", r.LabFile, other)
 		}
+		l.Gone = plan.Gone(now)
 	}
 	r.lab = l
 	return l, nil
@@ -302,6 +306,7 @@ func (l *Lab) Engine() *stage.Engine {
 	return &stage.Engine{
 		Env: &stage.Env{
 			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host,
+			Gone: l.Gone, Retire: l.retire,
 			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark, Notice: l.run.Console.Notice,
 		},
 		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
@@ -389,6 +394,7 @@ func (l *Lab) Made(ctx context.Context) (bool, error) {
 // KeepPlan writes what the machines are made by, and how they are entered.
 func (l *Lab) KeepPlan() error {
 	now := machine.NewPlan(l.Provider.Name(), l.Lab)
+	now.Machines = append(now.Machines, l.Gone...)
 	if kept, _, err := l.run.Plan(); err == nil && reflect.DeepEqual(kept, now) {
 		return nil
 	}

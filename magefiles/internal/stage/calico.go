@@ -60,6 +60,9 @@ func calicoConditions(e *Env) []check.Condition {
 				return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
 			}))
 	}
+	for _, m := range e.Gone {
+		all = append(all, goneCondition(m))
+	}
 	all = append(all, bgpConditions(e)...)
 	for _, m := range e.Nodes() {
 		all = append(all, nodeConditions(e, m)...)
@@ -190,6 +193,9 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 }
 
 func applyCalico(ctx context.Context, e *Env, j Job) error {
+	if err := retire(ctx, e); err != nil {
+		return err
+	}
 	if err := register(ctx, e, j); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
@@ -42,6 +43,15 @@ var calicoMutations = []mutation{
 			c.Config.Env = slices.DeleteFunc(c.Config.Env, func(v string) bool { return strings.HasPrefix(v, "IP=") })
 		})), "container calico-release-v3.31 has another environment", nil,
 	},
+	{
+		"reflectors", "one is left", store(func(d *fact.Datastore) { d.Nodes[0].Reflector = true }),
+		"calico1 still is a route reflector of the lab's", nil,
+	},
+	{
+		"reflectors", "the peers are left", store(func(d *fact.Datastore) { d.Peers = []fact.PeerResource{{Name: spec.ReflectorPeer}} }),
+		"BGPPeer calico-cni-lab.reflectors is still there", nil,
+	},
+	{"reflectors", "AS number is left", store(func(d *fact.Datastore) { d.BGP.AS, d.BGP.LabAS = "65000", "65000" }), "the AS number still is lab.yaml's former one, 65000", nil},
 	{"mesh", "off", store(func(d *fact.Datastore) { d.BGP.MeshOff = true }), "bgpconfiguration default has nodeToNodeMeshEnabled: false", nil},
 	{"node/calico1", "not registered", registered(func(n *fact.Node) { n.Name = "calico9" }), "the datastore doesn't know the node", nil},
 	{
@@ -66,6 +76,11 @@ var calicoMutations = []mutation{
 		"not Established with 192.168.4.6 (start Active Socket: Connection refused)", on1("routes"),
 	},
 	{"bgp/calico1", "switched off", session(func(p *fact.Protocol) { p.State, p.Info = "down", "" }), "not Established with 192.168.4.6 (down)", on1("routes")},
+	{
+		"bgp/calico1", "one too many", at("calico1", func(m *fact.Machine) {
+			m.BIRD.Value.Protocols = append(m.BIRD.Value.Protocols, fact.Protocol{Name: "Mesh_192_168_4_9", Proto: "BGP", State: "start", Info: "Connect"})
+		}), "there is also a session with 192.168.4.9", nil,
+	},
 	{"bgp/calico1", "no session", session(func(p *fact.Protocol) { p.Name = "Mesh_192_168_4_66" }), "not Established with 192.168.4.6 (BIRD has no session)", on1("routes")},
 	{
 		"routes/calico1", "missing", at("calico1", without(func(r fact.Route) bool { return r.To == prefix("10.1.86.64/26") })),

@@ -154,6 +154,9 @@ type Env struct {
 	// Addresses are what the workloads are to have, by fact.WorkloadKey, where it isn't any of their node's: those of a baseline. May be nil.
 	Addresses map[string]netip.Addr
 	Notice    func(format string, args ...any)
+	// Gone are machines that lab.yaml has no more. Retire takes one away, and forgets it once done has done the rest.
+	Gone   []machine.Planned
+	Retire func(ctx context.Context, m machine.Planned, done func(context.Context) error) error
 	// Preflight returns what would stop the artifacts' making.
 	Preflight func() error
 }

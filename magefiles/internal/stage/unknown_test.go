@@ -90,7 +90,7 @@ func TestUnknown(t *testing.T) {
 	f := recording(t, healthyFile)
 	e := envOf(t, f, "")
 	f.Datastore = fact.Unknown[fact.Datastore]("it can't be seen")
-	wanted := unknown("address", "calico-release", "mesh", "node", "pool", "routes")
+	wanted := unknown("address", "calico-release", "mesh", "node", "pool", "reflectors", "routes")
 	if diff := cmp.Diff(wanted, unmetKinds(e, f)); diff != "" {
 		t.Errorf("the datastore is unknown (-want +got):\n%s", diff)
 	}

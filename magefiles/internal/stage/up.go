@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
@@ -125,10 +126,13 @@ func applyUp(ctx context.Context, e *Env, j Job) error {
 		return err
 	}
 	if slices.ContainsFunc(all, func(m machine.Status) bool { return m.State != machine.Running }) {
-		if err := bringUp(ctx, e); err != nil || !e.Caps.Undo {
+		if err := bringUp(ctx, e); err != nil {
 			return err
 		}
-		return e.mark(ctx, e.Lab.Machines)
+		if e.Caps.Undo {
+			return e.mark(ctx, e.Lab.Machines)
+		}
+		return e.introduce(ctx, all)
 	}
 	if e.Caps.Undo {
 		unmarked := slices.DeleteFunc(e.where(j), func(m lab.Machine) bool { return !j.Has(m.Name, "mark") })
@@ -138,6 +142,29 @@ func applyUp(ctx context.Context, e *Env, j Job) error {
 	}
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		return repair(ctx, h, m, j)
+	})
+}
+
+// introduce writes the names of machines that are new into /etc/hosts of those that were there before; those that are made have them.
+func (e *Env) introduce(ctx context.Context, before []machine.Status) error {
+	var hosts []string
+	var old []lab.Machine
+	for _, s := range before {
+		m, _ := e.Lab.Machine(s.Machine)
+		hosts = append(hosts, m.Address.String()+" "+m.Name)
+		if s.State != machine.Absent {
+			old = append(old, m)
+		}
+	}
+	if !e.Caps.RepairsNetwork || len(old) == len(before) {
+		return nil
+	}
+	return e.on(ctx, old, func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+		var s script
+		s.line(`while read -r address name; do
+	if ! grep -q "[[:space:]]$name\$" /etc/hosts; then echo "$address $name" >>/etc/hosts; fi
+done <<<%s`, command.Quote(strings.Join(hosts, "\n")))
+		return s.run(ctx, h)
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/term"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
-	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
 // DestroyOptions are destroy's flags.
@@ -115,7 +113,7 @@ func undo(ctx context.Context, r *run.Run, provider machine.Provider, plan machi
 	errs := make([]error, len(endpoints))
 	var wg sync.WaitGroup
 	for i, e := range endpoints {
-		wg.Go(func() { errs[i] = undoMachine(ctx, r, e, mark) })
+		wg.Go(func() { errs[i] = r.UndoMachine(ctx, e, mark) })
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
@@ -166,28 +164,6 @@ func left(endpoints []remote.Endpoint, errs []error) error {
 	return fmt.Errorf("%s; it is still on %s:%s\n"+
 		"when that is mended, finish it: go tool mage destroy -force\n"+
 		"a machine that is gone for good, or was installed anew: go tool mage destroy -force -forget=%s", did, names(still), why.String(), strings.ReplaceAll(names(still), " ", ""))
-}
-
-// undoPatience is how long a machine may take to let a user in who wants to undo what the lab did there.
-const undoPatience = 20 * time.Second
-
-// undoMachine undoes what the lab did on a machine, which isn't the lab's any more then.
-func undoMachine(ctx context.Context, r *run.Run, e remote.Endpoint, mark machine.Mark) error {
-	dialing, cancel := context.WithTimeoutCause(ctx, undoPatience, fmt.Errorf("not after %s", undoPatience))
-	defer cancel()
-	h, err := remote.DialBooted(dialing, e, r.Exec.Log)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	stays, err := stage.Undo(ctx, h, mark)
-	for _, line := range stays {
-		r.Console.Notice("%s: %s", e.Machine, line)
-	}
-	if err != nil {
-		return err
-	}
-	return machine.ForgetHostKey(r.StateDir, e.Machine)
 }
 
 // confirm asks whether to go on, unless force.

@@ -107,7 +107,10 @@ func unmet(r check.Report) error {
 }
 
 // VerifyOptions are verify's flags.
-type VerifyOptions struct{ JSON, Verbose, Timeline bool }
+type VerifyOptions struct {
+	JSON, Verbose, Timeline bool
+	Forget                  []string // machines that were taken out of lab.yaml and can't be entered any more
+}
 
 // Verify looks, applies what is unmet and looks again, until everything holds.
 func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
@@ -121,6 +124,15 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 	}
 	if line != "" {
 		r.Console.Notice("%s", line)
+	}
+	if len(o.Forget) > 0 {
+		l, err := r.Lab(ctx)
+		if err == nil {
+			err = l.Forget(o.Forget...)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	trace := &stage.Trace{}
 	if o.Timeline {

@@ -57,7 +57,10 @@ func Kind() machine.Kind {
 // New returns a provider. Nothing is looked at or made yet.
 func New(o machine.Options) *Provider { return &Provider{o} }
 
-var _ machine.Provider = (*Provider)(nil)
+var (
+	_ machine.Provider = (*Provider)(nil)
+	_ machine.Remover  = (*Provider)(nil)
+)
 
 // Name implements machine.Provider.
 func (p *Provider) Name() string { return Name }
@@ -309,6 +312,20 @@ func (p *Provider) Destroy(ctx context.Context) error {
 	_, err := p.Run.Run(ctx, command.Cmd{
 		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name), "30"},
 		Root: true, Timeout: 2 * time.Minute,
+	})
+	return err
+}
+
+// Remove implements machine.Remover.
+func (p *Provider) Remove(ctx context.Context, name string) error {
+	if err := errors.Join(p.checkOwner(), p.becomeRoot(ctx)); err != nil {
+		return err
+	}
+	if err := p.kill(ctx, name, p.group(name)); err != nil {
+		return err
+	}
+	_, err := p.Run.Run(ctx, command.Cmd{
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove-machine.sh"), "nspawn-remove-machine.sh", p.dir(name), p.group(name).path}, Root: true, Timeout: time.Minute,
 	})
 	return err
 }

@@ -1,0 +1,37 @@
+package stage
+
+import (
+	"context"
+	"slices"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+)
+
+// goneCondition doesn't hold as long as the lab has a machine that lab.yaml has no more.
+func goneCondition(m machine.Planned) check.Condition {
+	return check.Condition{
+		ID: id("gone", m.Name), Machine: m.Name, Expected: m.Name + ", which lab.yaml has no more, is gone", Try: "go tool mage status",
+		Mend: "takes away the machine, or what the lab did there, and its node with its addresses",
+		Test: func(*fact.Lab) check.Finding { return check.Not("the machine or its node is still there") },
+	}
+}
+
+// retire takes machines away that lab.yaml has no more. With a node Calico deletes its endpoints, and releases its addresses and blocks.
+func retire(ctx context.Context, e *Env) error {
+	for _, m := range slices.Clone(e.Gone) {
+		err := e.Retire(ctx, m, func(ctx context.Context) error {
+			if m.Role != lab.RoleCalico {
+				return nil
+			}
+			return e.datastore(ctx, "deleting node "+m.Name, []string{"delete", "node", m.Name, "--skip-not-exists"}, nil)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	e.Gone = nil
+	return nil
+}
