@@ -60,6 +60,8 @@ type hostVars struct {
 	Files          map[string]files `json:"lab_files"`             // by stage
 	Go             *toolchain       `json:"lab_go,omitempty"`      // on the Calico nodes
 	Cnitool        said             `json:"lab_cnitool,omitempty"` // there, too: the program
+	Sessions       int              `json:"lab_sessions"`          // with how many nodes it is to speak BGP
+	Reflector      bool             `json:"lab_reflector"`
 }
 
 // container is a spec.Container.
@@ -137,6 +139,30 @@ type vars struct {
 	LabelPart     string     `json:"lab_label_part"`     // labels of the lab's containers
 	LabelImage    string     `json:"lab_label_image"`
 	Pool          *v3.IPPool `json:"lab_pool"`
+	BGP           bgp        `json:"lab_bgp"`
+}
+
+// bgp is how the nodes are to speak BGP.
+type bgp struct {
+	AS        uint32      `json:"as"` // 0: nobody says
+	Mesh      bool        `json:"mesh"`
+	ClusterID string      `json:"cluster_id"`
+	Label     string      `json:"label"`         // of the reflectors
+	Mark      string      `json:"mark"`          // annotation of the BGPConfiguration
+	Peer      *v3.BGPPeer `json:"peer"`          // where there are reflectors
+	PeerName  string      `json:"peer_name"`     // also where there are none
+	Edit      said        `json:"edit_resource"` // the shell function that edits a resource
+}
+
+func newBGP(s *spec.Spec) bgp {
+	b := bgp{
+		AS: s.Lab.BGP.AS, Mesh: s.Lab.BGP.Mesh, ClusterID: spec.ClusterID, Label: fact.LabelReflector, Mark: fact.LabelAS, PeerName: spec.ReflectorPeer,
+		Edit: said(scripts.Text("edit-resource.sh")),
+	}
+	if len(s.Lab.BGP.Reflectors) > 0 {
+		b.Peer = s.ReflectorPeer()
+	}
+	return b
 }
 
 // Machine is what the inventory needs to know of a machine that runs.
@@ -155,7 +181,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdURL: spec.EtcdURL(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage,
-			Pool: s.Pool(), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
+			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},
 	}
 	for _, m := range s.Lab.Machines {
@@ -195,6 +221,7 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 			Tar: is.sees(path.Join(s.Artifacts.Toolchain, artifact.ToolchainTar)),
 		}
 		v.Cnitool = said(is.Login.Cnitool())
+		v.Sessions, v.Reflector = len(stage.SessionsOf(s, m)), s.Lab.BGP.Reflects(m.Name)
 	}
 	return v
 }

@@ -36,6 +36,7 @@ type Node struct {
 	Address   netip.Prefix `json:"address"` // zero where it hasn't got as far
 	AS        string       `json:"as,omitempty"`
 	ClusterID string       `json:"clusterID,omitempty"` // of a route reflector
+	VXLAN     netip.Addr   `json:"vxlan,omitzero"`      // of its end of the tunnel
 	// Reflector says that the lab made it a route reflector, by its label.
 	Reflector bool      `json:"reflector,omitempty"`
 	Created   time.Time `json:"created,omitzero"` // by the clock of the machine that registered it
@@ -197,7 +198,8 @@ func (d *Datastore) node(name string, value []byte) error {
 			Labels            Labels
 		}
 		Spec struct {
-			BGP struct {
+			IPv4VXLANTunnelAddr netip.Addr
+			BGP                 struct {
 				IPv4Address             network
 				ASNumber                json.Number
 				RouteReflectorClusterID string
@@ -208,7 +210,7 @@ func (d *Datastore) node(name string, value []byte) error {
 		_, reflector := v.Metadata.Labels[LabelReflector]
 		d.Nodes = append(d.Nodes, Node{
 			Name: name, Address: b.IPv4Address.Prefix, AS: b.ASNumber.String(), ClusterID: b.RouteReflectorClusterID,
-			Reflector: reflector, Created: v.Metadata.CreationTimestamp,
+			VXLAN: v.Spec.IPv4VXLANTunnelAddr, Reflector: reflector, Created: v.Metadata.CreationTimestamp,
 		})
 	})
 }

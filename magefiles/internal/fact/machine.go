@@ -26,7 +26,8 @@ type Machine struct {
 	Docker      Seen[Docker]          `json:"docker"`
 	BIRD        Seen[BIRD]            `json:"bird"`
 	Felix       Seen[Health]          `json:"felix"`
-	Etcd        Seen[Health]          `json:"etcd"` // as it answers this machine
+	MTU         Seen[int]             `json:"mtu,omitzero"` // that workloads are to have, by Felix; 0: it hasn't said
+	Etcd        Seen[Health]          `json:"etcd"`         // as it answers this machine
 	Files       Seen[map[string]File] `json:"files"`
 	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them

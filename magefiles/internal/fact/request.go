@@ -35,7 +35,30 @@ type Until struct {
 type Via struct {
 	To  netip.Prefix `json:"to"`
 	Via netip.Addr   `json:"via"`
+	// By is who has made it, "" stands for Felix, who makes those over VXLAN.
+	By  string `json:"by,omitempty"`
+	Dev string `json:"dev,omitempty"` // the interface that it leads through, "" is any
 }
+
+// Is says whether a route of the kernel's is this one.
+func (v Via) Is(r Route) bool {
+	return r.To == v.To && r.Via == v.Via && (r.Protocol == BIRDProtocol) == (v.By == BIRDProtocol) && (v.Dev == "" || v.Dev == r.Dev)
+}
+
+// String is the route as far as it matters, as `ip route` writes it.
+func (v Via) String() string {
+	text := v.To.String() + " via " + v.Via.String()
+	if v.Dev != "" {
+		text += " dev " + v.Dev
+	}
+	return text
+}
+
+// BIRDProtocol is what the kernel calls routes that BIRD programmed.
+const BIRDProtocol = "bird"
+
+// VXLANLink is Felix' interface.
+const VXLANLink = "vxlan.calico"
 
 // ProbeRequest is what `look probe` reads at its standard input.
 type ProbeRequest struct {

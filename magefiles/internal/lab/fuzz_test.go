@@ -91,7 +91,7 @@ func write(t *testing.T, l *Lab) []byte {
 		"name": l.Name, "underlay": object{"subnet": l.Subnet.String()}, "machines": machines, "network": l.Network,
 		"bgp": bgp,
 		"pool": object{
-			"name": l.Pool.Name, "cidr": l.Pool.CIDR.String(), "blockSize": l.Pool.BlockSize, "ipipMode": l.Pool.IPIPMode,
+			"name": l.Pool.Name, "cidr": l.Pool.CIDR.String(), "blockSize": l.Pool.BlockSize, "ipipMode": l.Pool.IPIPMode, "vxlanMode": l.Pool.VXLANMode,
 			"natOutgoing": l.Pool.NATOutgoing, "disabled": l.Pool.Disabled,
 		},
 		"versions": object{"debian": l.Versions.Debian, "go": l.Versions.Go.Original()},

@@ -74,9 +74,17 @@ type Pool struct {
 	CIDR        netip.Prefix
 	BlockSize   int    // prefix length of the blocks that nodes allocate addresses from, in bits
 	IPIPMode    string // Never, or what Calico calls the others
+	VXLANMode   string // Never, Always or CrossSubnet
 	NATOutgoing bool
 	Disabled    bool
 }
+
+// VXLAN modes of a pool, as Calico calls them.
+const (
+	VXLANNever       = "Never"
+	VXLANAlways      = "Always"
+	VXLANCrossSubnet = "CrossSubnet" // only to nodes that aren't in the sender's own subnet
+)
 
 // Versions pins what the lab is made of beside the components that are compiled.
 type Versions struct {

@@ -137,6 +137,7 @@ type (
 		CIDR        scalar `yaml:"cidr"`
 		BlockSize   scalar `yaml:"blockSize"`
 		IPIPMode    scalar `yaml:"ipipMode"`
+		VXLANMode   scalar `yaml:"vxlanMode"`
 		NATOutgoing scalar `yaml:"natOutgoing"`
 		Disabled    scalar `yaml:"disabled"`
 	}

@@ -363,6 +363,10 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	if v.have(raw.IPIPMode, "pool.ipipMode", raw.CIDR, raw.Name) && p.IPIPMode != "Never" {
 		v.fault(raw.IPIPMode.Line, "pool.ipipMode %q: the lab's image can only do Never; see README.md, \"What is different\"", p.IPIPMode)
 	}
+	p.VXLANMode = cmp.Or(raw.VXLANMode.Value, VXLANNever)
+	if modes := []string{VXLANNever, VXLANAlways, VXLANCrossSubnet}; !raw.VXLANMode.bad && !slices.Contains(modes, p.VXLANMode) {
+		v.fault(raw.VXLANMode.Line, "pool.vxlanMode %q: expected one of: %s", p.VXLANMode, strings.Join(modes, ", "))
+	}
 	p.NATOutgoing = v.bool(raw.NATOutgoing, "pool.natOutgoing")
 	p.Disabled = v.bool(raw.Disabled, "pool.disabled")
 	if p.Disabled {

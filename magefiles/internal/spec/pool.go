@@ -30,7 +30,7 @@ func (s *Spec) Pool() *v3.IPPool {
 		TypeMeta:   metav1.TypeMeta{Kind: v3.KindIPPool, APIVersion: v3.GroupVersionCurrent},
 		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
 		Spec: v3.IPPoolSpec{
-			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode),
+			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode), VXLANMode: v3.VXLANMode(p.VXLANMode),
 			NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
 		},
 	}

@@ -19,12 +19,12 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// sessionsOf are the addresses of the nodes with which one is to speak BGP: a reflector with all, another one with the reflectors,
+// SessionsOf are the addresses of the nodes with which one is to speak BGP: a reflector with all, another one with the reflectors,
 // and in the mesh with those that are none. A node with a cluster ID has left the mesh (confd's bird.cfg.template).
-func sessionsOf(e *Env, m lab.Machine) []netip.Addr {
-	bgp := e.Lab.BGP
+func SessionsOf(s *spec.Spec, m lab.Machine) []netip.Addr {
+	bgp := s.Lab.BGP
 	var all []netip.Addr
-	for _, other := range e.Nodes() {
+	for _, other := range s.Nodes() {
 		if other.Name == m.Name {
 			continue
 		}
@@ -125,7 +125,7 @@ func sessionsCondition(e *Env, m lab.Machine) check.Condition {
 	return on("bgp", m, fact.Sessions,
 		"BGP of "+m.Name+" is Established with "+spokenTo(e, m), "starts what was stopped; if that is not it, calico-node",
 		func(seen fact.Machine, f *fact.Lab) check.Finding {
-			found := bgpFinding(seen, sessionsOf(e, m))
+			found := bgpFinding(seen, SessionsOf(e.Spec, m))
 			if extra := extraSessions(seen, f, e, m); found.State == check.Holds && len(extra) > 0 {
 				return strangeSessions(extra, f, e)
 			}
@@ -165,7 +165,7 @@ func extraSessions(seen fact.Machine, f *fact.Lab, e *Env, m lab.Machine) (extra
 		return nil
 	}
 	users := slices.ContainsFunc(f.Datastore.Value.Peers, func(p fact.PeerResource) bool { return p.Name != spec.ReflectorPeer })
-	want := sessionsOf(e, m)
+	want := SessionsOf(e.Spec, m)
 	for _, p := range seen.BIRD.Value.Protocols {
 		ofMesh := strings.HasPrefix(p.Name, "Mesh_")
 		if a := p.Peer(); a.IsValid() && !slices.Contains(want, a) && (ofMesh || !users) {

@@ -47,7 +47,7 @@ func TestSessions(t *testing.T) {
 		for name, peers := range want {
 			m, _ := e.Lab.Machine(name)
 			var got []string
-			for _, a := range sessionsOf(e, m) {
+			for _, a := range SessionsOf(e.Spec, m) {
 				got = append(got, strings.TrimPrefix(a.String(), "192.168.4."))
 			}
 			if strings.Join(got, " ") != peers {

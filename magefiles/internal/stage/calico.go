@@ -30,7 +30,7 @@ func calico() Stage {
 			if m.Role != lab.RoleCalico {
 				return fact.Until{}
 			}
-			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: sessionsOf(e, m)}
+			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: SessionsOf(e.Spec, m)}
 		},
 	}
 }

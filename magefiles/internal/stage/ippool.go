@@ -73,7 +73,7 @@ func poolFinding(d *fact.Datastore, want lab.Pool, etcd string) check.Finding {
 		{"cidr", have.CIDR, want.CIDR, true},
 		{"blockSize", have.BlockSize, want.BlockSize, true},
 		{"ipipMode", have.IPIPMode, want.IPIPMode, false},
-		{"vxlanMode", cmp.Or(have.VXLANMode, never), never, false},
+		{"vxlanMode", cmp.Or(have.VXLANMode, never), want.VXLANMode, false},
 		{"natOutgoing", have.NATOutgoing, want.NATOutgoing, false},
 		{"disabled", have.Disabled, want.Disabled, false},
 		{"disableBGPExport", have.NoBGPExport, false, false},

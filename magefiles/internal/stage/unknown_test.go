@@ -56,6 +56,7 @@ func TestUnknown(t *testing.T) {
 		"Docker":      append(unknown("etcd-container", "calico-node", "workload", "attachment", "address", "endpoint"), "docker broken"),
 		"BIRD":        append(unknown("bgp", "routes"), "bird broken"),
 		"Felix":       unknown("felix"),
+		"MTU":         unknown("attachment"),
 		"Etcd":        unknown("etcd"),
 		"Files":       unknown("calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),
 		"Go":          unknown("go"),

@@ -161,8 +161,8 @@ func labels(all map[string]string) string {
 }
 
 func (e *Env) attachmentFinding(w fact.Workload, node string, seen fact.Machine, _ *fact.Lab) check.Finding {
-	if seen.Links.Unknown != "" {
-		return check.CantSee("%s", seen.Links.Unknown)
+	if why := cmp.Or(seen.Links.Unknown, seen.MTU.Unknown); why != "" {
+		return check.CantSee("%s", why)
 	}
 	a := w.Attachment
 	if !a.Address().IsValid() {
@@ -182,6 +182,8 @@ func (e *Env) attachmentFinding(w fact.Workload, node string, seen fact.Machine,
 		return check.Not("%s in the workload doesn't have %s", a.IfName, a.Address())
 	case !routed:
 		return check.Not("the workload has no default route")
+	case seen.MTU.Value > 0 && inside.MTU != seen.MTU.Value:
+		return check.Not("%s in the workload has MTU %d, and by Felix it is %d", a.IfName, inside.MTU, seen.MTU.Value)
 	case !there:
 		return check.Not("there is no interface %s on the machine", a.HostInterface())
 	case !outside.Up:

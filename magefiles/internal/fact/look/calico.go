@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +108,18 @@ func felix() fact.Seen[fact.Health] {
 	res.Body.Close() // only the status counts
 	// 200 comes with a report, 204 without one.
 	return fact.Known(fact.Health{OK: res.StatusCode/100 == 2, Said: url + " answers " + res.Status})
+}
+
+// mtu reads what Felix writes for Calico's plugin.
+func mtu(file string) fact.Seen[int] {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return fact.Known(0)
+	}
+	if err != nil {
+		return fact.Unknown[int](err.Error())
+	}
+	return fact.See(strconv.Atoi(strings.TrimSpace(string(data))))
 }
 
 func etcd(url string) fact.Seen[fact.Health] {

@@ -144,22 +144,18 @@ func TestWait(t *testing.T) {
 }
 
 func TestNotRouted(t *testing.T) {
-	to, via := netip.MustParsePrefix("10.1.86.64/26"), netip.MustParseAddr("192.168.4.6")
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
 	have := []fact.Route{
-		{To: to, Via: via, Protocol: "static"}, {To: netip.MustParsePrefix("10.1.1.0/26"), Via: via, Protocol: "bird"},
+		{To: prefix("10.1.86.64/26"), Via: addr("192.168.4.6"), Protocol: "static"}, {To: prefix("10.1.1.0/26"), Via: addr("192.168.4.6"), Protocol: "bird"},
+		{To: prefix("10.1.2.0/26"), Via: addr("10.1.2.1"), Dev: fact.VXLANLink, Protocol: "boot"}, {To: prefix("10.1.3.0/26"), Via: addr("10.1.3.1"), Dev: "host0"},
 	}
-	want := []fact.Via{{To: to, Via: via}, {To: netip.MustParsePrefix("10.1.1.0/26"), Via: via}}
-	if diff := cmp.Diff([]string{"10.1.86.64/26 via 192.168.4.6"}, notRouted(have, want)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	want := []fact.Via{
+		{To: prefix("10.1.86.64/26"), Via: addr("192.168.4.6"), By: fact.BIRDProtocol}, {To: prefix("10.1.1.0/26"), Via: addr("192.168.4.6"), By: fact.BIRDProtocol},
+		{To: prefix("10.1.1.0/26"), Via: addr("192.168.4.6")}, // by Felix
+		{To: prefix("10.1.2.0/26"), Via: addr("10.1.2.1"), Dev: fact.VXLANLink}, {To: prefix("10.1.3.0/26"), Via: addr("10.1.3.1"), Dev: fact.VXLANLink},
 	}
-}
-
-func TestNotEstablished(t *testing.T) {
-	a, b, c := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
-	got := notEstablished(fact.BIRD{Protocols: []fact.Protocol{
-		{Name: "Mesh_10_0_0_1", Proto: "BGP", State: "up", Info: "Established"}, {Name: "Mesh_10_0_0_2", Proto: "BGP", State: "start", Info: "Connect"},
-	}}, []netip.Addr{a, b, c})
-	if diff := cmp.Diff([]string{"10.0.0.2", "10.0.0.3"}, got); diff != "" {
+	missing := []string{"10.1.86.64/26 via 192.168.4.6", "10.1.1.0/26 via 192.168.4.6", "10.1.3.0/26 via 10.1.3.1 dev vxlan.calico"}
+	if diff := cmp.Diff(missing, notRouted(have, want)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

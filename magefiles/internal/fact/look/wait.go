@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,16 +86,14 @@ func notEstablished(b fact.BIRD, peers []netip.Addr) []string {
 }
 
 func notRouted(have []fact.Route, want []fact.Via) []string {
-	there := map[fact.Via]bool{}
+	to := map[netip.Prefix][]fact.Route{}
 	for _, r := range have {
-		if r.Protocol == "bird" {
-			there[fact.Via{To: r.To, Via: r.Via}] = true
-		}
+		to[r.To] = append(to[r.To], r)
 	}
 	var missing []string
 	for _, w := range want {
-		if !there[w] {
-			missing = append(missing, w.To.String()+" via "+w.Via.String())
+		if !slices.ContainsFunc(to[w.To], w.Is) {
+			missing = append(missing, w.String())
 		}
 	}
 	return missing

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
 // feature is a part of the kernel, as a module and as an option of the kernel's configuration.
@@ -95,8 +97,8 @@ func lines(file string) func(yield func(string) bool) {
 	}
 }
 
-// lacks returns the modules of features that are neither loaded nor built in.
-func (k kernel) lacks() []string {
+// lacks returns the modules of those features that are neither loaded nor built in.
+func (k kernel) lacks(features []feature) []string {
 	var modules []string
 	for _, f := range features {
 		if !k.modules[f.module] && !k.built[f.option] {
@@ -109,7 +111,11 @@ func (k kernel) lacks() []string {
 // loadModules loads what the kernel has as modules and machines use. What it lacks altogether is an error. A kernel that
 // says nothing about itself has the benefit of the doubt.
 func (p *Provider) loadModules(ctx context.Context) error {
-	missing := readKernel("/").lacks()
+	wanted := features
+	if p.Lab.Pool.VXLANMode != lab.VXLANNever {
+		wanted = append(slices.Clone(features), feature{"vxlan", "VXLAN"})
+	}
+	missing := readKernel("/").lacks(wanted)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -118,12 +124,12 @@ func (p *Provider) loadModules(ctx context.Context) error {
 	if failed == nil || ctx.Err() != nil {
 		return failed
 	}
-	return readKernel("/").verdict()
+	return readKernel("/").verdict(wanted)
 }
 
 // verdict is the error where modprobe has failed and something is still missing for certain.
-func (k kernel) verdict() error {
-	missing := k.lacks()
+func (k kernel) verdict(wanted []feature) error {
+	missing := k.lacks(wanted)
 	if len(missing) == 0 || !k.described {
 		return nil
 	}

@@ -54,11 +54,11 @@ func TestKernel(t *testing.T) {
 			}
 		}
 		k := readKernel(root)
-		if got := k.lacks(); !slices.Equal(got, c.lacks) {
+		if got := k.lacks(features); !slices.Equal(got, c.lacks) {
 			t.Errorf("%s: lacks %v, not %v", c.name, got, c.lacks)
 		}
 		// What modprobe can't load is refused where it is certain that it isn't built in either.
-		if err := k.verdict(); (err != nil) != c.refused {
+		if err := k.verdict(features); (err != nil) != c.refused {
 			t.Errorf("%s: %v", c.name, err)
 		} else if err != nil && (!strings.Contains(err.Error(), c.lacks[0]+";") || !strings.Contains(err.Error(), "6.1")) {
 			t.Errorf("%s: the error doesn't say what: %v", c.name, err)
