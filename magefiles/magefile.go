@@ -169,11 +169,15 @@ func TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant
 // Lint looks for mistakes in the project's own code.
 func Lint(ctx context.Context) error { return on(ctx, develop.Lint) }
 
-// Benchmark measures the lab, wall time and CPU, and prints a table; it destroys the lab (-rounds: how many, -nodes: a lab of
-// so many Calico nodes as well, -cold: with an empty cache, once).
-func Benchmark(ctx context.Context, rounds, nodes *int, cold *bool) error {
+// Benchmark measures the lab, wall time and CPU, and prints a table; it destroys the lab (-rounds: how many, -nodes=10,20,50:
+// labs of so many Calico nodes as well, and a plot, -cold: with an empty cache, once).
+func Benchmark(ctx context.Context, rounds *int, nodes *string, cold *bool) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error {
-		return develop.Benchmark(ctx, r, value(rounds, 3), value(nodes, 0), given(cold))
+		numbers, err := develop.Numbers(value(nodes, ""))
+		if err != nil {
+			return err
+		}
+		return develop.Benchmark(ctx, r, value(rounds, 3), numbers, given(cold))
 	})
 }
 

@@ -140,14 +140,16 @@ func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (
 	}
 	// In the tokens of the workloads as they are now: what was plumbed anew is no change.
 	then, old, items := now.state(before).items, map[Key]Item{}, state{items: map[Key]Item{}}
+	machines := map[string]bool{"": true}
 	for _, base := range b.Items {
 		old[base.Key] = base
+		machines[base.Machine] = true
 	}
 	for _, i := range now.Items {
 		was, had := then[i.Key]
 		base, in := old[i.Key]
 		switch {
-		case !had || was.Value != i.Value: // the run made or changed it
+		case !had || was.Value != i.Value || !machines[i.Machine]: // the run made or changed it, or the whole machine
 			items.items[i.Key] = i
 		case in:
 			items.items[i.Key] = base

@@ -277,14 +277,14 @@ func TestFollow(t *testing.T) {
 	if diff := cmp.Diff(want, listed(all)); diff != "" {
 		t.Errorf("after the run, against the baseline that followed it (-want +got):\n%s", diff)
 	}
-	if got := followed.Beyond(b, "my.ippool-1"); len(got) > 0 {
+	if got := followed.Beyond(b, "ippools/my.ippool-1"); len(got) > 0 {
 		t.Errorf("beyond: %v", got)
 	}
 	fresh, err := New(after, "", "test-calico", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"globalnetworkpolicies/deny-all"}, fresh.Beyond(nil, "my.ippool-1")); diff != "" {
+	if diff := cmp.Diff([]string{"globalnetworkpolicies/deny-all"}, fresh.Beyond(nil, "ippools/my.ippool-1")); diff != "" {
 		t.Errorf("beyond (-want +got):\n%s", diff)
 	}
 }

@@ -267,13 +267,13 @@ var readers = []string{
 }
 
 // Beyond names what a baseline has that nobody's lab.yaml asks for and that an older one, which may be nil, hasn't: policies, peers,
-// other pools, containers, network namespaces.
-func (b *Baseline) Beyond(older *Baseline, pool string) []string {
+// other pools, containers, network namespaces. asked are lab.yaml's resources, by kind and name.
+func (b *Baseline) Beyond(older *Baseline, asked ...string) []string {
 	var all []string
 	for _, i := range b.Items {
 		name, resource := strings.CutPrefix(i.Name, resourcePrefix)
 		beyond := i.Kind == Namespace || i.Kind == Container && i.Raw == "" ||
-			i.Kind == Entry && resource && hasPrefix(name, readers...) && name != "ippools/"+pool && !strings.Contains(name, "{Container ")
+			i.Kind == Entry && resource && hasPrefix(name, readers...) && !slices.Contains(asked, name) && !strings.Contains(name, "{Container ")
 		if beyond && (older == nil || !slices.ContainsFunc(older.Items, func(o Item) bool { return o.Key == i.Key })) {
 			all = append(all, about(Difference{Key: i.Key, Is: i}))
 		}

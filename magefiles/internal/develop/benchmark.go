@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -27,6 +28,24 @@ type bench struct {
 	memories []int64   // of all machines, in bytes
 }
 
+// nodes is how many Calico nodes the lab has.
+func (b *bench) nodes() int { return len(b.lab.ByRole(lab.RoleCalico)) }
+
+// bgp is who speaks BGP with whom, for the table.
+func (b *bench) bgp() string {
+	switch n := len(b.lab.BGP.Reflectors); n {
+	case 0:
+		return "mesh"
+	case 1:
+		return "1 reflector"
+	default:
+		return fmt.Sprintf("%d reflectors", n)
+	}
+}
+
+// reflectors are those of a lab that is measured with some.
+const reflectors = 2
+
 // What is measured, in the table's words.
 const (
 	whatCold    = "nothing cached to verified"
@@ -37,9 +56,10 @@ const (
 )
 
 // Benchmark measures what the README promises and prints it as a table: wall time, and the CPU time of the whole computer, so
-// nothing else should run on it. With nodes > 0 a lab of that many Calico nodes is measured too. It destroys the lab; with cold
-// it first empties the caches, and downloads and compiles everything once.
-func Benchmark(ctx context.Context, r *run.Run, rounds, nodes int, cold bool) error {
+// nothing else should run on it. Labs of as many Calico nodes as nodes has are measured too, each in a mesh and with two route
+// reflectors; with more than one number there, the times over the nodes are drawn into the directory docs. It destroys the lab; with
+// cold it first empties the caches, and downloads and compiles everything once.
+func Benchmark(ctx context.Context, r *run.Run, rounds int, nodes []int, cold bool) error {
 	if err := atLeastOne(rounds); err != nil {
 		return err
 	}
@@ -47,7 +67,7 @@ func Benchmark(ctx context.Context, r *run.Run, rounds, nodes int, cold bool) er
 	if err != nil {
 		return err
 	}
-	if nodes > 0 && l.Provider.Capabilities().Undo {
+	if len(nodes) > 0 && l.Provider.Capabilities().Undo {
 		return errors.New("-nodes: the lab's machines exist already, and the benchmark can't make more; leave -nodes out, or use LAB_HARDWARE=nspawn")
 	}
 	b := &bench{run: r, lab: l}
@@ -62,20 +82,31 @@ func Benchmark(ctx context.Context, r *run.Run, rounds, nodes int, cold bool) er
 	if err := b.rounds(ctx, rounds); err != nil {
 		return err
 	}
-	rows := b.rows()
-	if nodes > 0 {
-		more, err := manyNodes(ctx, r, l, rounds, nodes)
-		if err != nil {
-			return err
+	all := []*bench{b}
+	for _, n := range nodes {
+		for _, reflecting := range []int{0, reflectors} {
+			more, err := manyNodes(ctx, r, l, rounds, n, reflecting)
+			if err != nil {
+				return err
+			}
+			all = append(all, more)
 		}
-		rows = append(rows, more...)
 	}
-	r.Console.Table([]string{"machines", "what", "runs", "wall min", "median", "max", "CPU-s min", "median", "max"}, rows)
-	return nil
+	var rows [][]string
+	for _, b := range all {
+		rows = append(rows, b.rows()...)
+	}
+	r.Console.Table(columns, rows)
+	if len(nodes) < 2 {
+		return nil
+	}
+	return draw(r, all)
 }
 
+var columns = []string{"machines", "BGP", "what", "runs", "wall min", "median", "max", "CPU-s min", "median", "max"}
+
 // manyNodes measures a lab with that many Calico nodes, which it makes for this and destroys in the end, whatever happens.
-func manyNodes(ctx context.Context, r *run.Run, l *run.Lab, rounds, nodes int) (rows [][]string, err error) {
+func manyNodes(ctx context.Context, r *run.Run, l *run.Lab, rounds, nodes, reflecting int) (b *bench, err error) {
 	dir, err := os.MkdirTemp("", "calico-cni-lab-nodes.")
 	if err != nil {
 		return nil, err
@@ -96,26 +127,23 @@ func manyNodes(ctx context.Context, r *run.Run, l *run.Lab, rounds, nodes int) (
 	if err != nil {
 		return nil, err
 	}
-	if data, err = withNodes(data, l.Lab, nodes); err != nil {
+	if data, err = withNodes(data, l.Lab, nodes, reflecting); err != nil {
 		return nil, fmt.Errorf("-nodes=%d: %w", nodes, err)
 	}
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		return nil, err
 	}
-	b := &bench{run: own}
+	b = &bench{run: own}
 	if b.lab, err = own.Lab(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.rounds(ctx, rounds); err != nil {
-		return nil, err
-	}
-	return b.rows(), nil
+	return b, b.rounds(ctx, rounds)
 }
 
 // rounds measures a lab that doesn't exist, time after time.
 func (b *bench) rounds(ctx context.Context, rounds int) error {
 	for i := range rounds {
-		b.run.Console.Notice("%d machines, round %d of %d", len(b.lab.Machines), i+1, rounds)
+		b.run.Console.Notice("%d machines, %s, round %d of %d", len(b.lab.Machines), b.bgp(), i+1, rounds)
 		for _, step := range [][2]string{{whatFull, "verify"}, {whatAgain, "verify"}, {whatCheck, "check"}} {
 			if err := b.timed(ctx, step[0], nil, step[1]); err != nil {
 				return err
@@ -191,13 +219,13 @@ func (b *bench) rows() [][]string {
 		for _, c := range s.costs {
 			walls, cpus = append(walls, c.wall), append(cpus, c.cpu)
 		}
-		row := append([]string{machines, s.what, fmt.Sprint(len(walls))}, spread(walls, seconds)...)
+		row := append([]string{machines, b.bgp(), s.what, fmt.Sprint(len(walls))}, spread(walls, seconds)...)
 		rows = append(rows, append(row, spread(cpus, cpuSeconds)...))
 	}
 	if len(b.memories) > 0 {
 		what := "memory of " + machines + " machines"
 		megabytes := func(n int64) string { return fmt.Sprintf("%d MB", n>>20) }
-		row := append([]string{machines, what, fmt.Sprint(len(b.memories))}, spread(b.memories, megabytes)...)
+		row := append([]string{machines, b.bgp(), what, fmt.Sprint(len(b.memories))}, spread(b.memories, megabytes)...)
 		rows = append(rows, append(row, "", "", ""))
 	}
 	return rows

@@ -20,9 +20,9 @@ func TestBenchmarkRows(t *testing.T) {
 		memories: []int64{300 << 20, 310 << 20},
 	}
 	want := [][]string{
-		{"3", whatFull, "3", "4.0 s", "5.0 s", "9.0 s", "7.0", "8.0", "12.0"},
-		{"3", whatCheck, "1", "1.0 s", "1.0 s", "1.0 s", "-", "-", "-"},
-		{"3", "memory of 3 machines", "2", "300 MB", "310 MB", "310 MB", "", "", ""},
+		{"3", "mesh", whatFull, "3", "4.0 s", "5.0 s", "9.0 s", "7.0", "8.0", "12.0"},
+		{"3", "mesh", whatCheck, "1", "1.0 s", "1.0 s", "1.0 s", "-", "-", "-"},
+		{"3", "mesh", "memory of 3 machines", "2", "300 MB", "310 MB", "310 MB", "", "", ""},
 	}
 	if diff := cmp.Diff(want, b.rows()); diff != "" {
 		t.Error(diff)

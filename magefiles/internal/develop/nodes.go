@@ -1,8 +1,8 @@
 package develop
 
 import (
-	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"gopkg.in/yaml.v3"
@@ -10,9 +10,9 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
-// withNodes returns a lab file like data, which describes l, with n Calico nodes calico1, calico2, ... and another name. Each
-// node is like l's first; their addresses count up from that one's.
-func withNodes(data []byte, l *lab.Lab, n int) ([]byte, error) {
+// withNodes returns a lab file like data, which describes l, with n Calico nodes calico1, calico2, ... like l's first, and another
+// name. Their addresses count up from the first that leaves room for all. The first reflectors of them are route reflectors.
+func withNodes(data []byte, l *lab.Lab, n, reflectors int) ([]byte, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		return nil, err
@@ -21,19 +21,25 @@ func withNodes(data []byte, l *lab.Lab, n int) ([]byte, error) {
 	value(root, "name").SetString(l.Name + "-nodes")
 	machines := value(root, "machines")
 	like := map[string]*yaml.Node{} // by role
-	for _, m := range machines.Content {
-		if role := value(m, "role").Value; like[role] == nil {
-			like[role] = m
-		}
+	for _, m := range slices.Backward(machines.Content) {
+		like[value(m, "role").Value] = m
 	}
-	machines.Content = []*yaml.Node{like[string(lab.RoleEtcd)]}
 	address := l.ByRole(lab.RoleCalico)[0].Address
-	for i := range n {
-		for address == l.Etcd().Address || address == l.Gateway() {
-			address = address.Next()
-		}
-		machines.Content = append(machines.Content, node(like[string(lab.RoleCalico)], i+1, address))
+	for etcd := l.Etcd().Address; address.Compare(etcd) <= 0 && counted(address, n-1).Compare(etcd) >= 0; {
 		address = address.Next()
+	}
+	nodes := like[string(lab.RoleCalico)]
+	set(nodes, "name", "calico")
+	set(nodes, "address", address.String())
+	set(nodes, "count", strconv.Itoa(n))
+	machines.Content = []*yaml.Node{like[string(lab.RoleEtcd)], nodes}
+	remove(root, "bgp")
+	if reflectors > 0 {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range reflectors {
+			list.Content = append(list.Content, scalar("calico"+strconv.Itoa(i+1)))
+		}
+		root.Content = append(root.Content, scalar("bgp"), &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{scalar("reflectors"), list}})
 	}
 	out, err := yaml.Marshal(&doc)
 	if err != nil {
@@ -43,21 +49,29 @@ func withNodes(data []byte, l *lab.Lab, n int) ([]byte, error) {
 	return out, err
 }
 
-// node is a machine like another one.
-func node(like *yaml.Node, number int, address netip.Addr) *yaml.Node {
-	m := *like
-	m.Content = nil
-	for i := 0; i < len(like.Content); i += 2 {
-		v := *like.Content[i+1]
-		switch like.Content[i].Value {
-		case "name":
-			v.SetString("calico" + strconv.Itoa(number))
-		case "address":
-			v.SetString(fmt.Sprint(address))
-		}
-		m.Content = append(m.Content, like.Content[i], &v)
+// counted is the address n after another.
+func counted(a netip.Addr, n int) netip.Addr {
+	for range n {
+		a = a.Next()
 	}
-	return &m
+	return a
+}
+
+func scalar(text string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: text} }
+
+// set sets a key of a mapping.
+func set(mapping *yaml.Node, key, text string) {
+	remove(mapping, key)
+	mapping.Content = append(mapping.Content, scalar(key), scalar(text))
+}
+
+func remove(mapping *yaml.Node, key string) {
+	for i := 0; i < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			mapping.Content = slices.Delete(mapping.Content, i, i+2)
+			return
+		}
+	}
 }
 
 // value finds a key's value in a mapping; an empty one where there is no such key.

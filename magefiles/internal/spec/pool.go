@@ -23,6 +23,18 @@ func (s *Spec) ReflectorPeer() *v3.BGPPeer {
 	}
 }
 
+// Resources are Calico's resources that lab.yaml asks for, of those that users make too: kind/name, as in the datastore.
+func (s *Spec) Resources() []string {
+	all := []string{"ippools/" + s.Lab.Pool.Name}
+	if len(s.Lab.BGP.Reflectors) > 0 {
+		all = append(all, "bgppeers/"+ReflectorPeer)
+	}
+	if s.Lab.BGP.AS > 0 || !s.Lab.BGP.Mesh {
+		all = append(all, "bgpconfigurations/default")
+	}
+	return all
+}
+
 // Pool is lab.yaml's IP pool as Calico's type.
 func (s *Spec) Pool() *v3.IPPool {
 	p := s.Lab.Pool

@@ -14,6 +14,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -84,9 +85,8 @@ func reflectorsFinding(d *fact.Datastore, e *Env) check.Finding {
 	bgp := e.Lab.BGP
 	var faults []string
 	for _, m := range e.Nodes() {
-		n, ok := d.Node(m.Name)
+		n, _ := d.Node(m.Name)
 		switch {
-		case !ok: // another condition's
 		case bgp.Reflects(m.Name) && (n.ClusterID != spec.ClusterID || !n.Reflector):
 			faults = append(faults, m.Name+" is no route reflector yet")
 		case !bgp.Reflects(m.Name) && n.Reflector:
@@ -182,7 +182,9 @@ func strangeSessions(extra []netip.Addr, f *fact.Lab, e *Env) check.Finding {
 	for _, a := range extra {
 		all = append(all, a.String())
 		for _, n := range f.Datastore.Value.Nodes {
-			if _, ours := e.Lab.Machine(n.Name); !ours && n.Address.Addr() == a {
+			_, ours := e.Lab.Machine(n.Name)
+			leaving := slices.ContainsFunc(e.Gone, func(m machine.Planned) bool { return m.Name == n.Name })
+			if !ours && !leaving && n.Address.Addr() == a {
 				found.Left = fmt.Sprintf("node %s is registered, and isn't lab.yaml's; if nobody needs it: %s", n.Name, try(e.Lab.Etcd(), "sudo calicoctl delete node "+n.Name))
 			}
 		}

@@ -106,7 +106,7 @@ func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error
 		}
 		return nil
 	}
-	if more := made.Beyond(b, l.Pool.Name); len(more) > 0 {
+	if more := made.Beyond(b, s.Resources()...); len(more) > 0 {
 		r.Console.Notice("the baseline, which go tool mage reset goes back to, now has what isn't lab.yaml's: %s", strings.Join(more, ", "))
 	}
 	if err := made.Write(r.StateDir); err != nil {
