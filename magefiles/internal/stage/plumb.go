@@ -126,6 +126,12 @@ const waitForNode = `for _ in {1..600}; do
 	read -r -t 0.1 <> <(:) || true
 done`
 
+// waitForMTU waits until Felix has followed another vxlanMode.
+const waitForMTU = `for _ in {1..150}; do
+	if [ "$(</var/lib/calico/mtu)" = %d ]; then break; fi
+	read -r -t 0.1 <> <(:) || true
+done`
+
 func applyPlumb(ctx context.Context, e *Env, j Job) error {
 	if err := e.revive(ctx, j, "routes"); err != nil {
 		return err
@@ -172,6 +178,9 @@ func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
 		return s
 	}
 	s.line("%s", waitForNode)
+	if want := e.otherMTU(m, seen, j.Facts); want > 0 {
+		s.line(waitForMTU, want)
+	}
 	s.line("cnitool() { %s \"$@\"; }", cniCommand(seen))
 	s.line("network=%s", command.Quote(e.Lab.Network))
 	s.line("%s", scripts.Text("plumb-workload.sh"))

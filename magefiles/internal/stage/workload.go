@@ -160,13 +160,36 @@ func labels(all map[string]string) string {
 	return cmp.Or(strings.Join(text, ","), "none")
 }
 
-func (e *Env) attachmentFinding(w fact.Workload, node string, seen fact.Machine, _ *fact.Lab) check.Finding {
+// vxlanHeader is what VXLAN takes of each packet.
+const vxlanHeader = 50
+
+// otherMTU is the MTU that workloads are to have where Felix' is still that of another vxlanMode; it takes some seconds to follow. 0
+// is that it has.
+func (e *Env) otherMTU(m lab.Machine, seen fact.Machine, f *fact.Lab) int {
+	l, ok := seen.LinkWith(m.Address)
+	wraps := slices.ContainsFunc(f.Datastore.Value.Pools, func(p fact.Pool) bool { return cmp.Or(p.VXLANMode, lab.VXLANNever) != lab.VXLANNever })
+	switch {
+	case !ok || f.Datastore.Unknown != "":
+		return 0
+	case wraps && seen.MTU.Value == l.MTU:
+		return l.MTU - vxlanHeader
+	case !wraps && seen.MTU.Value == l.MTU-vxlanHeader:
+		return l.MTU
+	}
+	return 0
+}
+
+func (e *Env) attachmentFinding(w fact.Workload, node string, seen fact.Machine, f *fact.Lab) check.Finding {
 	if why := cmp.Or(seen.Links.Unknown, seen.MTU.Unknown); why != "" {
 		return check.CantSee("%s", why)
 	}
 	a := w.Attachment
 	if !a.Address().IsValid() {
 		return check.Not("the workload has no interface of network %s", e.Lab.Network)
+	}
+	m, _ := e.Lab.Machine(node)
+	if want := e.otherMTU(m, seen, f); want > 0 {
+		return check.Not("by Felix the workloads' MTU is %d still, with this vxlanMode it is %d", seen.MTU.Value, want)
 	}
 	// What libcni remembers is one thing, what is in the sandbox another.
 	inside, ok := w.Sandbox.Link(a.IfName)
@@ -189,7 +212,7 @@ func (e *Env) attachmentFinding(w fact.Workload, node string, seen fact.Machine,
 	case !outside.Up:
 		return check.Not("%s on the machine is down", outside.Name)
 	}
-	if m, _ := e.Lab.Machine(node); a.Conflist != "" && !maps.Equal(a.Labels(), m.Workloads.Labels) {
+	if a.Conflist != "" && !maps.Equal(a.Labels(), m.Workloads.Labels) {
 		return check.Not("the workload was plumbed with labels %s, and lab.yaml has %s", labels(a.Labels()), labels(m.Workloads.Labels))
 	}
 	return check.OK("%s on %s", a.Address(), a.IfName)

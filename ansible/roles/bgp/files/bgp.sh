@@ -22,8 +22,8 @@ if [ -n "$PEER" ] && [ "$peer" != "$(jq --compact-output --sort-keys .spec <<<"$
 	calicoctl apply --filename=- <<<"$PEER"
 fi
 for name in $(jq --raw-output '.items[].metadata.name' <<<"$nodes"); do
-	is=$(jq --raw-output --arg name "$name" --arg label "$LABEL" '.items[] | select(.metadata.name == $name)
-		| "\(.metadata.labels[$label] // "") \(.spec.bgp.routeReflectorClusterID // "")"' <<<"$nodes")
+	is=$(jq --raw-output --arg name "$name" --arg mark "$LABEL" '.items[] | select(.metadata.name == $name)
+		| "\(.metadata.labels[$mark] // "") \(.spec.bgp.routeReflectorClusterID // "")"' <<<"$nodes")
 	if [[ " $* " == *" $name "* ]]; then
 		if [ "$is" != "true $CLUSTER_ID" ]; then
 			change "$name reflects" Node "$name" ".spec.bgp.routeReflectorClusterID = \"$CLUSTER_ID\" | .metadata.labels[\"$LABEL\"] = \"true\""
