@@ -291,9 +291,14 @@ func (l *Lab) holder(w *writer, a netip.Addr, b fact.Block) {
 		w.wrong("Nothing that runs has it: it has leaked. Give it back with the command below.").by(l.etcd(), "sudo calicoctl ipam release --ip="+a.String())
 		return
 	}
-	w.answers("%s is %s's, from block %s of %s.", a, workload.Name, b.CIDR, nobodyOr(b.Node))
+	whose := workload.Name + "'s"
+	if workload.Container == "" {
+		whose = "in the network namespace " + workload.Sandbox + " on " + workload.Machine
+	}
+	w.answers("%s is %s, from block %s of %s.", a, whose, b.CIDR, nobodyOr(b.Node))
 	m := l.Facts.Machines[workload.Machine]
-	s := w.say("In the workload it is on eth0; the other end of that pair is %s on %s.", workload.Interface, workload.Machine).by(workload.Machine, "sudo docker exec "+workload.Container+" ip address show eth0")
+	s := w.say("In the workload it is on eth0; the other end of that pair is %s on %s.", workload.Interface, workload.Machine).
+		by(workload.Machine, l.exec(workload.Machine, workload.Sandbox, "ip address show eth0"))
 	for _, sandbox := range m.Sandboxes.Value {
 		if link, ok := sandbox.Link("eth0"); ok && sandbox.Key == workload.Sandbox {
 			s.saw(fmt.Sprintf("eth0 %v %s", link.Addresses, link.MAC))

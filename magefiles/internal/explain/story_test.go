@@ -102,6 +102,24 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// TestNamespace is a workload that is a network namespace and no container, as a reader makes one.
+func TestNamespace(t *testing.T) {
+	l, _ := recording(t, "arrives")
+	m := l.Facts.Machines["calico1"]
+	m.Docker.Value.Containers = nil
+	l.Facts.Machines["calico1"] = m
+	s, err := ask(t, l, "address 10.1.127.192")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "10.1.127.192 is in the network namespace " + m.Sandboxes.Value[0].Key + " on calico1, from block "; !strings.HasPrefix(s.Answer, want) {
+		t.Errorf("%q doesn't begin with %q", s.Answer, want)
+	}
+	if story := dump(s); !strings.Contains(story, "sudo nsenter --net="+m.Sandboxes.Value[0].Key+" ip address show eth0") || strings.Contains(story, "docker exec") {
+		t.Errorf("it can't be looked into:\n%s", story)
+	}
+}
+
 // TestAnswers are the questions that a look alone answers.
 func TestAnswers(t *testing.T) {
 	for _, c := range []struct{ name, recording, question string }{
