@@ -57,7 +57,7 @@ type hostVars struct {
 	ArtifactsThere bool             `json:"lab_artifacts_there"` // whether the machine itself sees this computer's artifacts
 	Lacks          []said           `json:"lab_lacks"`           // Debian packages whose programs are missing
 	Containers     []container      `json:"lab_containers"`
-	Files          map[string]files `json:"lab_files"`             // by stage
+	Files          map[string]files `json:"lab_files"`             // by stage, and certificates
 	Go             *toolchain       `json:"lab_go,omitempty"`      // on the Calico nodes
 	Cnitool        said             `json:"lab_cnitool,omitempty"` // there, too: the program
 	Sessions       int              `json:"lab_sessions"`          // with how many nodes it is to speak BGP
@@ -79,6 +79,7 @@ type container struct {
 	SysWrite bool     `json:"sys_write"`
 	Init     bool     `json:"init"`
 	Grace    int      `json:"grace"`
+	CA       string   `json:"ca"`
 	Cmd      []string `json:"cmd"`
 	Flags    []string `json:"flags"` // all of the above, as docker run takes it
 }
@@ -109,7 +110,8 @@ type file struct {
 	Mode    string `json:"mode"`
 	Owner   said   `json:"owner"`
 	Group   said   `json:"group"`
-	Src     string `json:"src,omitempty"` // like image.Archive
+	Src     string `json:"src,omitempty"` // as the machine sees it, where it does, else as this computer does
+	There   bool   `json:"there"`         // whether the machine sees it
 	Content string `json:"content,omitempty"`
 }
 
@@ -130,7 +132,7 @@ type toolchain struct {
 type vars struct {
 	Python        string     `json:"ansible_python_interpreter"`
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
-	EtcdURL       string     `json:"lab_etcd_url"`
+	Etcd          fact.Etcd  `json:"lab_etcd"`
 	Network       string     `json:"lab_network"`
 	NodeContainer string     `json:"lab_node_container"`
 	PluginDir     string     `json:"lab_plugin_dir"`
@@ -138,6 +140,7 @@ type vars struct {
 	PlumbWorkload said       `json:"lab_plumb_workload"` // the shell function that plumbs one
 	LabelPart     string     `json:"lab_label_part"`     // labels of the lab's containers
 	LabelImage    string     `json:"lab_label_image"`
+	LabelCA       string     `json:"lab_label_ca"`
 	Pool          *v3.IPPool `json:"lab_pool"`
 	BGP           bgp        `json:"lab_bgp"`
 }
@@ -179,8 +182,8 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
-			EtcdURL: spec.EtcdURL(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
-			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage,
+			Etcd: spec.EtcdAccess(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
+			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},
 	}
@@ -200,11 +203,14 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 	return inv, nil
 }
 
+// certificates is where a machine's certificates are among its files.
+const certificates = "certificates"
+
 func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)
 	v := hostVars{
 		ArtifactsThere: shared, Lacks: []said{},
-		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is)},
+		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is), certificates: newFiles(s.CertificateFiles(m), is)},
 	}
 	for _, name := range is.Lacks {
 		v.Lacks = append(v.Lacks, said(name))
@@ -238,7 +244,7 @@ func newContainer(c spec.Container, on Machine) container {
 	return container{
 		Part: c.Part, Name: c.Name, Several: c.Several, Image: image{Ref: c.Image.Ref, ID: c.Image.ID, Archive: on.sees(c.Image.Archive)},
 		Network: c.Network, Hostname: c.Hostname, Env: list(c.Env), Volumes: list(c.Volumes), Caps: list(c.Caps),
-		Seccomp: c.Seccomp, SysWrite: c.SysWrite, Init: c.Init, Grace: c.Grace, Cmd: list(c.Cmd), Flags: c.Flags(),
+		Seccomp: c.Seccomp, SysWrite: c.SysWrite, Init: c.Init, Grace: c.Grace, CA: c.CA, Cmd: list(c.Cmd), Flags: c.Flags(),
 	}
 }
 
@@ -268,6 +274,7 @@ func newFiles(all []remote.File, on Machine) files {
 			f.Links = append(f.Links, link{Path: said(one.Path), Target: one.Link})
 		case one.Source != "":
 			to.Src = on.sees(one.Source)
+			_, to.There = on.Endpoint.Shares.Path(one.Source)
 			f.Programs = append(f.Programs, to)
 		default:
 			to.Content = string(one.Content)

@@ -11,6 +11,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
@@ -36,6 +37,11 @@ func inventoryOf(t *testing.T, calico2 Machine) (*spec.Spec, Inventory) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Certificates.Issued = map[string]pki.Pair{}
+	for _, subject := range spec.Subjects(l) {
+		s.Certificates.Issued[subject.Name] = pki.Pair{Cert: "/lab/pki/" + subject.Name + ".crt", Key: "/lab/pki/" + subject.Name + ".key"}
+	}
+	s.Certificates.CA = pki.Pair{Cert: "/lab/pki/ca.crt"}
 	vagrant := fact.Login{User: "vagrant", Group: "vagrant", Home: "/home/vagrant"}
 	inv, err := New(s, map[string]Machine{
 		"etcd-node": {Login: vagrant},
@@ -57,7 +63,7 @@ func TestInventory(t *testing.T) {
 	if got, want := vars.SSHArgs, "-F '/my lab/.lab/ssh_config'"; got != want {
 		t.Errorf("ssh's arguments are %s, not %s", got, want)
 	}
-	if vars.EtcdURL != "http://192.168.4.7:2379" || vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
+	if vars.Etcd.URL != "https://192.168.4.7:2379" || vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
 		t.Errorf("variables of all machines: %+v", vars)
 	}
 	for name, want := range map[string]struct {
@@ -69,7 +75,7 @@ func TestInventory(t *testing.T) {
 	}{
 		"calico1": {
 			there: true, lacks: []said{}, archive: "/run/lab/images-1/node.tar", tool: "/run/lab/go-1/go.tar",
-			cnitool: file{Path: "/home/vagrant/go/bin/cnitool", Mode: "0755", Owner: "vagrant", Group: "vagrant", Src: "/run/lab/cni-1/cnitool"},
+			cnitool: file{Path: "/home/vagrant/go/bin/cnitool", Mode: "0755", Owner: "vagrant", Group: "vagrant", Src: "/run/lab/cni-1/cnitool", There: true},
 			dirs:    []directory{{Path: "/home/vagrant/go/bin", Owner: "vagrant", Group: "vagrant"}},
 		},
 		"calico2": {
@@ -96,7 +102,7 @@ func TestInventory(t *testing.T) {
 			t.Errorf("%s: cnitool is %s", name, v.Cnitool)
 		}
 	}
-	if v := inv.Meta.HostVars["etcd-node"]; v.Go != nil || v.Cnitool != "" || len(v.Files) != 1 || len(v.Containers) != 1 {
+	if v := inv.Meta.HostVars["etcd-node"]; v.Go != nil || v.Cnitool != "" || len(v.Files) != 2 || len(v.Containers) != 1 {
 		t.Errorf("etcd-node: %+v", v)
 	}
 }
@@ -111,7 +117,7 @@ func TestOneTruth(t *testing.T) {
 				t.Errorf("%s: container %+v is %+v", m.Name, c, got)
 			}
 		}
-		want := len(s.CalicoctlFiles())
+		want := len(s.CalicoctlFiles()) + len(s.CertificateFiles(m))
 		if m.Role == lab.RoleCalico {
 			want += len(s.GoFiles()) + len(s.PluginFiles()) + 1 + len(s.CnitoolFiles())
 		}
@@ -121,6 +127,12 @@ func TestOneTruth(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s gets %d files, not %d", m.Name, got, want)
+		}
+	}
+	// Keys are brought from their files: the inventory is printed.
+	for _, f := range inv.Meta.HostVars["calico1"].Files[certificates].Programs {
+		if f.Path == "/etc/calico/pki/calico-node/tls.key" && (f.Mode != "0600" || f.Src != "/lab/pki/calico-node.key" || f.There || f.Content != "") {
+			t.Errorf("calico-node's key is %+v", f)
 		}
 	}
 	rendered := inv.Meta.HostVars["calico1"].Files["cniPlugins"].Rendered

@@ -166,7 +166,8 @@ func (s *state) files(m string, seen fact.Machine) {
 		if rest, ok := strings.CutPrefix(p, "~/"); ok {
 			name = path.Join(seen.Login.Home, rest)
 		}
-		if f.Dir || s.shared && !slices.Contains(seen.Owned.Value, name) {
+		// Certificates are issued anew, and put by the stages.
+		if f.Dir || strings.HasPrefix(p, spec.PKIDir+"/") || s.shared && !slices.Contains(seen.Owned.Value, name) {
 			continue
 		}
 		value := "link to " + f.Link

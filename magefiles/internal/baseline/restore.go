@@ -1,10 +1,7 @@
 package baseline
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,13 +19,14 @@ import (
 type Restorer struct {
 	Baseline *Baseline
 	Lab      *lab.Lab
-	EtcdURL  string
 	Look     func(context.Context) fact.Lab // a deep look at all machines
 	Host     func(ctx context.Context, name string) (*remote.Host, error)
 	Etcd     func(context.Context) error // brings about what the datastore needs
-	Stages   func(context.Context) error // brings about everything else that lab.yaml says, the workloads with their addresses
-	Told     func(line string)           // what was taken away or put back
-	Slow     int                         // how much longer than this computer the machines take for the same work
+	// Write changes entries of the datastore in one transaction.
+	Write  func(context.Context, []fact.Op) error
+	Stages func(context.Context) error // brings about everything else that lab.yaml says, the workloads with their addresses
+	Told   func(line string)           // what was taken away or put back
+	Slow   int                         // how much longer than this computer the machines take for the same work
 }
 
 const (
@@ -211,20 +209,8 @@ func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab)
 		}
 	}
 	ops := operations(all, expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads)))
-	h, err := r.Host(ctx, r.Lab.Etcd().Name)
-	if err != nil {
-		return all, err
-	}
 	for chunk := range slices.Chunk(ops, mostOps) {
-		data, err := json.Marshal(map[string]any{"success": chunk})
-		if err != nil {
-			return all, err
-		}
-		out, err := h.Exec(ctx, undoTime, bytes.NewReader(data), "curl", "--silent", "--show-error", "--fail", "--max-time", "20", "--data-binary", "@-", r.EtcdURL+"/v3/kv/txn")
-		if err == nil && !bytes.Contains(out, []byte(`"succeeded":true`)) {
-			err = errors.New(string(out))
-		}
-		if err != nil {
+		if err := r.Write(ctx, chunk); err != nil {
 			return all, fmt.Errorf("putting the datastore back: %w", err)
 		}
 	}
@@ -255,21 +241,20 @@ func (r *Restorer) stopNodes(ctx context.Context) error {
 // is one between two rounds.
 const mostOps = 128
 
-// operations are what brings the datastore back, as etcd's JSON gateway has them. The policies and the like come before what is plumbed.
-func operations(all []Difference, names *strings.Replacer) []map[string]any {
-	ops := map[string]map[string]any{}
+// operations are what brings the datastore back. The policies and the like come before what is plumbed.
+func operations(all []Difference, names *strings.Replacer) []fact.Op {
+	ops := map[string]fact.Op{}
 	for _, d := range all {
 		if d.Kind != Entry || d.How == Unseen {
 			continue
 		}
-		key := []byte(names.Replace(d.Name))
-		if d.How == Extra {
-			ops[string(key)] = map[string]any{"request_delete_range": map[string][]byte{"key": key}}
-		} else {
-			ops[string(key)] = map[string]any{"request_put": map[string][]byte{"key": key, "value": []byte(names.Replace(d.Was.Raw))}}
+		op := fact.Op{KeyValue: fact.KeyValue{Key: names.Replace(d.Name)}, Delete: d.How == Extra}
+		if !op.Delete {
+			op.Value = []byte(names.Replace(d.Was.Raw))
 		}
+		ops[op.Key] = op
 	}
-	var out []map[string]any
+	var out []fact.Op
 	for _, key := range slices.Backward(slices.Sorted(maps.Keys(ops))) {
 		out = append(out, ops[key])
 	}

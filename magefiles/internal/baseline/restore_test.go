@@ -96,15 +96,12 @@ func TestOperations(t *testing.T) {
 	f := after(t, "a policy", "a pool gone")
 	got := map[string]string{}
 	for _, op := range operations(Differences(b, f), expand(b.Workloads)) {
-		for kind, v := range op {
-			part := v.(map[string][]byte)
-			got[string(part["key"])] = kind
-			if kind == "request_put" && !strings.Contains(string(part["value"]), `"cidr":"10.1.0.0/16"`) {
-				t.Errorf("the pool is put back as %s", part["value"])
-			}
+		got[op.Key] = map[bool]string{true: "delete", false: "put"}[op.Delete]
+		if !op.Delete && !strings.Contains(string(op.Value), `"cidr":"10.1.0.0/16"`) {
+			t.Errorf("the pool is put back as %s", op.Value)
 		}
 	}
-	want := map[string]string{resourcePrefix + "globalnetworkpolicies/deny-all": "request_delete_range", resourcePrefix + "ippools/my.ippool-1": "request_put"}
+	want := map[string]string{resourcePrefix + "globalnetworkpolicies/deny-all": "delete", resourcePrefix + "ippools/my.ippool-1": "put"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

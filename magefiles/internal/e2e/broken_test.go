@@ -25,6 +25,8 @@ var breaks = []struct {
 	{"Docker stopped", "calico1", "sudo systemctl stop docker.socket docker.service", "docker/calico1", "names calico-node felix bird bgp routes workload attachment address endpoint reach"},
 	{"etcd removed", "etcd-node", "sudo docker rm -f etcd", "etcd-container/etcd-node", "etcd mesh node calico-release routes pool address felix reach"},
 	{"etcd hangs", "etcd-node", "sudo pkill -STOP -x etcd", "etcd/etcd-node", "mesh node calico-release routes pool address felix reach"},
+	{"etcd's certificate truncated", "etcd-node", "sudo truncate -s 9 /etc/calico/pki/etcd/tls.crt", "etcd-certificates/etcd-node", "etcd mesh node calico-release routes pool address felix reach"},
+	{"calico-node's certificate removed", "calico2", "sudo rm -r /etc/calico/pki/calico-node", "certificates/calico2", "felix"},
 	{"calicoctl is another program", "calico2", "printf '#!/bin/sh\\necho v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl", "calicoctl/calico2", ""},
 	{"calicoctl's configuration unreadable", "etcd-node", "sudo chmod 600 /etc/calico/calicoctl.cfg", "calicoctl/etcd-node", ""},
 	{"calico-node stopped", "calico1", "sudo docker stop -t 2 $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)", "calico-node/calico1", "felix bird bgp routes reach"},

@@ -86,12 +86,18 @@ func (l *lab) bounded(machine string) {
 // listening: etcd answers those that are to reach it, and nobody on another interface that the machine may have.
 func listening(l *lab) {
 	sockets := strings.Fields(l.ssh("etcd-node", `sudo ss -Hltnp | awk '/"etcd"/ {print $4}' | sort`))
-	want := []string{"127.0.0.1:2379", "127.0.0.1:2380", "192.168.4.7:2379"}
+	want := []string{"127.0.0.1:2379", "192.168.4.7:2379", "192.168.4.7:2380"}
 	if !slices.Equal(sockets, want) {
 		l.t.Errorf("etcd listens on %v, not on %v", sockets, want)
 	}
-	for _, address := range []string{"localhost", "192.168.4.7"} {
-		l.has(l.ssh("etcd-node", "curl -s "+address+":2379/health"), `"health":"true"`)
+	for _, address := range []string{"localhost", "etcd-node", "192.168.4.7"} {
+		const as = "cd /etc/calico/pki/health && curl -s --cacert ca.crt --cert tls.crt --key tls.key "
+		l.has(l.ssh("etcd-node", fmt.Sprintf("sudo bash -c '%s https://%s:2379/health'", as, address)), `"health":"true"`)
+		for _, stranger := range []string{"curl -s ", "curl -sk https://", "sudo curl -sk --cert /etc/calico/pki/health/ca.crt --key /etc/calico/pki/health/tls.key https://"} {
+			if out := l.ssh("etcd-node", stranger+address+":2379/health || echo refused"); out != "refused" {
+				l.t.Errorf("%s%s is answered: %s", stranger, address, out)
+			}
+		}
 	}
 }
 

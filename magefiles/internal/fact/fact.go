@@ -114,70 +114,73 @@ type Kind string
 
 // The kinds of facts of a machine, and of the datastore.
 const (
-	Links       Kind = "links"
-	Routes      Kind = "routes"
-	Neighbours  Kind = "neighbours"
-	Forwarding  Kind = "forwarding"
-	Processes   Kind = "processes"
-	Ports       Kind = "ports"
-	Engine      Kind = "docker"
-	Containers  Kind = "containers"
-	Sessions    Kind = "bgp"
-	Felix       Kind = "felix"
-	EtcdHealth  Kind = "etcd"
-	Files       Kind = "files"
-	Calicoctl   Kind = "calicoctl"
-	GoTree      Kind = "go"
-	Attachments Kind = "attachments"
-	Sandboxes   Kind = "sandboxes"
-	Nodes       Kind = "nodes"
-	Pools       Kind = "pools"
-	Blocks      Kind = "blocks"
-	Endpoints   Kind = "endpoints"
-	BGPConfig   Kind = "bgpconfig"
-	Policies    Kind = "policies"
-	Release     Kind = "release"
-	Rules       Kind = "rules"
-	Lookups     Kind = "lookups"
-	RPFilter    Kind = "rpfilter"
-	Learned     Kind = "learned"
-	Conflists   Kind = "conflists"
-	Profiles    Kind = "profiles"
-	Peers       Kind = "peers"
+	Links      Kind = "links"
+	Routes     Kind = "routes"
+	Neighbours Kind = "neighbours"
+	Forwarding Kind = "forwarding"
+	Processes  Kind = "processes"
+	Ports      Kind = "ports"
+	Engine     Kind = "docker"
+	Containers Kind = "containers"
+	Sessions   Kind = "bgp"
+	Felix      Kind = "felix"
+	EtcdHealth Kind = "etcd"
+	Files      Kind = "files"
+	Calicoctl  Kind = "calicoctl"
+
+	Certificates Kind = "certificates"
+	GoTree       Kind = "go"
+	Attachments  Kind = "attachments"
+	Sandboxes    Kind = "sandboxes"
+	Nodes        Kind = "nodes"
+	Pools        Kind = "pools"
+	Blocks       Kind = "blocks"
+	Endpoints    Kind = "endpoints"
+	BGPConfig    Kind = "bgpconfig"
+	Policies     Kind = "policies"
+	Release      Kind = "release"
+	Rules        Kind = "rules"
+	Lookups      Kind = "lookups"
+	RPFilter     Kind = "rpfilter"
+	Learned      Kind = "learned"
+	Conflists    Kind = "conflists"
+	Profiles     Kind = "profiles"
+	Peers        Kind = "peers"
 )
 
 // commands are how a person sees the same thing on the machine.
 var commands = map[Kind]string{
-	Links:       "ip -details address show",
-	Routes:      "ip route show",
-	Neighbours:  "ip neighbour show",
-	Forwarding:  "/usr/sbin/sysctl net.ipv4.ip_forward",
-	Processes:   "ps -e -o pid,comm",
-	Ports:       "sudo ss --listening --tcp --numeric --processes",
-	Engine:      "sudo docker version",
-	Containers:  "sudo docker ps --all",
-	Sessions:    "sudo calicoctl node status",
-	Felix:       "curl -s -i http://localhost:9099/readiness",
-	EtcdHealth:  "sudo docker exec etcd etcdctl endpoint health",
-	Calicoctl:   "sudo ls -l /usr/local/bin/calicoctl /etc/calico",
-	Files:       "sudo ls -l /opt/cni/bin /etc/cni/net.d /etc/profile.d go/bin",
-	GoTree:      "/usr/local/go/bin/go version",
-	Attachments: "sudo ls -l /var/lib/cni/results",
-	Sandboxes:   "sudo docker exec workload ip address show",
-	Nodes:       "sudo calicoctl get nodes --output=wide",
-	Pools:       "sudo calicoctl get ippools --output=yaml",
-	Blocks:      "sudo calicoctl ipam show --show-blocks",
-	Endpoints:   "sudo calicoctl get workloadendpoints --all-namespaces",
-	BGPConfig:   "sudo calicoctl get bgpconfigurations --output=yaml",
-	Policies:    "sudo calicoctl get globalnetworkpolicies --output=yaml",
-	Release:     "sudo calicoctl get clusterinformations --output=yaml",
-	Rules:       "sudo iptables-save -c",
-	Lookups:     "ip rule show",
-	RPFilter:    "/usr/sbin/sysctl -a --pattern 'net.ipv4.conf.*.rp_filter'",
-	Learned:     "sudo docker exec $(sudo docker ps -q --filter label=" + LabelPart + "=" + PartNode + ") birdcl -s /var/run/calico/bird.ctl show route all",
-	Conflists:   "sudo sh -c 'cat /etc/cni/net.d/*'",
-	Profiles:    "sudo calicoctl get profiles --output=yaml",
-	Peers:       "sudo calicoctl get bgppeers",
+	Links:        "ip -details address show",
+	Routes:       "ip route show",
+	Neighbours:   "ip neighbour show",
+	Forwarding:   "/usr/sbin/sysctl net.ipv4.ip_forward",
+	Processes:    "ps -e -o pid,comm",
+	Ports:        "sudo ss --listening --tcp --numeric --processes",
+	Engine:       "sudo docker version",
+	Containers:   "sudo docker ps --all",
+	Sessions:     "sudo calicoctl node status",
+	Felix:        "curl -s -i http://localhost:9099/readiness",
+	EtcdHealth:   "sudo docker exec etcd etcdctl endpoint health",
+	Calicoctl:    "sudo ls -l /usr/local/bin/calicoctl /etc/calico",
+	Certificates: "sudo ls -lR /etc/calico/pki",
+	Files:        "sudo ls -l /opt/cni/bin /etc/cni/net.d /etc/profile.d go/bin",
+	GoTree:       "/usr/local/go/bin/go version",
+	Attachments:  "sudo ls -l /var/lib/cni/results",
+	Sandboxes:    "sudo docker exec workload ip address show",
+	Nodes:        "sudo calicoctl get nodes --output=wide",
+	Pools:        "sudo calicoctl get ippools --output=yaml",
+	Blocks:       "sudo calicoctl ipam show --show-blocks",
+	Endpoints:    "sudo calicoctl get workloadendpoints --all-namespaces",
+	BGPConfig:    "sudo calicoctl get bgpconfigurations --output=yaml",
+	Policies:     "sudo calicoctl get globalnetworkpolicies --output=yaml",
+	Release:      "sudo calicoctl get clusterinformations --output=yaml",
+	Rules:        "sudo iptables-save -c",
+	Lookups:      "ip rule show",
+	RPFilter:     "/usr/sbin/sysctl -a --pattern 'net.ipv4.conf.*.rp_filter'",
+	Learned:      "sudo docker exec $(sudo docker ps -q --filter label=" + LabelPart + "=" + PartNode + ") birdcl -s /var/run/calico/bird.ctl show route all",
+	Conflists:    "sudo sh -c 'cat /etc/cni/net.d/*'",
+	Profiles:     "sudo calicoctl get profiles --output=yaml",
+	Peers:        "sudo calicoctl get bgppeers",
 }
 
 // Command is the command line with which a person sees facts of this kind on a machine.

@@ -126,6 +126,7 @@ func (d Docker) Named(name string) (Container, bool) {
 const (
 	LabelPart  = "calico-cni-lab.part"  // which of the lab's containers it is, whatever its name
 	LabelImage = "calico-cni-lab.image" // of an image and its containers: the image's ID as it was made; Docker's own differs from store to store
+	LabelCA    = "calico-cni-lab.ca"    // SHA-256 of the file of the authority's certificate that a container trusts
 )
 
 // Container is what the lab reads of a container (Docker Engine API, ContainerInspect).

@@ -8,16 +8,35 @@ import (
 
 // Request is what the look program reads at its standard input.
 type Request struct {
-	Files     []string `json:"files,omitempty"`     // paths to look at; "~/" is the login user's home
-	GoTree    bool     `json:"goTree,omitempty"`    // whether to count /usr/local/go
-	Etcd      string   `json:"etcd,omitempty"`      // URL of etcd's clients; "": don't ask it
-	Datastore bool     `json:"datastore,omitempty"` // whether to read Calico's part of it
-	Dirs      []string `json:"dirs,omitempty"`      // directories whose files are looked at, too
-	Ports     []uint16 `json:"ports,omitempty"`     // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
-	Until     *Until   `json:"until,omitempty"`     // what to wait for first
-	Deep      bool     `json:"deep,omitempty"`      // whether to look at what a baseline and explanations need
-	Texts     []string `json:"texts,omitempty"`     // files and directories whose contents a deep look has, too
-	Slow      int      `json:"slow,omitempty"`      // how much longer than usual an answer may take; 0 is 1
+	Files  []string `json:"files,omitempty"`  // paths to look at; "~/" is the login user's home
+	GoTree bool     `json:"goTree,omitempty"` // whether to count /usr/local/go
+	Etcd   *Etcd    `json:"etcd,omitempty"`   // how it is asked, for its health and for Calico's part of it; nil: it isn't
+	Dirs   []string `json:"dirs,omitempty"`   // directories whose files are looked at, too
+	Ports  []uint16 `json:"ports,omitempty"`  // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
+	Until  *Until   `json:"until,omitempty"`  // what to wait for first
+	Deep   bool     `json:"deep,omitempty"`   // whether to look at what a baseline and explanations need
+	Texts  []string `json:"texts,omitempty"`  // files and directories whose contents a deep look has, too
+	Slow   int      `json:"slow,omitempty"`   // how much longer than usual an answer may take; 0 is 1
+}
+
+// Etcd is how etcd is asked: where it answers clients, and the directories on the machine that have the certificates (ca.crt, tls.crt,
+// tls.key) to come with.
+type Etcd struct {
+	URL    string `json:"url"`
+	Health string `json:"health"` // of who asks for its health
+	Admin  string `json:"admin"`  // of who may do everything
+}
+
+// Order is what `look etcd` reads at its standard input: what is to be done to etcd, as its administrator.
+type Order struct {
+	Etcd
+	Ops []Op `json:"ops,omitempty"` // in one transaction
+}
+
+// Op is a change of one entry.
+type Op struct {
+	KeyValue
+	Delete bool `json:"delete,omitempty"`
 }
 
 // Until is what has to be true before the look is taken. The program asks on the machine itself, a few times a second, so

@@ -261,3 +261,16 @@ func (o *Observer) Send(ctx context.Context, from, sandbox string, r fact.ProbeR
 	err = o.ask(ctx, h, r.Within+lookTime*time.Duration(o.Slow), r, &probes, args...)
 	return probes, err
 }
+
+// orderTime is how long etcd may take for an order.
+const orderTime = 30 * time.Second
+
+// Order has etcd's machine change something in etcd, as etcd's administrator.
+func (o *Observer) Order(ctx context.Context, order fact.Order) error {
+	h, err := o.Hosts.Get(ctx, o.Lab.Etcd().Name, remote.DialBooted)
+	if err != nil {
+		return err
+	}
+	order.Etcd = spec.EtcdAccess(o.Lab)
+	return o.ask(ctx, h, orderTime*time.Duration(o.Slow), order, &struct{}{}, "etcd")
+}

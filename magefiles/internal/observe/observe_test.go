@@ -76,7 +76,7 @@ func TestLook(t *testing.T) {
 	if f.Machines["etcd-node"].Datastore.Unknown != fact.NotAsked {
 		t.Error("the datastore is there twice")
 	}
-	if !fromEtcd.Datastore || fromEtcd.Until != nil || fromNode.Datastore || fromNode.Until == nil || !fromNode.Until.Felix || fromNode.Until.Within != time.Minute {
+	if fromEtcd.Etcd == nil || fromEtcd.Until != nil || fromNode.Etcd != nil || fromNode.Until == nil || !fromNode.Until.Felix || fromNode.Until.Within != time.Minute {
 		t.Errorf("asked etcd's machine %+v, the node %+v", fromEtcd, fromNode)
 	}
 	// One command each, which the machine ends itself: after the look's own time, and what it waits for.

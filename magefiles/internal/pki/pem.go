@@ -24,9 +24,9 @@ type pair struct {
 }
 
 func readAuthority(dir string, now time.Time) (ca *pair, fault string, err error) {
-	ca, fault, err = readPair(dir, caName, now)
+	ca, fault, err = readPair(dir, CA, now)
 	if ca != nil && !ca.cert.IsCA {
-		ca, fault = nil, "the certificate of "+caName+" is no authority's"
+		ca, fault = nil, "the certificate of "+CA+" is no authority's"
 	}
 	if ca != nil {
 		ca.pair.KeySum = ""

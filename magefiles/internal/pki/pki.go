@@ -37,19 +37,8 @@ type Pair struct {
 type Set struct {
 	CA     Pair // without its key's sum, which is nobody's business
 	Issued map[string]Pair
-	// Faults say what isn't as it should be, the authority's first: issuing mends them.
-	Faults []string
-}
-
-// First is when the first certificate of a set ends that is to be issued anew; zero where there is none.
-func (s Set) First() time.Time {
-	first := s.CA.Until
-	for _, p := range s.Issued {
-		if p.Until.Before(first) {
-			first = p.Until
-		}
-	}
-	return first
+	// Faults say what isn't as it should be, by common name, and of the authority as CA: issuing mends them.
+	Faults map[string]string
 }
 
 const (
@@ -60,18 +49,19 @@ const (
 	// leeway is how far a machine's clock may be behind this computer's.
 	leeway = 48 * time.Hour
 
-	caName = "ca"
+	// CA is the authority's name in a directory.
+	CA = "ca"
 )
 
 // Read reads what is in a directory, and compares it with whom certificates are wanted for. It changes nothing.
 func Read(dir string, wanted []Subject, now time.Time) (Set, error) {
-	s := Set{Issued: map[string]Pair{}}
+	s := Set{Issued: map[string]Pair{}, Faults: map[string]string{}}
 	ca, fault, err := readAuthority(dir, now)
 	if err != nil {
 		return s, err
 	}
 	if fault != "" {
-		s.Faults = append(s.Faults, fault)
+		s.Faults[CA] = fault
 	}
 	if ca == nil {
 		return s, nil
@@ -88,7 +78,7 @@ func Read(dir string, wanted []Subject, now time.Time) (Set, error) {
 			}
 		}
 		if fault != "" {
-			s.Faults = append(s.Faults, fault)
+			s.Faults[subject.Name] = fault
 		}
 		if c != nil {
 			s.Issued[subject.Name] = c.pair
@@ -187,7 +177,7 @@ func template(commonName string, now time.Time, life time.Duration) *x509.Certif
 func newAuthority(dir string, now time.Time) (*pair, error) {
 	t := template("CA of a lab", now, caLifetime)
 	t.IsCA, t.KeyUsage, t.MaxPathLenZero = true, x509.KeyUsageCertSign, true
-	if err := write(dir, caName, t, nil); err != nil {
+	if err := write(dir, CA, t, nil); err != nil {
 		return nil, err
 	}
 	ca, fault, err := readAuthority(dir, now)

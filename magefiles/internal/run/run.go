@@ -25,6 +25,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/kind"
 	"github.com/calico-cni-lab/lab/magefiles/internal/observe"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
@@ -267,7 +268,17 @@ func (r *Run) Reset() error {
 }
 
 // Spec returns what the lab is to be; its artifacts are made first where they are missing.
-func (l *Lab) Spec(ctx context.Context) (*spec.Spec, error) { return newSpec(ctx, l.Lab, l.Maker) }
+// So are the lab's certificates.
+func (l *Lab) Spec(ctx context.Context) (*spec.Spec, error) {
+	s, err := newSpec(ctx, l.Lab, l.Maker)
+	if err == nil {
+		s.Certificates, err = pki.Issue(l.pkiDir(), spec.Subjects(l.Lab), time.Now())
+	}
+	return s, err
+}
+
+// pkiDir is where the lab's certificates are.
+func (l *Lab) pkiDir() string { return filepath.Join(l.run.StateDir, "pki") }
 
 func newSpec(ctx context.Context, l *lab.Lab, maker *artifact.Maker) (*spec.Spec, error) {
 	a, err := spec.Make(ctx, maker)
@@ -319,7 +330,10 @@ func (l *Lab) Viewer() *stage.Engine {
 	e.Spec = func(ctx context.Context) (*spec.Spec, error) {
 		s, err := newSpec(ctx, l.Lab, l.Maker.LookOnly())
 		if errors.Is(err, artifact.ErrNotMade) {
-			return spec.New(l.Lab, l.Maker.Pins, spec.Artifacts{Missing: err.Error()})
+			s, err = spec.New(l.Lab, l.Maker.Pins, spec.Artifacts{Missing: err.Error()})
+		}
+		if err == nil {
+			s.Certificates, err = pki.Read(l.pkiDir(), spec.Subjects(l.Lab), time.Now())
 		}
 		return s, err
 	}

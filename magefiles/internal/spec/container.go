@@ -16,6 +16,7 @@ type Container struct {
 	Several  bool           // whether there are several of the part, which are told apart by their names
 	Name     string         // as `docker ps` shows it
 	Image    artifact.Image // what it runs
+	CA       string         // SHA-256 of the authority's certificate that it trusts from its start on; "" for none
 	Network  string         // host or none
 	Hostname string         // "" is the machine's
 	Env      []string       // NAME=value
@@ -36,6 +37,9 @@ func (c Container) Flags() []string {
 	}
 	if c.Hostname != "" {
 		args = append(args, "--hostname", c.Hostname)
+	}
+	if c.CA != "" {
+		args = append(args, "--label", fact.LabelCA+"="+c.CA)
 	}
 	list := func(flag string, values []string) {
 		for _, v := range values {
@@ -95,6 +99,7 @@ func (c Container) Differs(is fact.Container) []string {
 	}{
 		{"name", is.Name == "/"+c.Name},
 		{"image", is.Config.Labels[fact.LabelImage] == c.Image.ID},
+		{"certificate authority", c.CA == "" || is.Config.Labels[fact.LabelCA] == c.CA},
 		{"command", slices.Equal(is.Config.Cmd, c.Cmd)},
 		// The image's own variables are among them.
 		{"environment", !slices.ContainsFunc(c.Env, func(v string) bool { return !slices.Contains(is.Config.Env, v) })},

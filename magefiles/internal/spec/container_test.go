@@ -52,6 +52,9 @@ func running(c Container) (is fact.Container) {
 	is.ID, is.Name, is.State.Status = "id of "+c.Name, "/"+c.Name, "running"
 	is.Config.Image, is.Config.Hostname, is.Config.Cmd, is.Config.StopTimeout = c.Image.Ref, c.Hostname, slices.Clone(c.Cmd), c.Grace
 	is.Config.Labels = map[string]string{fact.LabelPart: c.Part, fact.LabelImage: c.Image.ID}
+	if c.CA != "" {
+		is.Config.Labels[fact.LabelCA] = c.CA
+	}
 	is.Config.Env = append(slices.Clone(c.Env), "PATH=/usr/bin:/bin") // the image's
 	is.HostConfig.NetworkMode, is.HostConfig.RestartPolicy.Name, is.HostConfig.Init = c.Network, "unless-stopped", c.Init
 	is.HostConfig.Binds, is.HostConfig.CapAdd = slices.Clone(c.Volumes), slices.Clone(c.Caps)
@@ -79,7 +82,7 @@ func TestDiffers(t *testing.T) {
 		{"none", workload, func(*fact.Container) {}, ""},
 		{"another name", etcd, func(is *fact.Container) { is.Name = "/etcd2" }, "name"},
 		{"another image", etcd, func(is *fact.Container) { is.Config.Labels[fact.LabelImage] = "sha256:old" }, "image"},
-		{"no label", etcd, func(is *fact.Container) { is.Config.Labels = nil }, "image"},
+		{"no label", etcd, func(is *fact.Container) { is.Config.Labels = nil }, "image, certificate authority"},
 		{"another command", etcd, func(is *fact.Container) { is.Config.Cmd[2] = "other" }, "command"},
 		{"no command", calico, func(is *fact.Container) { is.Config.Cmd = nil }, "command"},
 		{"another value", calico, func(is *fact.Container) { is.Config.Env[1] = "IP=autodetect" }, "environment"},
@@ -129,6 +132,7 @@ func TestDiffersKnowsAll(t *testing.T) {
 	changes := map[string]func(*Container){
 		"Name":     func(c *Container) { c.Name += "2" },
 		"Image":    func(c *Container) { c.Image = artifact.Image{Ref: c.Image.Ref, ID: "sha256:new"} },
+		"CA":       func(c *Container) { c.CA = "sum" },
 		"Network":  func(c *Container) { c.Network = "host" },
 		"Hostname": func(c *Container) { c.Hostname += "2" },
 		"Env":      func(c *Container) { c.Env = []string{"A=b"} },
@@ -204,8 +208,9 @@ func TestVolumesAreNoted(t *testing.T) {
 	s := tutorial(t)
 	var from []string
 	for _, v := range s.Node(lab.Machine{Name: "calico1"}).Volumes {
-		dir, _, _ := strings.Cut(v, ":")
-		from = append(from, dir)
+		if dir, _, _ := strings.Cut(v, ":"); !strings.HasPrefix(dir, PKIDir) { // a certificate's is there with its files
+			from = append(from, dir)
+		}
 	}
 	var noted []string
 	for _, d := range NodeDirs {

@@ -22,6 +22,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/templates"
 )
@@ -90,6 +91,8 @@ type Spec struct {
 	Lab       *lab.Lab
 	Pins      artifact.Pins
 	Artifacts Artifacts
+	// Certificates are the lab's own, as they are on this computer.
+	Certificates pki.Set
 
 	rendered map[string][]byte // templates by name, and each node's conflist
 }
@@ -97,7 +100,7 @@ type Spec struct {
 // New returns the spec of a lab.
 func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
 	s := &Spec{Lab: l, Pins: pins, Artifacts: a, rendered: map[string][]byte{}}
-	values := map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l)}
+	values := map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l), "Calicoctl": certDir(certCalicoctl), "CNI": certDir(certCNI)}
 	for _, name := range []string{"calicoctl.cfg.tmpl", "golang.sh.tmpl"} {
 		if err := s.render(name, name, values); err != nil {
 			return nil, err
@@ -146,7 +149,7 @@ func labelArgs(labels map[string]string) (string, error) {
 
 // EtcdURL is the datastore's client URL on the underlay.
 func EtcdURL(l *lab.Lab) string {
-	return "http://" + netip.AddrPortFrom(l.Etcd().Address, 2379).String()
+	return "https://" + netip.AddrPortFrom(l.Etcd().Address, 2379).String()
 }
 
 // Nodes are the Calico nodes.
@@ -166,13 +169,23 @@ const (
 
 // Etcd is the datastore's container. Its data is on a volume, which outlives it.
 func (s *Spec) Etcd() Container {
+	own, admin := certDir(certEtcd), certDir(certRoot)
+	m := s.Lab.Etcd()
+	peer := "https://" + netip.AddrPortFrom(m.Address, 2380).String()
 	return Container{
-		Part: fact.PartEtcd, Name: EtcdContainer, Image: s.Artifacts.Images.Etcd,
-		Network: "host", Seccomp: true, Volumes: []string{EtcdVolume + ":/var/lib/etcd:rw"},
+		Part: fact.PartEtcd, Name: EtcdContainer, Image: s.Artifacts.Images.Etcd, CA: s.Certificates.CA.CertSum,
+		Network: "host", Seccomp: true,
+		Volumes: []string{EtcdVolume + ":/var/lib/etcd:rw", mountCert(certEtcd), mountCert(certRoot)},
+		// Whoever may run etcdctl in the container is etcd's administrator.
+		Env: []string{"ETCDCTL_CACERT=" + admin + "/ca.crt", "ETCDCTL_CERT=" + admin + "/tls.crt", "ETCDCTL_KEY=" + admin + "/tls.key"},
 		Cmd: []string{
-			"etcd", "--name", s.Lab.Etcd().Name, "--data-dir", "/var/lib/etcd",
-			// Nothing of the lab comes from elsewhere, and whoever reaches etcd may change everything.
-			"--listen-client-urls", EtcdURL(s.Lab) + ",http://127.0.0.1:2379", "--advertise-client-urls", EtcdURL(s.Lab),
+			"etcd", "--name", m.Name, "--data-dir", "/var/lib/etcd",
+			// On the underlay, and for the machine itself; whoever has no certificate of the lab's isn't answered.
+			"--listen-client-urls", EtcdURL(s.Lab) + ",https://127.0.0.1:2379", "--advertise-client-urls", EtcdURL(s.Lab),
+			"--client-cert-auth", "--trusted-ca-file", own + "/ca.crt", "--cert-file", own + "/tls.crt", "--key-file", own + "/tls.key",
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", m.Name + "=" + peer,
+			"--peer-client-cert-auth", "--peer-trusted-ca-file", own + "/ca.crt", "--peer-cert-file", own + "/tls.crt", "--peer-key-file", own + "/tls.key",
+			"--enable-grpc-gateway=false", // it knows nobody by his certificate
 		},
 	}
 }
@@ -180,7 +193,7 @@ func (s *Spec) Etcd() Container {
 // Node is calico-node's container on a machine.
 func (s *Spec) Node(m lab.Machine) Container {
 	return Container{
-		Part: fact.PartNode, Name: s.NodeContainer(), Image: s.Artifacts.Images.Node,
+		Part: fact.PartNode, Name: s.NodeContainer(), Image: s.Artifacts.Images.Node, CA: s.Certificates.CA.CertSum,
 		Network: "host",
 		// What Felix, BIRD and confd need, instead of --privileged: that asks for CAP_SYS_RESOURCE, which a computer
 		// that is itself a container may lack.
@@ -195,11 +208,15 @@ func (s *Spec) Node(m lab.Machine) Container {
 			"CALICO_MANAGE_CNI=false",
 			"DATASTORE_TYPE=etcdv3",
 			"ETCD_ENDPOINTS=" + EtcdURL(s.Lab),
+			"ETCD_CA_CERT_FILE=" + certDir(certNode) + "/ca.crt",
+			"ETCD_CERT_FILE=" + certDir(certNode) + "/tls.crt",
+			"ETCD_KEY_FILE=" + certDir(certNode) + "/tls.key",
 			"WAIT_FOR_DATASTORE=true", // it may start before etcd
 			"FELIX_HEALTHENABLED=true",
 			"FELIX_MTUIFACEPATTERN=" + mtuPattern,
 		},
 		Volumes: []string{
+			mountCert(certNode),
 			"/var/log/calico:/var/log/calico",
 			"/var/run/calico:/var/run/calico",
 			"/var/lib/calico:/var/lib/calico",
@@ -351,12 +368,16 @@ func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
 		r = Survey(m)
 	}
 	r.Files = []string{Calicoctl, calicoctlCfg}
+	for _, name := range Held(m.Role) {
+		r.Dirs = append(r.Dirs, certDir(name))
+	}
 	if m.Role == lab.RoleEtcd {
-		r.Etcd, r.Datastore = EtcdURL(l), true
+		access := EtcdAccess(l)
+		r.Etcd = &access
 	}
 	if m.Role == lab.RoleCalico {
 		r.Files = append(r.Files, goProfile)
-		r.Dirs = []string{PluginDir, ConfDir, homeBin}
+		r.Dirs = append(r.Dirs, PluginDir, ConfDir, homeBin)
 		r.GoTree = true
 	}
 	return r
@@ -376,6 +397,7 @@ func (s *Spec) Digest() string {
 		fmt.Fprintf(h, "%v\n", m)
 		conflists = append(conflists, s.Conflist(m))
 		for _, c := range s.Containers(m) {
+			c.CA = "" // certificates are issued anew, and the lab stays what it is
 			fmt.Fprintf(h, "%q\n", c.Flags())
 		}
 	}

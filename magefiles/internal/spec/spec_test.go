@@ -13,6 +13,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
@@ -71,6 +72,12 @@ func newSpec(t *testing.T, values ...any) *Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Certificates.CA = pki.Pair{Cert: "/lab/pki/ca.crt", CertSum: "sum of ca"}
+	s.Certificates.Issued = map[string]pki.Pair{}
+	for _, subject := range Subjects(l) {
+		file := "/lab/pki/" + subject.Name
+		s.Certificates.Issued[subject.Name] = pki.Pair{Cert: file + ".crt", Key: file + ".key", CertSum: "sum of " + subject.Name, KeySum: "sum of its key"}
+	}
 	return s
 }
 
@@ -112,6 +119,7 @@ func TestFiles(t *testing.T) {
 	}{
 		{"CalicoctlFiles", s.CalicoctlFiles()}, {"GoFiles", s.GoFiles()}, {"PluginFiles", s.PluginFiles()},
 		{"Conflist", []remote.File{s.Conflist(s.Nodes()[0])}}, {"CnitoolFiles", s.CnitoolFiles()},
+		{"CertificateFiles of etcd's machine", s.CertificateFiles(s.Lab.Etcd())}, {"CertificateFiles of a node", s.CertificateFiles(node(t, s))},
 	} {
 		fmt.Fprintf(&b, "== %s\n%s", part.name, describe(part.files))
 	}
@@ -159,12 +167,17 @@ func TestForLogin(t *testing.T) {
 
 func TestRequest(t *testing.T) {
 	s := tutorial(t)
-	const etcd = "http://192.168.4.7:2379"
+	etcd := &fact.Etcd{URL: "https://192.168.4.7:2379", Health: "/etc/calico/pki/health", Admin: "/etc/calico/pki/root"}
 	for name, want := range map[string]fact.Request{
-		"etcd-node": {Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg"}, Etcd: etcd, Datastore: true},
+		"etcd-node": {
+			Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg"},
+			Dirs:  []string{"/etc/calico/pki/etcd", "/etc/calico/pki/root", "/etc/calico/pki/health", "/etc/calico/pki/calicoctl"}, Etcd: etcd,
+		},
 		"calico1": {
 			Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg", "/etc/profile.d/golang.sh"},
-			Dirs:  []string{"/opt/cni/bin", "/etc/cni/net.d", "~/go/bin"}, GoTree: true,
+			Dirs: []string{
+				"/etc/calico/pki/calicoctl", "/etc/calico/pki/calico-node", "/etc/calico/pki/calico-cni", "/opt/cni/bin", "/etc/cni/net.d", "~/go/bin",
+			}, GoTree: true,
 		},
 	} {
 		m, _ := s.Lab.Machine(name)
@@ -187,7 +200,7 @@ func TestRequestSees(t *testing.T) {
 	} {
 		m, _ := s.Lab.Machine(name)
 		r := Request(s.Lab, m, false)
-		for _, f := range files {
+		for _, f := range append(files, s.CertificateFiles(m)...) {
 			seen := false
 			for _, p := range r.Files {
 				seen = seen || p == f.Path

@@ -45,6 +45,9 @@ func established(bgp lab.BGP) string {
 
 func calicoConditions(e *Env) []check.Condition {
 	var all []check.Condition
+	for _, m := range e.Nodes() {
+		all = append(all, certificatesCondition(e, "certificates", m))
+	}
 	for _, m := range e.Lab.Machines {
 		all = append(all, on("calicoctl", m, fact.Calicoctl,
 			"calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files",
@@ -174,6 +177,11 @@ func filesFinding(e *Env, seen fact.Machine, files []remote.File, ok string) che
 func prepareCalico(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]
+		if m.Role == lab.RoleCalico {
+			if err := e.putCertificates(ctx, h, m, seen); err != nil {
+				return err
+			}
+		}
 		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") && seen.Docker.Unknown == "" {
 			c := e.Node(m)
 			if err := e.load(ctx, h, c.Image, seen.Docker.Value); err != nil {
@@ -210,6 +218,7 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 		case j.Has(m.Name, "calico-node"):
 			s.cmd("docker", "start", e.NodeContainer())
 		case j.Has(m.Name, "node") && e.Node(m).Runs(j.Facts.Machines[m.Name].Docker.Value),
+			e.certificatesGone(m, j.Facts.Machines[m.Name]),
 			j.Has("", "calico-release") && m.Name == first: // any node writes the release when it starts
 			s.cmd("docker", "restart", e.NodeContainer())
 		}

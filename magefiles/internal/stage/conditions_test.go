@@ -81,8 +81,8 @@ func TestLayered(t *testing.T) {
 		}
 	}
 	for _, chain := range [][]string{
-		{"machine", "link", "docker", "etcd-container", "etcd", "calico-node", "bird", "bgp", "workload", "attachment", "address", "routes", "endpoint", "reach"},
-		{"calico-node", "node", "felix", "endpoint"}, {"plugins", "attachment"}, {"cnitool", "attachment"}, {"pool", "attachment"},
+		{"machine", "link", "docker", "etcd-certificates", "etcd-container", "etcd", "calico-node", "bird", "bgp", "workload", "attachment", "address", "routes", "endpoint", "reach"},
+		{"certificates", "calico-node", "node", "felix", "endpoint"}, {"plugins", "attachment"}, {"cnitool", "attachment"}, {"pool", "attachment"},
 	} {
 		for i := 1; i < len(chain); i++ {
 			if at[chain[i-1]] >= at[chain[i]] {
@@ -110,6 +110,7 @@ func big(t *testing.T, n int) *Env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issue(s)
 	return &Env{Spec: s, Caps: small.Caps}
 }
 

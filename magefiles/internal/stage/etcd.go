@@ -20,17 +20,20 @@ func etcd() Stage {
 		},
 		Apply: func(ctx context.Context, e *Env, j Job) error {
 			return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				docker := j.Facts.Machines[m.Name].Docker
-				if docker.Unknown != "" {
+				seen := j.Facts.Machines[m.Name]
+				if seen.Docker.Unknown != "" {
 					return nil // it is looked at again
 				}
-				c, have := e.Etcd(), docker.Value
+				if err := e.putCertificates(ctx, h, m, seen); err != nil {
+					return err
+				}
+				c, have := e.Etcd(), seen.Docker.Value
 				if err := e.load(ctx, h, c.Image, have); err != nil {
 					return err
 				}
 				var s script
 				s.ensure(c, have)
-				if s.Len() == 0 { // it runs, and isn't healthy
+				if s.Len() == 0 && (e.certificatesGone(m, seen) || j.Has(m.Name, "etcd")) { // it runs, and sees its certificates no more, or isn't healthy
 					s.cmd("docker", "restart", c.Name)
 				}
 				return s.run(ctx, h)
@@ -44,6 +47,7 @@ func etcd() Stage {
 func etcdConditions(e *Env) []check.Condition {
 	m := e.Lab.Etcd()
 	return []check.Condition{
+		certificatesCondition(e, "etcd-certificates", m),
 		on("etcd-container", m, fact.Containers,
 			"etcd's container runs as it should", "starts etcd",
 			func(seen fact.Machine, _ *fact.Lab) check.Finding {

@@ -165,7 +165,7 @@ func TestMutations(t *testing.T) {
 }
 
 var fromMachine = []string{
-	"link", "default-route", "packages", "docker", "calicoctl", "calico-node", "forwarding", "felix", "bird", "bgp", "routes", "go", "go-path",
+	"link", "default-route", "packages", "docker", "certificates", "calicoctl", "calico-node", "forwarding", "felix", "bird", "bgp", "routes", "go", "go-path",
 	"plugins", "conflist", "cnitool", "workload", "old-network", "attachment", "address", "endpoint", "reach",
 }
 
@@ -174,7 +174,7 @@ var machineMutations = []mutation{
 	{
 		"machine/etcd-node", "the datastore's machine doesn't answer", unreachable("etcd-node"), "no route to host",
 		[]string{
-			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "calicoctl/etcd-node", "reflectors", "mesh", "calico-release", "pool",
+			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "etcd-certificates/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "calicoctl/etcd-node", "reflectors", "mesh", "calico-release", "pool",
 			"node/calico1", "node/calico2", "routes/calico1", "routes/calico2", "address/calico1", "address/calico2",
 		},
 	},

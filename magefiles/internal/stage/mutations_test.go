@@ -29,6 +29,15 @@ func registered(do func(*fact.Node)) func(*fact.Lab) {
 }
 
 var calicoMutations = []mutation{
+	{
+		"etcd-certificates/etcd-node", "another lab's", at("etcd-node", change("/etc/calico/pki/etcd/tls.crt", func(f *fact.File) { f.SHA256 = "other" })),
+		"/etc/calico/pki/etcd/tls.crt has other contents", nil,
+	},
+	{
+		"certificates/calico1", "a key that others may read", at("calico1", change("/etc/calico/pki/calico-cni/tls.key", func(f *fact.File) { f.Mode = "644" })),
+		"/etc/calico/pki/calico-cni/tls.key has mode 644, not 600", nil,
+	},
+	{"certificates/calico2", "missing", at("calico2", file("/etc/calico/pki/calico-node/ca.crt", fact.File{})), "/etc/calico/pki/calico-node/ca.crt is missing", nil},
 	{"calicoctl/etcd-node", "missing", at("etcd-node", file("/usr/local/bin/calicoctl", fact.File{})), "/usr/local/bin/calicoctl is missing", nil},
 	{
 		"calicoctl/calico1", "another etcd's configuration", at("calico1", change("/etc/calico/calicoctl.cfg", func(f *fact.File) { f.SHA256 = "other" })),

@@ -2,9 +2,13 @@ package stage
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-version"
 
@@ -14,6 +18,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
@@ -25,32 +30,77 @@ const healthyFile = "testdata/healthy.json.gz"
 func recording(t *testing.T, file string) *fact.Lab {
 	t.Helper()
 	f := recorded.Lab(t, file)
-	s, err := spec.New(recordedLab(t), artifact.Pins{}, spec.Artifacts{})
+	v := version.Must(version.NewVersion("3.31.0"))
+	s, err := spec.New(recordedLab(t), artifact.Pins{Calico: v}, spec.Artifacts{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range f.Machines {
+	issue(s)
+	for name, m := range f.Machines {
 		for name, is := range m.Files.Value {
-			if is.SHA256 == recordedConflist {
+			switch is.SHA256 {
+			case recordedConflist:
 				is.SHA256 = s.Conflist(s.Nodes()[0]).Sum()
-				m.Files.Value[name] = is
+			case recordedCfg:
+				is.SHA256 = s.CalicoctlFiles()[1].Sum()
+			}
+			m.Files.Value[name] = is
+		}
+		on, _ := s.Lab.Machine(name)
+		before := !slices.ContainsFunc(slices.Collect(maps.Keys(m.Files.Value)), func(path string) bool { return strings.HasPrefix(path, spec.PKIDir) })
+		for _, file := range s.CertificateFiles(on) {
+			is, there := m.Files.Value[file.Path]
+			if before && m.Files.Value != nil {
+				is, there = fact.File{Mode: fmt.Sprintf("%o", file.Mode), Owner: "root:root"}, true
+			}
+			if is.SHA256 = file.SHA256; there {
+				m.Files.Value[file.Path] = is
 			}
 		}
-		for i, c := range m.Docker.Value.Containers {
-			if c.Config.Labels[fact.LabelPart] == fact.PartNode {
-				m.Docker.Value.Containers[i].Config.Env = append(c.Config.Env, laterEnv)
-			}
+		for i := range m.Docker.Value.Containers {
+			later(&m.Docker.Value.Containers[i], s, on)
 		}
 	}
 	return f
+}
+
+// later gives a recorded container what the lab's had not yet when it was recorded: certificates, among others.
+func later(is *fact.Container, s *spec.Spec, on lab.Machine) {
+	c := s.Etcd()
+	switch is.Config.Labels[fact.LabelPart] {
+	case fact.PartEtcd:
+		is.Config.Cmd, is.Config.Env = c.Cmd, append(is.Config.Env, c.Env...)
+	case fact.PartNode:
+		c = s.Node(on)
+		is.Config.Env = append(is.Config.Env, c.Env...)
+	default:
+		return
+	}
+	is.Config.Labels[fact.LabelCA] = c.CA
+	for _, v := range c.Volumes {
+		if strings.HasPrefix(v, spec.PKIDir) && !slices.Contains(is.HostConfig.Binds, v) {
+			is.HostConfig.Binds = append(is.HostConfig.Binds, v)
+		}
+	}
+}
+
+// issue gives a spec certificates that are made up.
+func issue(s *spec.Spec) {
+	until := time.Date(2027, 11, 28, 12, 0, 0, 0, time.UTC)
+	s.Certificates = pki.Set{CA: pki.Pair{Cert: "/lab/pki/ca.crt", CertSum: "sum of ca", Until: until}, Issued: map[string]pki.Pair{}}
+	for _, subject := range spec.Subjects(s.Lab) {
+		s.Certificates.Issued[subject.Name] = pki.Pair{
+			Cert: "/lab/pki/" + subject.Name + ".crt", Key: "/lab/pki/" + subject.Name + ".key", CertSum: "sum of " + subject.Name, KeySum: "sum of its key", Until: until,
+		}
+	}
 }
 
 // recordedConflist is the sum of the conflist that the recorded labs had, which was the right one then. Where a recording has
 // it, it has today's.
 const recordedConflist = "4d8f57a82279c378e03fc5135d0f2cdf4b860766a1f3054b63f6f6eae912518a"
 
-// laterEnv is what calico-node's environment didn't have yet when the labs were recorded.
-const laterEnv = `FELIX_MTUIFACEPATTERN=^(host0|(en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)$`
+// recordedCfg is that of calicoctl's configuration.
+const recordedCfg = "348bb87ba3ab4dc4084b677ac890a14f76ff1fe97e491061d236477d33a985b2"
 
 func recordedLab(t *testing.T) *lab.Lab {
 	t.Helper()
@@ -87,6 +137,7 @@ func envOf(t *testing.T, f *fact.Lab, broken string) *Env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	issue(s)
 	return &Env{Spec: s, Caps: machine.Capabilities{RepairsNetwork: true, Packages: true}}
 }
 

@@ -58,7 +58,7 @@ func TestUnknown(t *testing.T) {
 		"Felix":       unknown("felix"),
 		"MTU":         unknown("attachment"),
 		"Etcd":        unknown("etcd"),
-		"Files":       unknown("calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),
+		"Files":       unknown("etcd-certificates", "certificates", "calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),
 		"Go":          unknown("go"),
 		"Owned":       unknown("old-network"),
 		"Attachments": unknown("attachment", "address", "endpoint"),

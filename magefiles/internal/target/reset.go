@@ -8,7 +8,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
-	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
 )
@@ -21,9 +20,10 @@ func Reset(ctx context.Context, r *run.Run) error {
 		return err
 	}
 	restorer := baseline.Restorer{
-		Baseline: b, Lab: l.Lab, EtcdURL: spec.EtcdURL(l.Lab), Slow: l.Slow,
+		Baseline: b, Lab: l.Lab, Slow: l.Slow,
 		Look:   func(ctx context.Context) fact.Lab { return deepLook(ctx, l) },
 		Host:   l.Engine().Env.Host,
+		Write:  func(ctx context.Context, ops []fact.Op) error { return l.Observer().Order(ctx, fact.Order{Ops: ops}) },
 		Told:   func(line string) { r.Console.Notice("- %s", line) },
 		Etcd:   func(ctx context.Context) error { return again(ctx, r, l, b, stage.Goal{Stages: []string{stage.Etcd}}) },
 		Stages: func(ctx context.Context) error { return again(ctx, r, l, b, everything) },

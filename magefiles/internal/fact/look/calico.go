@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,47 +119,6 @@ func mtu(file string) fact.Seen[int] {
 		return fact.Unknown[int](err.Error())
 	}
 	return fact.See(strconv.Atoi(strings.TrimSpace(string(data))))
-}
-
-func etcd(url string) fact.Seen[fact.Health] {
-	res, err := client.Get(url + "/health")
-	if err != nil {
-		return fact.Known(fact.Health{Said: "nothing answers at " + url})
-	}
-	defer res.Body.Close()
-	var h struct{ Health, Reason string }
-	if err := json.NewDecoder(res.Body).Decode(&h); err != nil {
-		return fact.Known(fact.Health{Said: fmt.Sprintf("%s/health: %v", url, err)})
-	}
-	var v struct{ Etcdserver string }
-	if err := getJSON(client, url+"/version", &v); err != nil {
-		return fact.Known(fact.Health{Said: err.Error()})
-	}
-	return fact.Known(fact.Health{OK: h.Health == "true", Said: strings.TrimSpace("healthy: " + h.Health + " " + h.Reason), Version: v.Etcdserver})
-}
-
-// datastore reads everything below /calico/ in one request, by etcd's JSON gateway
-// (https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/).
-func datastore(url string) fact.Seen[[]fact.KeyValue] {
-	request, err := json.Marshal(map[string][]byte{"key": []byte("/calico/"), "range_end": []byte("/calico0")}) // '0' is '/' + 1
-	if err != nil {
-		return fact.Unknown[[]fact.KeyValue](err.Error())
-	}
-	res, err := client.Post(url+"/v3/kv/range", "application/json", bytes.NewReader(request))
-	if err != nil {
-		return fact.Unknown[[]fact.KeyValue]("etcd doesn't answer at " + url)
-	}
-	var reply struct {
-		Kvs []struct{ Key, Value []byte }
-	}
-	if err := decodeBody(res, url, &reply); err != nil {
-		return fact.Unknown[[]fact.KeyValue](err.Error())
-	}
-	all := make([]fact.KeyValue, len(reply.Kvs))
-	for i, kv := range reply.Kvs {
-		all[i] = fact.KeyValue{Key: string(kv.Key), Value: kv.Value}
-	}
-	return fact.Known(all)
 }
 
 // attachments reads what libcni remembers.

@@ -4,14 +4,10 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -116,70 +112,5 @@ func TestNoBIRD(t *testing.T) {
 	l.Close()
 	if got := bird(left).Unknown; got != "BIRD doesn't run: nothing answers at "+left {
 		t.Errorf("a socket that nobody listens at: %q", got)
-	}
-}
-
-func TestEtcd(t *testing.T) {
-	for _, c := range []struct {
-		name, health, version string
-		want                  fact.Health
-	}{
-		{"healthy", `{"health":"true","reason":""}`, `{"etcdserver":"3.6.16","etcdcluster":"3.6.0"}`, fact.Health{OK: true, Said: "healthy: true", Version: "3.6.16"}},
-		{"alarm", `{"health":"false","reason":"ALARM NOSPACE"}`, `{"etcdserver":"3.6.16"}`, fact.Health{Said: "healthy: false ALARM NOSPACE", Version: "3.6.16"}},
-		{"something else", `<html>`, `{}`, fact.Health{Said: "URL/health: invalid character '<' looking for beginning of value"}},
-		{"no version", `{"health":"true"}`, "", fact.Health{Said: "URL/version: 404 Not Found: "}},
-	} {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body := map[string]string{"/health": c.health, "/version": c.version}[r.URL.Path]
-			if body == "" {
-				w.WriteHeader(http.StatusNotFound)
-			}
-			fmt.Fprint(w, body)
-		}))
-		got := etcd(s.URL).Value
-		got.Said = strings.ReplaceAll(got.Said, s.URL, "URL")
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", c.name, diff)
-		}
-		s.Close()
-		// Nothing listens there now.
-		if h := etcd(s.URL); h.Unknown != "" || h.Value.OK || h.Value.Said != "nothing answers at "+s.URL {
-			t.Errorf("nobody: %+v", h)
-		}
-	}
-}
-
-func TestDatastore(t *testing.T) {
-	var asked struct {
-		Key, End []byte
-	}
-	reply := `{"kvs":[{"key":"L2NhbGljby9h","value":"e30="},{"key":"L2NhbGljby9i"}],"count":"2"}`
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in map[string][]byte
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.URL.Path != "/v3/kv/range" {
-			t.Errorf("%s: %v", r.URL, err)
-		}
-		asked.Key, asked.End = in["key"], in["range_end"]
-		fmt.Fprint(w, reply)
-	}))
-	want := fact.Known([]fact.KeyValue{{Key: "/calico/a", Value: []byte("{}")}, {Key: "/calico/b"}})
-	if diff := cmp.Diff(want, datastore(s.URL)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	// Everything that begins with the one is from the one up to the other.
-	if string(asked.Key) != "/calico/" || string(asked.End) != "/calico0" {
-		t.Errorf("asked from %s to %s", asked.Key, asked.End)
-	}
-	reply = `{}` // an empty etcd leaves kvs out
-	if got := datastore(s.URL); got.Unknown != "" || len(got.Value) != 0 {
-		t.Errorf("empty: %+v", got)
-	}
-	reply = `{"kvs":[{"key":"not base64"}]}`
-	if got := datastore(s.URL); got.Unknown == "" {
-		t.Errorf("malformed: %+v", got)
-	}
-	s.Close()
-	if got := datastore(s.URL); got.Unknown != "etcd doesn't answer at "+s.URL {
-		t.Errorf("nobody: %+v", got)
 	}
 }

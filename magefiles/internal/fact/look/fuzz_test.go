@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -95,23 +95,26 @@ func FuzzDocker(f *testing.F) {
 // FuzzEtcd: what etcd, or who answers in its place, says of its health and of Calico's entries.
 func FuzzEtcd(f *testing.F) {
 	for _, s := range []string{
-		`{"health":"true","reason":"","etcdserver":"3.6.5"}`, `{"kvs":[{"key":"L2NhbGljby94","value":"e30="}]}`, `{"kvs":[null]}`, `null`, `{"kvs":[{"key":"!"}]}`, `{"health":true}`, "\x1b[2J",
+		`{"health":"true","reason":"","etcdserver":"3.6.5"}`, "\x12\x10\x0a\x09/calico/x*\x03{ }", "\x12\x00", "\x12\xff", `null`, `{"health":true}`, "\x1b[2J",
 	} {
 		f.Add(s, uint16(200))
 		f.Add(s, uint16(503))
 	}
 	var now answers
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	_, e := serveEtcd(f, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			grpcReply(w, message(now.body), strconv.Itoa(now.status-http.StatusOK), "")
+			return
+		}
 		w.WriteHeader(now.status)
 		_, _ = io.WriteString(w, now.body)
-	}))
-	f.Cleanup(server.Close)
+	})
 	f.Fuzz(func(t *testing.T, body string, status uint16) {
 		now = answers{200 + int(status)%400, body}
-		if h := etcd(server.URL); h.Unknown != "" || h.Value.OK && !strings.Contains(body, "true") {
+		if h := etcd(e); h.Unknown != "" || h.Value.OK && !strings.Contains(body, "true") {
 			t.Errorf("%+v", h)
 		}
-		kvs := datastore(server.URL)
+		kvs := datastore(e)
 		if kvs.Unknown == "" && now.status != http.StatusOK {
 			t.Errorf("status %d: %+v", now.status, kvs.Value)
 		}

@@ -4,7 +4,7 @@
 // process, one look. It asks the kernel, Docker, BIRD, Felix and etcd by their sockets and starts no other program (but for
 // the packet filter's rules, where they are asked for), so a
 // look takes some 20 ms. `look probe` sends packets from the network namespace that it runs in; `look trace` captures what
-// passes through the machine, and sends.
+// passes through the machine, and sends; `look etcd` is an administrator of etcd's.
 package main
 
 import (
@@ -30,15 +30,17 @@ func main() {
 	switch {
 	case err != nil:
 	case len(os.Args) == 1:
-		err = serve(look)
+		err = serve(always(look))
 	case os.Args[1] == "probe":
-		err = serve(probe)
+		err = serve(always(probe))
+	case os.Args[1] == "etcd":
+		err = serve(func(o fact.Order) (struct{}, error) { return struct{}{}, order(o) })
 	case os.Args[1] == "trace":
 		err = trace(os.Stdin, os.Stdout)
 	case os.Args[1] == "sums" && len(os.Args) == 4:
 		err = writeSums(os.Args[2], os.Args[3])
 	default:
-		err = errors.New("usage: look | look probe | look trace | look sums ROOT FILE")
+		err = errors.New("usage: look | look probe | look trace | look etcd | look sums ROOT FILE")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "look:", err)
@@ -58,16 +60,25 @@ func searchPath(given string) string {
 }
 
 // serve reads one request and writes its answer.
-func serve[Q, A any](answer func(Q) A) error {
+func serve[Q, A any](answer func(Q) (A, error)) error {
 	var q Q
 	if err := json.NewDecoder(os.Stdin).Decode(&q); err != nil {
 		return fmt.Errorf("the request: %w", err)
 	}
+	a, err := answer(q)
+	if err != nil {
+		return err
+	}
 	out := bufio.NewWriter(os.Stdout)
-	if err := json.NewEncoder(out).Encode(answer(q)); err != nil {
+	if err := json.NewEncoder(out).Encode(a); err != nil {
 		return err
 	}
 	return out.Flush()
+}
+
+// always is an answer that what can't be seen is part of.
+func always[Q, A any](answer func(Q) A) func(Q) (A, error) {
+	return func(q Q) (A, error) { return answer(q), nil }
 }
 
 func look(r fact.Request) fact.Machine {
@@ -105,10 +116,8 @@ func look(r fact.Request) fact.Machine {
 	if r.GoTree {
 		all.Go(func() { m.Go = goTree("/usr/local/go") })
 	}
-	if r.Etcd != "" {
+	if r.Etcd != nil {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })
-	}
-	if r.Datastore {
 		all.Go(func() { m.Datastore = datastore(r.Etcd) })
 	}
 	all.Wait()

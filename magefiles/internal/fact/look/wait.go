@@ -16,8 +16,8 @@ import (
 const pause = 50 * time.Millisecond
 
 // wait returns when everything holds, or says what doesn't when time is over.
-func wait(u fact.Until, etcdURL string) string {
-	return waitFor(u.Within, func() string { return lacking(u, etcdURL) })
+func wait(u fact.Until, e *fact.Etcd) string {
+	return waitFor(u.Within, func() string { return lacking(u, e) })
 }
 
 // waitFor asks what is missing until nothing is, or time is over.
@@ -36,14 +36,14 @@ func waitFor(within time.Duration, ask func() string) string {
 }
 
 // lacking says what doesn't hold yet.
-func lacking(u fact.Until, etcdURL string) string {
+func lacking(u fact.Until, e *fact.Etcd) string {
 	if u.Docker {
 		if err := newEngine(dockerSocket, 1).get("/version", &struct{}{}); err != nil {
 			return "Docker Engine doesn't answer"
 		}
 	}
-	if u.Etcd {
-		if h := etcd(etcdURL); !h.Value.OK {
+	if u.Etcd && e != nil {
+		if h := etcd(e); !h.Value.OK {
 			return h.Value.Said
 		}
 	}

@@ -1,0 +1,73 @@
+package spec
+
+import (
+	"io/fs"
+	"net/netip"
+	"path"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
+	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+)
+
+// Who has a certificate: its common name, by which etcd knows a client.
+const (
+	certEtcd      = "etcd"   // etcd itself, to its clients and to other members
+	certRoot      = "root"   // etcd's administrator: etcdctl
+	certHealth    = "health" // who asks etcd how it is, and may read nothing
+	certCalicoctl = "calicoctl"
+	certNode      = "calico-node"
+	certCNI       = "calico-cni" // Calico's CNI plugin
+)
+
+// PKIDir on a machine has a directory for each certificate that it holds, with the files ca.crt, tls.crt and tls.key.
+const PKIDir = "/etc/calico/pki"
+
+func certDir(name string) string { return path.Join(PKIDir, name) }
+
+// mountCert is the volume by which a container sees one of its machine's certificates, and no other.
+func mountCert(name string) string { return certDir(name) + ":" + certDir(name) + ":ro" }
+
+// Subjects are whom a lab's certificates are for.
+func Subjects(l *lab.Lab) []pki.Subject {
+	etcd := l.Etcd()
+	return []pki.Subject{
+		{Name: certEtcd, Names: []string{etcd.Name, "localhost"}, Addresses: []netip.Addr{etcd.Address, netip.AddrFrom4([4]byte{127, 0, 0, 1})}},
+		{Name: certRoot}, {Name: certHealth}, {Name: certCalicoctl}, {Name: certNode}, {Name: certCNI},
+	}
+}
+
+// Held are the certificates that machines of a role hold, by their common names.
+func Held(r lab.Role) []string {
+	if r == lab.RoleEtcd {
+		return []string{certEtcd, certRoot, certHealth, certCalicoctl}
+	}
+	return []string{certCalicoctl, certNode, certCNI}
+}
+
+// certFiles are the files of one certificate. Their contents stay in files of this computer's until they are sent.
+func (s *Spec) certFiles(name string) []remote.File {
+	p := s.Certificates.Issued[name]
+	file := func(to, from, sum string, mode fs.FileMode) remote.File {
+		return remote.File{Path: path.Join(certDir(name), to), Mode: mode, Source: from, SHA256: sum}
+	}
+	return []remote.File{
+		file("ca.crt", s.Certificates.CA.Cert, s.Certificates.CA.CertSum, 0o644),
+		file("tls.crt", p.Cert, p.CertSum, 0o644), file("tls.key", p.Key, p.KeySum, 0o600),
+	}
+}
+
+// CertificateFiles are those of all certificates that a machine holds.
+func (s *Spec) CertificateFiles(m lab.Machine) []remote.File {
+	var all []remote.File
+	for _, name := range Held(m.Role) {
+		all = append(all, s.certFiles(name)...)
+	}
+	return all
+}
+
+// EtcdAccess is how the look program asks etcd on etcd's machine.
+func EtcdAccess(l *lab.Lab) fact.Etcd {
+	return fact.Etcd{URL: EtcdURL(l), Health: certDir(certHealth), Admin: certDir(certRoot)}
+}
