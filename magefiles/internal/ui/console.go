@@ -97,7 +97,9 @@ func (c *Console) prefixed(text string) string {
 	if c.prefix == "" {
 		return text
 	}
-	return strings.ReplaceAll(text, "go tool mage ", c.prefix+" go tool mage ")
+	const plain = "go tool mage "
+	prefixed := c.prefix + " " + plain
+	return strings.ReplaceAll(strings.ReplaceAll(text, prefixed, plain), plain, prefixed) // another run's output has it already
 }
 
 // Advise returns an error for Mage to print: the command lines in its text are prefixed too. It wraps err.

@@ -191,6 +191,9 @@ func TestAdvise(t *testing.T) {
 	if got.Error() != want || !errors.Is(got, os.ErrNotExist) {
 		t.Errorf("with variables: %v", got)
 	}
+	if again := c.Advise(got); again.Error() != want {
+		t.Errorf("what has them already: %v", again)
+	}
 	if got := c.Advise(nil); got != nil {
 		t.Errorf("no error: %v", got)
 	}
