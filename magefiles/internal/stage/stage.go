@@ -161,9 +161,13 @@ type Env struct {
 	Preflight func() error
 }
 
-// on runs f on machines, all at once, and ends the others with the first that fails.
+// atOnce is on how many machines something is done at the same time: on one computer more only wait for one another.
+const atOnce = 16
+
+// on runs f on machines, atOnce of them, and ends the others with the first that fails.
 func (e *Env) on(ctx context.Context, machines []lab.Machine, f func(context.Context, lab.Machine, *remote.Host) error) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for _, m := range machines {
 		g.Go(func() error {
 			return onMachine(ctx, m.Name, func() error {

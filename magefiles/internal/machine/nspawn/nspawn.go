@@ -31,12 +31,15 @@ import (
 const Name = "nspawn"
 
 const (
-	bridge        = "underlay"
-	uplink        = "host0"          // what nspawn calls a machine's interface on it
-	shareInside   = "/run/lab-share" // where a machine sees the artifacts' directory
-	bootTimeout   = 90 * time.Second
-	haltTimeout   = 30 * time.Second
-	killTimeout   = 10 * time.Second
+	bridge      = "underlay"
+	uplink      = "host0"          // what nspawn calls a machine's interface on it
+	shareInside = "/run/lab-share" // where a machine sees the artifacts' directory
+	bootTimeout = 90 * time.Second
+	haltTimeout = 30 * time.Second
+	// Of fifty machines, on a computer that has other things to do.
+	killTimeout = 30 * time.Second
+	// bootAtOnce keeps two cores busy; with more each takes longer, and none is sooner.
+	bootAtOnce    = 12
 	maxSocketPath = 107 // sun_path, unix(7)
 )
 
@@ -113,6 +116,7 @@ func (p *Provider) Up(ctx context.Context) error {
 		return err
 	}
 	g, ctx = errgroup.WithContext(ctx)
+	g.SetLimit(bootAtOnce)
 	for _, m := range p.Plan.Machines {
 		if running[m.Name] {
 			continue
