@@ -96,6 +96,10 @@ func Shown(err error) error { return ui.Error(err) }
 // measured without.
 const emulated = 12
 
+// patience is how much longer than one alone machines take that do the same at the same time on so many CPUs. Of eight a CPU it isn't
+// noticed: each mostly waits.
+func patience(machines, cpus int) int { return max(1, (machines+8*cpus-1)/(8*cpus)) }
+
 // Lab reads the lab's definition, and refuses one that doesn't fit the machines that exist.
 func (r *Run) Lab(ctx context.Context) (*Lab, error) {
 	r.mu.Lock()
@@ -166,6 +170,7 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	provider := k.New(o)
 	made = &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
+	made.Slow = patience(len(l.Machines), runtime.NumCPU())
 	if provider.Capabilities().SlowCPU {
 		made.Slow = emulated
 	}

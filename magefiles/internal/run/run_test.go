@@ -259,3 +259,11 @@ func TestCache(t *testing.T) {
 		}
 	}
 }
+
+func TestPatience(t *testing.T) {
+	for _, c := range []struct{ machines, cpus, want int }{{3, 2, 1}, {16, 2, 1}, {17, 2, 2}, {51, 2, 4}, {51, 16, 1}, {3, 1, 1}} {
+		if got := patience(c.machines, c.cpus); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}

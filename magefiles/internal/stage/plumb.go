@@ -121,15 +121,16 @@ func oldConflists(e *Env, seen fact.Machine) []string {
 
 // waitForNode waits until calico-node has named the node, and Felix has written the workloads' MTU: Calico's plugin asks for the
 // files. Without the second it would take 1500, which a workload that is plumbed later may not get.
-const waitForNode = `for _ in {1..600}; do
+const waitForNode = `exec {idle}<> <(:)
+for _ in {1..600}; do
 	if [ -s /var/lib/calico/nodename ] && [ -s /var/lib/calico/mtu ]; then break; fi
-	read -r -t 0.1 <> <(:) || true
+	read -r -t 0.1 -u $idle || true
 done`
 
 // waitForMTU waits until Felix has followed another vxlanMode.
 const waitForMTU = `for _ in {1..150}; do
 	if [ "$(</var/lib/calico/mtu)" = %d ]; then break; fi
-	read -r -t 0.1 <> <(:) || true
+	read -r -t 0.1 -u $idle || true
 done`
 
 func applyPlumb(ctx context.Context, e *Env, j Job) error {

@@ -157,7 +157,9 @@ func (e *Engine) again(ctx context.Context, s Stage) error {
 		if s.Datastore {
 			e.learn(e.Look.Look(ctx, e.Env.Lab.ByRole(lab.RoleEtcd), nil))
 		}
-		e.learn(e.Look.Look(ctx, machines, until))
+		if len(machines) > 0 {
+			e.learn(e.Look.Look(ctx, machines, until))
+		}
 	}
 	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
 		look(ctx, func(m lab.Machine) *fact.Until {
@@ -169,7 +171,13 @@ func (e *Engine) again(ctx context.Context, s Stage) error {
 			u.Within *= time.Duration(e.Slow)
 			return &u
 		})
-		met := func() bool { return len(unmet(e.evaluate(ctx, []Stage{s}, false))) == 0 }
+		met := func() bool {
+			left := Job{Unmet: unmet(e.evaluate(ctx, []Stage{s}, false))}
+			if s.Datastore || !left.On("") { // what holds on a machine needn't be looked at again
+				machines = slices.DeleteFunc(slices.Clone(machines), func(m lab.Machine) bool { return !left.On(m.Name) })
+			}
+			return len(left.Unmet) == 0
+		}
 		if met() {
 			return context.Cause(ctx)
 		}

@@ -12,8 +12,11 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// pause between two questions: short against what is waited for, long against what a question costs (under 1 ms).
+// pause between two questions: short against what is waited for, long against what a question costs (1 ms). Where many machines wait
+// for one another, they don't take the CPU from what they wait for: it grows with the time that has passed.
 const pause = 50 * time.Millisecond
+
+func pauseAfter(waited time.Duration) time.Duration { return min(max(pause, waited/16), time.Second) }
 
 // wait returns when everything holds, or says what doesn't when time is over.
 func wait(u fact.Until, e *fact.Etcd) string {
@@ -22,7 +25,8 @@ func wait(u fact.Until, e *fact.Etcd) string {
 
 // waitFor asks what is missing until nothing is, or time is over.
 func waitFor(within time.Duration, ask func() string) string {
-	deadline := time.Now().Add(within)
+	start := time.Now()
+	deadline := start.Add(within)
 	for {
 		missing := ask()
 		if missing == "" {
@@ -31,7 +35,7 @@ func waitFor(within time.Duration, ask func() string) string {
 		if time.Now().After(deadline) {
 			return fmt.Sprintf("not after %s: %s", within, missing)
 		}
-		time.Sleep(pause)
+		time.Sleep(pauseAfter(time.Since(start)))
 	}
 }
 
