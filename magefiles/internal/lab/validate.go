@@ -392,7 +392,7 @@ func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes []Machine) int 
 		v.fault(s.Line, "pool.blockSize %d: a block would be larger than the pool %s", n, pool)
 		return n
 	}
-	blocks, needed, of := 1<<(n-pool.Bits()), 0, ""
+	blocks, needed := 1<<(n-pool.Bits()), 0
 	for _, m := range nodes {
 		own := max(1, (m.Workloads.Count+1<<(32-n)-1)>>(32-n))
 		if needed += own; own > maxBlocks {
@@ -401,7 +401,8 @@ func (v *validator) blockSize(s scalar, pool netip.Prefix, nodes []Machine) int 
 			return n
 		}
 	}
-	if of = fmt.Sprintf("for %d Calico nodes, and each needs one", len(nodes)); needed > len(nodes) {
+	of := fmt.Sprintf("for %d Calico nodes, and each needs one", len(nodes))
+	if needed > len(nodes) {
 		of = fmt.Sprintf("and the workloads of %d Calico nodes need %d", len(nodes), needed)
 	}
 	if blocks < needed {

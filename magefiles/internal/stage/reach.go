@@ -43,7 +43,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 	for _, w := range workloads {
 		local[w.Attachment.Address()], name[w.Attachment.Address()] = true, w.Name
 	}
-	to := map[netip.Addr]bool{}
+	senders := map[netip.Addr]bool{}
 	var lost []string
 	var found check.Finding
 	for _, probe := range p.Value {
@@ -54,7 +54,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		if local[probe.To] {
 			ttl = neighbour
 		}
-		to[probe.To] = true
+		senders[probe.From] = true
 		fault := probeFault(probe, ttl)
 		if fault == "" {
 			continue
@@ -67,7 +67,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		found.Try = cmp.Or(found.Try, tryProbe(m, cmp.Or(name[probe.From], fact.WorkloadName(1)), probe, ttl))
 	}
 	if len(lost) == 0 {
-		return check.OK("answers from %s", plural(len(to), "workload"))
+		return check.OK("answers from %s", plural(len(p.Value)/max(1, len(senders)), "workload"))
 	}
 	found.State, found.Found = check.Broken, check.Names(lost)
 	var policies []string
