@@ -49,7 +49,7 @@ func TestTenNodes(t *testing.T) {
 		to := l.ssh("calico4", "sudo docker exec workload-3 ip -4 -brief address show dev eth0 | awk '{print $3}'")
 		l.has(l.ssh("calico3", "sudo docker exec workload-2 ping -c 5 -i 0.2 "+strings.TrimSuffix(to, "/32")), " 0% packet loss", "ttl=62")
 		out := l.fails("check")
-		l.has(out, "calico-node on calico1", "felix on calico1", "not Established with 192.168.4.11")
+		l.has(out, "calico-node/calico1", "felix/calico1", "not Established with 192.168.4.11")
 		l.ok("verify")
 		l.holds()
 	})

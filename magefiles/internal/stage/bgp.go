@@ -41,7 +41,7 @@ func spokenTo(e *Env, m lab.Machine) string {
 	if bgp := e.Lab.BGP; bgp.Mesh || bgp.Reflects(m.Name) {
 		return "every other node"
 	}
-	return "the route " + strings.TrimPrefix(plural(len(e.Lab.BGP.Reflectors), "reflector"), "1 ")
+	return "the " + strings.TrimPrefix(plural(len(e.Lab.BGP.Reflectors), "route reflector"), "1 ")
 }
 
 func bgpConditions(e *Env) []check.Condition {
