@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # edit KIND NAME FILTER applies one of Calico's resources as jq's FILTER makes it; one that isn't there begins empty. Another's change in
 # between is no error: it is read again.
 edit() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # plumb NAME gives the container NAME its interface, with CNI_ARGS if that is set. Before it come the function cnitool and the
 # variable network. cnitool calls an interface on the machine after three hexadecimal digits of a hash of the sandbox's path, and
 # Calico's plugin takes one of that name away from whoever has it; so a container whose digits are taken is restarted, which gives it
