@@ -133,6 +133,7 @@ type vars struct {
 	Python        string     `json:"ansible_python_interpreter"`
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
 	Etcd          fact.Etcd  `json:"lab_etcd"`
+	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
 	Network       string     `json:"lab_network"`
 	NodeContainer string     `json:"lab_node_container"`
 	PluginDir     string     `json:"lab_plugin_dir"`
@@ -182,7 +183,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
-			Etcd: spec.EtcdAccess(s.Lab), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
+			Etcd: spec.EtcdAccess(s.Lab), EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},

@@ -28,6 +28,7 @@ func TestLab(t *testing.T) {
 		{"verify again does nothing", nothingToDo},
 		{"root on a machine is nobody here", privileges},
 		{"etcd listens where it has to", listening},
+		{"who may write what in etcd", rights},
 		{"every fact's command runs", factCommands},
 		{"logs, asked for and of a failure", logs},
 		{"explained", explained},
@@ -189,7 +190,7 @@ func badInput(l *lab) {
 
 // factCommands: what a hint tells a person to type can be typed.
 func factCommands(l *lab) {
-	on := map[fact.Kind]string{fact.EtcdHealth: "etcd-node"}
+	on := map[fact.Kind]string{fact.EtcdHealth: "etcd-node", fact.EtcdAuth: "etcd-node"}
 	for _, k := range fact.Kinds() {
 		machine := on[k]
 		if machine == "" {

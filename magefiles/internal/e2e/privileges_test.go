@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
 
 //go:embed testdata/escapes.py
@@ -99,6 +101,36 @@ func listening(l *lab) {
 			}
 		}
 	}
+}
+
+// asCalicoctl is calicoctl with another client's certificate.
+const asCalicoctl = `as() { DATASTORE_TYPE=etcdv3 ETCD_ENDPOINTS=https://192.168.4.7:2379 ETCD_CA_CERT_FILE=$P/$1/ca.crt ETCD_CERT_FILE=$P/$1/tls.crt ` +
+	`ETCD_KEY_FILE=$P/$1/tls.key timeout 30 calicoctl "${@:2}" --config=/nowhere 2>&1 || true; }; P=/etc/calico/pki; `
+
+// rights: who has the CNI plugin's certificate, or calico-node's, can't make himself the network's administrator with it.
+func rights(l *lab) {
+	const policy = `{"apiVersion":"projectcalico.org/v3","kind":"GlobalNetworkPolicy","metadata":{"name":"open"},"spec":{"selector":"all()"}}`
+	for _, c := range []struct {
+		who, what string
+		may       bool
+	}{
+		{"calico-cni", `patch node calico2 --patch='{"metadata":{"labels":{"x":"y"}}}'`, false},
+		{"calico-cni", "delete node calico2", false},
+		{"calico-cni", "delete ippool my.ippool-1", false},
+		{"calico-cni", "apply --filename=- <<<'" + policy + "'", false},
+		{"calico-cni", "get globalnetworkpolicies", false},
+		{"calico-cni", "get nodes", true},
+		{"calico-node", "apply --filename=- <<<'" + policy + "'", false},
+		{"calico-node", "get globalnetworkpolicies", true},
+		{"calicoctl", "apply --filename=- <<<'" + policy + "'", true},
+		{"calicoctl", "delete globalnetworkpolicy open", true},
+	} {
+		out := l.ssh("calico1", "sudo bash -c "+command.Quote(asCalicoctl+"as "+c.who+" "+c.what))
+		if refused := strings.Contains(out, "permission denied"); refused == c.may || c.may && strings.Contains(out, "ailed") {
+			l.t.Errorf("%s: %s: %s", c.who, c.what, out)
+		}
+	}
+	l.holds()
 }
 
 // unified boots the machines once as on a computer that has cgroup v2 and nothing else: a computer with both shows the targets

@@ -125,6 +125,7 @@ const (
 	Sessions   Kind = "bgp"
 	Felix      Kind = "felix"
 	EtcdHealth Kind = "etcd"
+	EtcdAuth   Kind = "auth"
 	Files      Kind = "files"
 	Calicoctl  Kind = "calicoctl"
 
@@ -161,6 +162,7 @@ var commands = map[Kind]string{
 	Sessions:     "sudo calicoctl node status",
 	Felix:        "curl -s -i http://localhost:9099/readiness",
 	EtcdHealth:   "sudo docker exec etcd etcdctl endpoint health",
+	EtcdAuth:     "sudo docker exec etcd etcdctl auth status",
 	Calicoctl:    "sudo ls -l /usr/local/bin/calicoctl /etc/calico",
 	Certificates: "sudo ls -lR /etc/calico/pki",
 	Files:        "sudo ls -l /opt/cni/bin /etc/cni/net.d /etc/profile.d go/bin",

@@ -28,6 +28,7 @@ type Machine struct {
 	Felix       Seen[Health]          `json:"felix"`
 	MTU         Seen[int]             `json:"mtu,omitzero"` // that workloads are to have, by Felix; 0: it hasn't said
 	Etcd        Seen[Health]          `json:"etcd"`         // as it answers this machine
+	Auth        Seen[Auth]            `json:"auth"`         // what etcd lets its clients do
 	Files       Seen[map[string]File] `json:"files"`
 	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them
@@ -192,6 +193,26 @@ type Health struct {
 	OK      bool   `json:"ok"`
 	Said    string `json:"said"`
 	Version string `json:"version,omitempty"`
+}
+
+// Auth is what etcd lets its clients do.
+type Auth struct {
+	Enabled bool                `json:"enabled"` // otherwise everybody with a certificate may do everything
+	Users   map[string][]string `json:"users"`   // the roles of each, who is known by the common name of his certificate
+	Roles   map[string][]Grant  `json:"roles"`   // sorted by key
+}
+
+// Grant lets a role read all keys from one up to another, and write them.
+type Grant struct {
+	Key   string `json:"key"`
+	End   string `json:"end"`
+	Write bool   `json:"write,omitempty"`
+}
+
+// Below is the grant for all keys with a prefix.
+func Below(prefix string, write bool) Grant {
+	last := len(prefix) - 1
+	return Grant{Key: prefix, End: prefix[:last] + string(prefix[last]+1), Write: write}
 }
 
 // File is a file, a symbolic link or a directory.

@@ -30,7 +30,10 @@ type Etcd struct {
 // Order is what `look etcd` reads at its standard input: what is to be done to etcd, as its administrator.
 type Order struct {
 	Etcd
-	Ops []Op `json:"ops,omitempty"` // in one transaction
+	Ops  []Op  `json:"ops,omitempty"`  // in one transaction
+	Auth *Auth `json:"auth,omitempty"` // these users and roles, as they are here, beside those of others
+	// Within is how long etcd may take until it is healthy.
+	Within time.Duration `json:"within,omitempty"`
 }
 
 // Op is a change of one entry.

@@ -272,5 +272,6 @@ func (o *Observer) Order(ctx context.Context, order fact.Order) error {
 		return err
 	}
 	order.Etcd = spec.EtcdAccess(o.Lab)
-	return o.ask(ctx, h, orderTime*time.Duration(o.Slow), order, &struct{}{}, "etcd")
+	order.Within *= time.Duration(o.Slow)
+	return o.ask(ctx, h, order.Within+orderTime*time.Duration(o.Slow), order, &struct{}{}, "etcd")
 }

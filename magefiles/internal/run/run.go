@@ -321,7 +321,7 @@ func (l *Lab) Engine() *stage.Engine {
 	}
 	return &stage.Engine{
 		Env: &stage.Env{
-			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host,
+			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host, Order: l.Observer().Order,
 			Gone: l.Gone, Retire: l.retire,
 			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark, Notice: l.run.Console.Notice,
 		},

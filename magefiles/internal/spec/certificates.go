@@ -1,9 +1,11 @@
 package spec
 
 import (
+	"cmp"
 	"io/fs"
 	"net/netip"
 	"path"
+	"slices"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -70,4 +72,38 @@ func (s *Spec) CertificateFiles(m lab.Machine) []remote.File {
 // EtcdAccess is how the look program asks etcd on etcd's machine.
 func EtcdAccess(l *lab.Lab) fact.Etcd {
 	return fact.Etcd{URL: EtcdURL(l), Health: certDir(certHealth), Admin: certDir(certRoot)}
+}
+
+// Where Calico has what in etcd.
+const (
+	keyIPAM      = "/calico/ipam/v2/"
+	keyResources = "/calico/resources/v3/projectcalico.org/"
+	keyFelix     = "/calico/felix/"
+)
+
+// EtcdAuth is what etcd lets its clients do: each what it needs and nothing else, beyond what Calico documents where that isn't enough
+// (https://docs.tigera.io/calico/latest/reference/etcd-rbac/calico-etcdv3-paths).
+func EtcdAuth() fact.Auth {
+	resources := func(write bool, kinds ...string) (all []fact.Grant) {
+		for _, k := range kinds {
+			all = append(all, fact.Below(keyResources+k+"/", write))
+		}
+		return all
+	}
+	node := append(resources(true, "caliconodestatuses", "clusterinformations", "felixconfigurations", "ippools", "nodes", "tiers", "workloadendpoints"),
+		fact.Below(keyResources, false), fact.Below(keyIPAM, true), fact.Below(keyFelix, true))
+	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "clusterinformations", "ipamconfigurations", "ippools", "ipreservations", "nodes"),
+		[]fact.Grant{fact.Below(keyIPAM, true)})
+	a := fact.Auth{
+		Enabled: true,
+		Users:   map[string][]string{certRoot: {certRoot}}, // that role may do everything
+		Roles: map[string][]fact.Grant{
+			certCalicoctl: {fact.Below(keyIPAM, true), fact.Below(keyResources, true)}, certNode: node, certCNI: cni,
+		},
+	}
+	for role, grants := range a.Roles {
+		a.Users[role] = []string{role}
+		slices.SortFunc(grants, func(a, b fact.Grant) int { return cmp.Compare(a.Key, b.Key) })
+	}
+	return a
 }

@@ -2,12 +2,15 @@ package stage
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 // etcd runs etcd, the datastore, in a container on the etcd machine.
@@ -36,7 +39,11 @@ func etcd() Stage {
 				if s.Len() == 0 && (e.certificatesGone(m, seen) || j.Has(m.Name, "etcd")) { // it runs, and sees its certificates no more, or isn't healthy
 					s.cmd("docker", "restart", c.Name)
 				}
-				return s.run(ctx, h)
+				if err := s.run(ctx, h); err != nil {
+					return err
+				}
+				auth := spec.EtcdAuth()
+				return e.Order(ctx, fact.Order{Within: time.Minute, Auth: &auth})
 			})
 		},
 		Until:   func(*Env, lab.Machine, *fact.Lab) fact.Until { return fact.Until{Within: time.Minute, Etcd: true} },
@@ -67,7 +74,32 @@ func etcdConditions(e *Env) []check.Condition {
 					return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
 				}
 			}),
+		on("etcd-auth", m, fact.EtcdAuth, "etcd lets each of its clients do what it has to, and nothing else", "gives its users their rights",
+			func(seen fact.Machine, _ *fact.Lab) check.Finding { return authFinding(seen.Auth, spec.EtcdAuth()) }),
 	}
+}
+
+// authFinding compares what etcd's users may do; others than the lab's are no matter.
+func authFinding(is fact.Seen[fact.Auth], want fact.Auth) check.Finding {
+	if is.Unknown != "" {
+		return check.CantSee("%s", is.Unknown)
+	}
+	if !is.Value.Enabled {
+		return check.Not("authentication is off: whoever has a certificate may do everything")
+	}
+	for _, user := range slices.Sorted(maps.Keys(want.Users)) {
+		if roles, there := is.Value.Users[user]; !there {
+			return check.Not("etcd doesn't know %s", user)
+		} else if !slices.Equal(roles, want.Users[user]) {
+			return check.Not("%s has the roles %s, not %s", user, check.Names(roles), check.Names(want.Users[user]))
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(want.Roles)) {
+		if !slices.Equal(is.Value.Roles[role], want.Roles[role]) {
+			return check.Not("role %s has other rights than it is to have", role)
+		}
+	}
+	return check.OK("authentication is on, %s have their rights", plural(len(want.Users), "user"))
 }
 
 // containerFinding is the finding of a container that runs or has a fault.

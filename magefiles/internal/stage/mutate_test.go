@@ -174,7 +174,7 @@ var machineMutations = []mutation{
 	{
 		"machine/etcd-node", "the datastore's machine doesn't answer", unreachable("etcd-node"), "no route to host",
 		[]string{
-			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "etcd-certificates/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "calicoctl/etcd-node", "reflectors", "mesh", "calico-release", "pool",
+			"link/etcd-node", "packages/etcd-node", "docker/etcd-node", "etcd-certificates/etcd-node", "etcd-container/etcd-node", "etcd/etcd-node", "etcd-auth/etcd-node", "calicoctl/etcd-node", "reflectors", "mesh", "calico-release", "pool",
 			"node/calico1", "node/calico2", "routes/calico1", "routes/calico2", "address/calico1", "address/calico2",
 		},
 	},

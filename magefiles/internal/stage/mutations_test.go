@@ -34,6 +34,23 @@ var calicoMutations = []mutation{
 		"/etc/calico/pki/etcd/tls.crt has other contents", nil,
 	},
 	{
+		"etcd-auth/etcd-node", "off", at("etcd-node", func(m *fact.Machine) { m.Auth.Value.Enabled = false }),
+		"authentication is off: whoever has a certificate may do everything", nil,
+	},
+	{
+		"etcd-auth/etcd-node", "the plugin's user is gone", at("etcd-node", func(m *fact.Machine) { delete(m.Auth.Value.Users, "calico-cni") }),
+		"etcd doesn't know calico-cni", nil,
+	},
+	{
+		"etcd-auth/etcd-node", "calico-node may do everything", at("etcd-node", func(m *fact.Machine) { m.Auth.Value.Users["calico-node"] = []string{"calico-node", "root"} }),
+		"calico-node has the roles calico-node, root, not calico-node", nil,
+	},
+	{
+		"etcd-auth/etcd-node", "the plugin may write nodes", at("etcd-node", func(m *fact.Machine) {
+			m.Auth.Value.Roles["calico-cni"] = append(m.Auth.Value.Roles["calico-cni"], fact.Below("/calico/resources/v3/projectcalico.org/nodes/", true))
+		}), "role calico-cni has other rights than it is to have", nil,
+	},
+	{
 		"certificates/calico1", "a key that others may read", at("calico1", change("/etc/calico/pki/calico-cni/tls.key", func(f *fact.File) { f.Mode = "644" })),
 		"/etc/calico/pki/calico-cni/tls.key has mode 644, not 600", nil,
 	},

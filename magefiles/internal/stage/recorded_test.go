@@ -47,6 +47,10 @@ func recording(t *testing.T, file string) *fact.Lab {
 			m.Files.Value[name] = is
 		}
 		on, _ := s.Lab.Machine(name)
+		if on.Role == lab.RoleEtcd && m.Auth.Unknown == "" && m.Auth.Value.Users == nil {
+			m.Auth = fact.Known(spec.EtcdAuth())
+			f.Machines[name] = m
+		}
 		before := !slices.ContainsFunc(slices.Collect(maps.Keys(m.Files.Value)), func(path string) bool { return strings.HasPrefix(path, spec.PKIDir) })
 		for _, file := range s.CertificateFiles(on) {
 			is, there := m.Files.Value[file.Path]

@@ -149,7 +149,9 @@ type Env struct {
 	StateDir string
 	Mark     machine.Mark // the lab's, where Caps.Undo; "" before it has one
 	// Host returns the connection to a machine.
-	Host    func(ctx context.Context, name string) (*remote.Host, error)
+	Host func(ctx context.Context, name string) (*remote.Host, error)
+	// Order has something done in etcd, by its administrator.
+	Order   func(context.Context, fact.Order) error
 	loading singleflight.Group // archives of images, by machine
 	// Addresses are what the workloads are to have, by fact.WorkloadKey, where it isn't any of their node's: those of a baseline. May be nil.
 	Addresses map[string]netip.Addr

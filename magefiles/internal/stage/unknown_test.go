@@ -58,6 +58,7 @@ func TestUnknown(t *testing.T) {
 		"Felix":       unknown("felix"),
 		"MTU":         unknown("attachment"),
 		"Etcd":        unknown("etcd"),
+		"Auth":        unknown("etcd-auth"),
 		"Files":       unknown("etcd-certificates", "certificates", "calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),
 		"Go":          unknown("go"),
 		"Owned":       unknown("old-network"),

@@ -214,5 +214,16 @@ func order(o fact.Order) error {
 	if err != nil {
 		return err
 	}
+	if late := waitFor(o.Within, func() string { return lacking(fact.Until{Etcd: o.Within > 0}, &o.Etcd) }); late != "" {
+		return errors.New(late)
+	}
+	if o.Auth != nil {
+		if err := c.setAuth(*o.Auth); err != nil {
+			return err
+		}
+	}
+	if len(o.Ops) == 0 {
+		return nil
+	}
 	return c.write(o.Ops)
 }

@@ -82,7 +82,7 @@ func always[Q, A any](answer func(Q) A) func(Q) (A, error) {
 }
 
 func look(r fact.Request) fact.Machine {
-	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
+	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Auth: fact.Unknown[fact.Auth](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
 	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
 	if r.Until != nil {
 		if late := wait(*r.Until, r.Etcd); late != "" {
@@ -119,6 +119,7 @@ func look(r fact.Request) fact.Machine {
 	if r.Etcd != nil {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })
 		all.Go(func() { m.Datastore = datastore(r.Etcd) })
+		all.Go(func() { m.Auth = auth(r.Etcd) })
 	}
 	all.Wait()
 	if m.Unlisted() { // perhaps it has started since Docker was asked
