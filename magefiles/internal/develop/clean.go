@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,8 +27,7 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 	}
 	trees := r.Trees()
 	defer func() { err = errors.Join(err, r.Reset()) }()
-	_, err = os.Stat(machine.Home)
-	root := err == nil
+	root := computer.Exists(trees.Dir) // and then something on this computer may be made of them
 	if root {
 		if err := computer.BecomeRoot(ctx, r.Exec, "the trees that machines are made of", r.Console.Notice); err != nil {
 			return err
@@ -41,8 +39,10 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 		}
 	}
 	o := machine.Options{Run: r.Exec, Store: trees, Notice: r.Console.Notice, ProjectDir: r.Root}
-	if err := unused(ctx, o); err != nil {
-		return err
+	if root {
+		if err := unused(ctx, o); err != nil {
+			return err
+		}
 	}
 	for _, k := range kind.All() {
 		if k.Clean != nil {

@@ -253,11 +253,10 @@ func (u *ordinary) startedBySudo(l *lab) []string {
 	return found
 }
 
-// lab gives the user a checkout of what is tested here, the compiled targets, and what this computer's caches have: all but the
-// look program, which the user makes, as well as everything of root's but the box.
-func (u *ordinary) lab(t *testing.T) *lab {
+// checkout gives the user a checkout of what is tested here, and the compiled targets.
+func (u *ordinary) checkout(t *testing.T, hardware string) *lab {
 	t.Helper()
-	l := newLab(t, "nspawn")
+	l := newLab(t, hardware)
 	l.name, l.dir = l.name+"-user", filepath.Join(u.HomeDir, "lab")
 	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}}
 	checkout := exec.Command("bash", "-c", `umask 077; mkdir "$1" && tar --extract --directory="$1"`, "bash", l.dir)
@@ -282,6 +281,16 @@ func (u *ordinary) lab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	l.write(strings.Replace(string(yaml), "name: calico-cni-lab", "name: "+l.name, 1))
+	must(t, "", "install", "-m", "0755", l.mage, filepath.Join(u.HomeDir, "mage"))
+	u.types(t, "cd ~/lab", 0)
+	return l
+}
+
+// lab is a checkout with what this computer's caches have: all but the look program, which the user makes, as well as everything of
+// root's but the box.
+func (u *ordinary) lab(t *testing.T) *lab {
+	t.Helper()
+	l := u.checkout(t, "nspawn")
 	for _, pkg := range []string{"artifact", "command"} {
 		binary := filepath.Join(t.TempDir(), pkg+".test")
 		build := exec.Command("go", "test", "-c", "-o", binary, "./magefiles/internal/"+pkg)
@@ -291,9 +300,7 @@ func (u *ordinary) lab(t *testing.T) *lab {
 		}
 		must(t, "", "install", "-m", "0755", binary, u.HomeDir)
 	}
-	must(t, "", "install", "-m", "0755", l.mage, filepath.Join(u.HomeDir, "mage"))
-	u.copyCaches(t)
-	u.types(t, "cd ~/lab", 0)
+	u.copyCaches(t, true)
 	t.Cleanup(func() {
 		if _, err := os.Stat(l.home()); err == nil {
 			u.types(t, "~/mage destroy", 0)
@@ -302,8 +309,9 @@ func (u *ordinary) lab(t *testing.T) *lab {
 	return l
 }
 
-// copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs.
-func (u *ordinary) copyCaches(t *testing.T) {
+// copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs. trees says whether the box
+// of nspawn containers is wanted, too.
+func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 	t.Helper()
 	cache := os.Getenv("LAB_CACHE")
 	if cache == "" {
@@ -316,12 +324,14 @@ func (u *ordinary) copyCaches(t *testing.T) {
 	const script = `set -euo pipefail
 		link() { cp -al "$@" 2>/dev/null || cp -a "$@"; }
 		install -d -o "$3" -g "$4" -m 0700 "$2/.cache"
-		mkdir -p "$1" "$2/.cache/calico-cni-lab" "$5"
+		mkdir -p "$1" "$2/.cache/calico-cni-lab"
 		link "$1/." "$2/.cache/calico-cni-lab/"
 		rm -rf "$2"/.cache/calico-cni-lab/{look-*,*.lock,*.part-*,lock,CACHEDIR.TAG}
 		find "$2/.cache/calico-cni-lab" -type d -exec chown "$3:$4" {} +
+		if [ "$6" = false ]; then exit; fi
+		mkdir -p "$5"
 		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
 			if [ -d "$box/root" ]; then link "$box" "$5/"; fi
 		done`
-	must(t, "", "bash", "-c", script, "bash", cache, u.HomeDir, u.Uid, u.Gid, u.trees())
+	must(t, "", "bash", "-c", script, "bash", cache, u.HomeDir, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees))
 }

@@ -204,7 +204,7 @@ func (r *Run) Trees() *artifact.Store { return r.store(box.CacheDir(), true) }
 
 // Cache is the store of what belongs to the user, in a directory that can be one.
 func (r *Run) Cache() (*artifact.Store, error) {
-	dir, err := cacheDir()
+	dir, err := CacheDir()
 	if err == nil {
 		err = artifact.CheckCache(dir)
 	}
@@ -228,8 +228,8 @@ func (r *Run) store(dir string, root bool) *artifact.Store {
 	return s
 }
 
-// cacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
-func cacheDir() (string, error) {
+// CacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
+func CacheDir() (string, error) {
 	if dir := os.Getenv("LAB_CACHE"); dir != "" {
 		return dir, nil
 	}

@@ -3,14 +3,13 @@
 # interfaces, routes and firewall stay as they are. Everything ends with this script, however it ends.
 # Usage: dockerd.sh BOX DIR GROUP CGROUP
 #   BOX    the box's tree, which is left as it is     GROUP   who may use the daemon
-#   DIR    data root, socket, log and the network namespace, as the file `netns`
+#   DIR    data root, socket and log
 #   CGROUP the daemon's containers are below it, relative to each hierarchy's root
 set -euo pipefail
 box=$1 dir=$2 group=$3 cgroup=$4
 
 if [ -z "${LAB_UNSHARED:-}" ]; then
 	mkdir -p "$dir/data" "$dir/run"
-	touch "$dir/netns"
 	export LAB_UNSHARED=1
 	exec unshare --mount --propagation private --net --pid --fork --kill-child -- bash "$0" "$@"
 fi
@@ -19,7 +18,6 @@ mount -t tmpfs -o size=64m lab /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay lab -o "lowerdir=$box,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
 mount -t proc proc /mnt/root/proc
-mount --rbind /sys /mnt/root/sys
 mount -t sysfs sysfs /mnt/root/sys
 mount --rbind /sys/fs/cgroup /mnt/root/sys/fs/cgroup
 mount --rbind /dev /mnt/root/dev
@@ -38,4 +36,4 @@ exec >"$dir/dockerd.log" 2>&1
 mkdir -p /mnt/root/old
 cd /mnt/root
 pivot_root . old
-exec chroot . sh -c 'umount -l /old && exec "$@"' sh dockerd --host=unix:///run/daemon/docker.sock --group="$group" --cgroup-parent="/$cgroup"
+exec chroot . sh -c 'umount -l /old && exec "$@"' sh dockerd --host=unix:///run/daemon/docker.sock --group="$group" --cgroup-parent="/$cgroup" --bip=192.0.2.1/24

@@ -1,0 +1,371 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+)
+
+// TestDocker: an ordinary user without sudo, and a Docker daemon of the test's own.
+func TestDocker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs real machines")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("it runs a Docker daemon and makes a user, and so has to be run by root")
+	}
+	u := newUser(t)
+	if err := os.Remove(u.sudoersFile()); err != nil {
+		t.Fatal(err)
+	}
+	d := newDockerd(t, u.Gid)
+	l := u.checkout(t, "docker")
+	u.copyCaches(t, false)
+	u.types(t, fmt.Sprintf("export DOCKER_HOST=%s LAB_DOCKER_BASE=%s LAB_DEBIAN_MIRROR=%s PATH=%s:$PATH", d.host(), localDebian, d.mirror(), filepath.Join(d.dir, "bin")), 0)
+	d.docker("network", "create", "--subnet", "198.51.100.0/24", "stranger")
+	d.docker("run", "--detach", "--name", "stranger", "--network", "stranger", "--volume", "stranger:/data", localDebian, "sleep", "infinity")
+	before := d.inventory()
+	for _, part := range []struct {
+		name string
+		test func(*lab, *ordinary, *dockerd)
+	}{
+		{"refused before anything is made", dockerRefuses},
+		{"verify from nothing", dockerFromNothing},
+		{"ssh, scp", dockerSSH},
+		{"nothing leaves", dockerIsolated},
+		{"broken and mended", dockerBroken},
+		{"another context", dockerContext},
+		{"names and addresses in use", dockerInUse},
+		{"stop and start, a network that was pruned", dockerStopped},
+		{"everything pruned", dockerPruned},
+		{"a daemon that goes away", dockerGone},
+	} {
+		l.sub(part.name, func(l *lab) { part.test(l, u, d) })
+	}
+	l.sub("destroy and clean", func(l *lab) {
+		l.has(u.types(l.t, "~/mage clean", 1), "in use by the lab of "+u.Username+"@")
+		d.docker("rm", "--force", l.name+"-calico2") // and its volume is left
+		l.has(u.types(l.t, "~/mage destroy", 0), "is gone")
+		for _, list := range [][]string{{"ps", "--all"}, {"network", "ls"}, {"volume", "ls"}} {
+			if left := d.docker(append(list, "--quiet", "--filter", "label=calico-cni-lab.id")...); left != "" {
+				l.t.Errorf("left: %v: %s", list, left)
+			}
+		}
+		l.has(u.types(l.t, "~/mage clean", 0), "the cache is empty")
+		if after := d.inventory(); after != before {
+			l.t.Errorf("at the daemon there was\n%s\nand now there is\n%s", before, after)
+		}
+		l.nothingLeft()
+	})
+}
+
+func dockerRefuses(l *lab, u *ordinary, d *dockerd) {
+	l.has(u.types(l.t, "DOCKER_HOST=unix:///nowhere ~/mage verify", 1), "no hardware layer can be used here:\n", "\n  nspawn: it needs root", "\n  docker: no Docker daemon answers (unix:///nowhere)")
+	l.has(u.types(l.t, "DOCKER_HOST=unix:///nowhere LAB_HARDWARE=docker ~/mage verify", 1), "start Docker", "it goes on where it was")
+	l.has(u.types(l.t, "LAB_HARDWARE=docker LAB_DOCKER_BASE=localhost:1/debian ~/mage verify", 1), "localhost:1", "LAB_DOCKER_BASE=IMAGE")
+	d.docker("network", "create", "--subnet", "192.168.4.128/25", "near")
+	l.has(u.types(l.t, "~/mage verify", 1), `the Docker daemon's network "near" has too (192.168.4.128/25)`, "underlay: subnet", "docker network rm near")
+	d.docker("network", "rm", "near")
+	if made := d.docker("ps", "--all", "--quiet", "--filter", "label=calico-cni-lab.id"); made != "" {
+		l.t.Errorf("made all the same: %s", made)
+	}
+}
+
+func dockerFromNothing(l *lab, u *ordinary, d *dockerd) {
+	l.has(u.types(l.t, "~/mage verify", 0), "machines: docker (a Docker daemon answers (unix://", "making the machines' box from "+localDebian, "the lab works: all ")
+	l.has(u.types(l.t, "~/mage verify", 0), "already done: ")
+	l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
+	l.has(u.types(l.t, "~/mage plan", 0), "nothing to do")
+	l.has(u.types(l.t, "~/mage status", 0), "lab "+l.name+" on docker", " MB\n", "go tool mage check")
+	for _, m := range []string{"etcd-node", "calico1", "calico2"} {
+		if failed := d.docker("exec", l.name+"-"+m, "systemctl", "--failed", "--plain", "--no-legend"); failed != "" {
+			l.t.Errorf("on %s failed: %s", m, failed)
+		}
+		if privileged := d.docker("inspect", "--format", "{{.HostConfig.Privileged}} {{.NetworkSettings.Ports}}", l.name+"-"+m); privileged != "false map[]" {
+			l.t.Errorf("%s is privileged, or has ports: %s", m, privileged)
+		}
+	}
+	start := time.Now()
+	u.types(l.t, "~/mage destroy", 0)
+	destroyed := time.Now()
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	l.t.Logf("destroy %.1fs, destroyed to verified %.1fs", destroyed.Sub(start).Seconds(), time.Since(destroyed).Seconds())
+}
+
+func dockerSSH(l *lab, u *ordinary, d *dockerd) {
+	l.has(u.types(l.t, "~/mage ssh calico1 id -un; ssh -F .lab/ssh_config calico2 hostname", 0), "vagrant", "calico2")
+	l.has(u.types(l.t, "echo carried >x && scp -q -F .lab/ssh_config x calico1: && rm x && scp -q -F .lab/ssh_config calico1:x y && cat y && rm y", 0), "carried")
+	l.has(u.types(l.t, "~/mage ssh all hostname", 0), "etcd-node", "calico1", "calico2")
+	l.has(u.types(l.t, "~/mage ssh calico1 sudo docker exec workload ping -c 2 10.1.86.64", 0), " 0% packet loss", "ttl=62")
+	l.has(u.types(l.t, "~/mage logs", 0), ".tar.gz")
+	u.types(l.t, "rm .lab/*.tar.gz", 0)
+	deadline := time.Now().Add(10 * time.Second)
+	for d.docker("exec", l.name+"-calico1", "sh", "-c", "pgrep sshd || true") != "" {
+		if time.Now().After(deadline) {
+			l.t.Fatal("sshd is left of connections that have ended")
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// dockerIsolated: the underlay is no network of the daemon's computer, and bridges are filtered there, as at most daemons.
+func dockerIsolated(l *lab, u *ordinary, d *dockerd) {
+	if out := d.inNetns("ip", "-brief", "address"); strings.Contains(out, "192.168.4.") {
+		l.t.Errorf("the daemon's computer has an address on the underlay:\n%s", out)
+	}
+	if out := d.inNetns("ip", "route"); strings.Contains(out, "192.168.4.") || strings.Contains(out, "10.1.") {
+		l.t.Errorf("the daemon's computer has a route there:\n%s", out)
+	}
+	l.has(u.types(l.t, "~/mage ssh calico1 'ping -c 1 -W 1 192.0.2.1; ip route show default; ip neighbour show 192.168.4.1'", 0), "100% packet loss", "default via 192.168.4.1 dev eth0 proto static metric 100")
+	if out := d.inNetns("cat", "/proc/sys/net/bridge/bridge-nf-call-iptables"); out != "1" {
+		l.t.Logf("bridges are not filtered here (%s), so that workloads get through the daemon's rules isn't tested", out)
+	}
+}
+
+func dockerBroken(l *lab, u *ordinary, d *dockerd) {
+	d.docker("exec", l.name+"-calico1", "docker", "stop", "calico-release-v3.31")
+	d.docker("exec", l.name+"-calico2", "ip", "link", "set", "eth0", "down")
+	l.has(u.types(l.t, "~/mage check", 1), "calico-node/calico1", "doesn't hold")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	d.docker("rm", "--force", "--volumes", l.name+"-calico2")
+	l.has(u.types(l.t, "~/mage check", 1), "the machine is absent")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	d.docker("pause", l.name+"-calico1")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+func dockerContext(l *lab, u *ordinary, _ *dockerd) {
+	for _, elsewhere := range []string{"DOCKER_HOST=unix:///nowhere", "DOCKER_HOST= DOCKER_CONTEXT=nowhere"} {
+		l.has(u.types(l.t, elsewhere+" ~/mage check", 0), "the docker command talks to another daemon now", "the lab stays where it was made: unix://", "the lab works: all ")
+	}
+	l.has(u.types(l.t, "DOCKER_HOST=unix:///nowhere ssh -F .lab/ssh_config calico2 hostname", 0), "calico2")
+}
+
+func dockerInUse(l *lab, u *ordinary, _ *dockerd) {
+	u.types(l.t, "mkdir ~/other && cp lab.yaml ~/other/ && export LAB_FILE=~/other/lab.yaml LAB_HARDWARE=docker", 0)
+	l.has(u.types(l.t, "~/mage verify", 1), fmt.Sprintf("the lab name %q is in use at this Docker daemon by the lab of %s@", l.name, u.Username), "LAB_TAKE_OVER="+l.name)
+	l.has(u.types(l.t, "~/mage destroy", 1), "is in use")
+	u.types(l.t, "sed -i 's/^name: .*/name: other/' ~/other/lab.yaml", 0)
+	l.has(u.types(l.t, "~/mage verify", 1), fmt.Sprintf("the Docker daemon's network %q has too", l.name))
+	u.types(l.t, "unset LAB_FILE LAB_HARDWARE; rm -r ~/other", 0)
+	l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
+	// A state directory that was lost: the lab is known by whose it is.
+	u.types(l.t, "mv .lab ~/lost", 0)
+	l.has(u.types(l.t, "~/mage check", 1), "If its state directory was lost: go tool mage destroy")
+	l.has(u.types(l.t, "~/mage destroy", 0), "is gone")
+	u.types(l.t, "rm -r ~/lost", 0)
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+func dockerStopped(l *lab, u *ordinary, d *dockerd) {
+	u.types(l.t, "~/mage stop", 0)
+	l.has(u.types(l.t, "~/mage status", 0), "stopped", "go tool mage start")
+	d.docker("network", "prune", "--force") // takes networks that only stopped containers have
+	u.types(l.t, "~/mage start", 0)
+	l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
+}
+
+func dockerPruned(l *lab, u *ordinary, d *dockerd) {
+	u.types(l.t, "~/mage stop", 0)
+	d.docker("system", "prune", "--force", "--volumes")
+	l.has(u.types(l.t, "~/mage status", 0), "absent")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+func dockerGone(l *lab, u *ordinary, d *dockerd) {
+	d.stop()
+	l.has(u.types(l.t, "~/mage check", 1), "Cannot connect to the Docker daemon", "start Docker")
+	l.has(u.types(l.t, "~/mage destroy", 1), "start Docker")
+	d.start()
+	d.docker("start", "stranger")
+	l.has(u.types(l.t, "~/mage check", 1), "the machine is stopped", "go tool mage start")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+// localDebian is the name of a Debian image that no registry has.
+const localDebian = "local-debian:test"
+
+// dockerd is a Docker daemon in namespaces of its own.
+type dockerd struct {
+	t                *testing.T
+	dir, tree, group string
+	cmd              *exec.Cmd
+	pid              int // the daemon's own
+}
+
+// newDockerd starts a daemon out of the box of nspawn containers, for a group of users, that has a plain Debian. It ends with the test.
+func newDockerd(t *testing.T, group string) *dockerd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lab-dockerd.") //nolint:usetesting // other users can't enter t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &dockerd{t: t, dir: dir, group: group}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, runner := t.Context(), &command.Runner{}
+	making := func(string) func(error) { return func(error) {} }
+	// The stores of root's own labs: what is made here is made once.
+	trees := &artifact.Store{Dir: box.CacheDir(), Root: true, Run: runner, Making: making}
+	cacheDir, err := run.CacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := &artifact.Store{Dir: cacheDir, Run: runner, Making: making}
+	release := artifact.Debian{Release: "bookworm", Run: runner}
+	if d.tree, err = (box.Recipe{Debian: release.Release, Run: runner}).Tree(ctx, trees); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := cache.Get(ctx, artifact.Recipe{Name: "debian", What: "making a plain Debian", Inputs: []string{release.Release, runtime.GOARCH}, Make: func(ctx context.Context, out string) error {
+		return release.Bootstrap(ctx, filepath.Join(out, "debian.tar"), nil, []string{"apt"}, "", "")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, "", "install", "-D", filepath.Join(d.tree, "usr/bin/docker"), filepath.Join(dir, "bin", "docker"))
+	t.Cleanup(func() {
+		d.stop()
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.cgroup())
+		for _, g := range append(groups, "/sys/fs/cgroup/"+d.cgroup()) {
+			_ = exec.Command("find", g, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+").Run()
+			if _, err := os.Stat(g); err == nil {
+				t.Errorf("left: %s", g)
+			}
+		}
+		must(t, "", "rm", "-rf", "--one-file-system", "--", dir)
+		for _, s := range []*artifact.Store{trees, cache} {
+			if err := s.Release(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	d.start()
+	d.docker("import", filepath.Join(plain, "debian.tar"), localDebian)
+	d.serveMirror()
+	return d
+}
+
+func (d *dockerd) cgroup() string { return filepath.Base(d.dir) }
+func (d *dockerd) host() string   { return "unix://" + d.dir + "/run/docker.sock" }
+
+func (d *dockerd) start() {
+	d.t.Helper()
+	d.cmd = exec.Command("bash", "testdata/dockerd.sh", d.tree, d.dir, d.group, d.cgroup())
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for d.run("version") != nil {
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(d.dir, "dockerd.log"))
+			d.t.Fatalf("no daemon: %s", log[max(0, len(log)-2000):])
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", d.cmd.Process.Pid))
+	if err == nil {
+		_, err = fmt.Sscan(string(children), &d.pid)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// stop kills the daemon with all that runs in its PID namespace.
+func (d *dockerd) stop() {
+	if d.cmd != nil {
+		_ = d.cmd.Process.Kill()
+		_ = d.cmd.Wait()
+		for range 100 { // its mounts and control groups go with the last process
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", d.pid)); err != nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	d.cmd = nil
+}
+
+func (d *dockerd) run(args ...string) error {
+	return exec.Command(filepath.Join(d.dir, "bin", "docker"), append([]string{"--host", d.host()}, args...)...).Run()
+}
+
+// docker runs the docker command as root.
+func (d *dockerd) docker(args ...string) string {
+	d.t.Helper()
+	return strings.TrimSpace(must(d.t, "", append([]string{filepath.Join(d.dir, "bin", "docker"), "--host", d.host()}, args...)...))
+}
+
+func (d *dockerd) inNetns(args ...string) string {
+	d.t.Helper()
+	return strings.TrimSpace(must(d.t, "", append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", d.pid)}, args...)...))
+}
+
+// inventory is what the daemon has.
+func (d *dockerd) inventory() string {
+	d.t.Helper()
+	var all []string
+	for _, list := range [][]string{
+		{"ps", "--all", "--format", "{{.ID}} {{.Names}}"}, {"network", "ls", "--format", "{{.Name}} {{.Driver}}"}, {"volume", "ls", "--format", "{{.Name}}"},
+		{"image", "ls", "--all", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"},
+	} {
+		all = append(all, d.docker(list...))
+	}
+	return strings.Join(all, "\n")
+}
+
+// mirrorAddress is where the daemon's containers find Debian's packages: its bridge's address (dockerd.sh).
+const mirrorAddress = "192.0.2.1:3142"
+
+func (d *dockerd) mirror() string { return "http://" + mirrorAddress + "/debian" }
+
+// serveMirror hands Debian's packages into the daemon's network namespace, from where this computer has them.
+func (d *dockerd) serveMirror() {
+	d.t.Helper()
+	from := "http://deb.debian.org/debian"
+	if named := os.Getenv("LAB_DEBIAN_MIRROR"); named != "" {
+		from, _, _ = strings.Cut(named, " ")
+	}
+	target, err := url.Parse(strings.TrimSuffix(strings.TrimSuffix(from, "/"), "/debian"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	listened := make(chan error, 1)
+	var l net.Listener
+	go func() {
+		runtime.LockOSThread() // and the thread ends with this function, as it is another's than the rest
+		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", d.pid))
+		if err == nil {
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			ns.Close()
+		}
+		if err == nil {
+			l, err = net.Listen("tcp", mirrorAddress)
+		}
+		listened <- err
+	}()
+	if err := <-listened; err != nil {
+		d.t.Fatal(err)
+	}
+	server := &http.Server{Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }()
+	d.t.Cleanup(func() { _ = server.Close() })
+}
