@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,9 @@ func Lint(ctx context.Context, r *run.Run) error {
 	return errors.Join(all...)
 }
 
+// systems are what the targets run on, as the go command calls them.
+var systems = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64"}
+
 // tool is one that says by itself what it finds.
 type tool struct {
 	what string
@@ -72,16 +76,22 @@ func lintTools(root string) ([]tool, error) {
 	for i, s := range scripts { // as a person would name them
 		scripts[i] = filepath.Join("scripts", filepath.Base(s))
 	}
-	return []tool{
-		{"go vet", []string{"go", "vet", "./..."}},
-		{"go vet -tags=mage", []string{"go", "vet", "-tags=mage", "./magefiles"}},
+	var tools []tool
+	for _, system := range systems {
+		build, arch, _ := strings.Cut(system, "/")
+		env := []string{"env", "CGO_ENABLED=0", "GOOS=" + build, "GOARCH=" + arch}
+		tools = append(tools,
+			tool{"go vet, " + system, append(slices.Clone(env), "go", "vet", "./...")},
+			tool{"go vet -tags=mage, " + system, append(slices.Clone(env), "go", "vet", "-tags=mage", "./magefiles")})
+	}
+	return append(tools, []tool{
 		{"go mod tidy", []string{"go", "mod", "tidy", "-diff"}},
 		{"golangci-lint", []string{"go", "tool", "-modfile=" + lintModfile, "golangci-lint", "run", "./..."}},
 		{"actionlint", []string{"go", "tool", "-modfile=components/actionlint/go.mod", "actionlint"}},
 		{"shellcheck", append([]string{"shellcheck", "templates/box/usr/local/lib/lab/cgroups-rw", "templates/docker/usr/local/lib/lab/init",
 			"templates/docker/usr/local/lib/lab/booted", "templates/docker/usr/local/lib/lab/sshd"}, scripts...)},
 		{"yamllint", []string{"yamllint", "--strict", ".github", "ansible", "lab.yaml", ".golangci.yml", "components/lint/vulnerabilities.yaml"}},
-	}, nil
+	}...), nil
 }
 
 func unformatted(ctx context.Context, r *run.Run) error {

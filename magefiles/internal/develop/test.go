@@ -92,6 +92,9 @@ const forRoot = "what only root can try: an ordinary user with sudo, files and m
 
 // newTestPlan decides what is tested. What was asked for and can't be done is an error.
 func newTestPlan(getenv func(string) string, root bool) (testPlan, error) {
+	if runtime.GOOS != "linux" {
+		return testPlan{}, fmt.Errorf("the tests make labs of nspawn containers, which takes Linux, and this is %s; the others: go test -short ./...", runtime.GOOS)
+	}
 	p := testPlan{needs: slices.Clone(nspawn.Needs)}
 	optional := func(what string, needs []computer.Need) bool {
 		if err := computer.Installable(needs); err != nil {
@@ -101,10 +104,7 @@ func newTestPlan(getenv func(string) string, root bool) (testPlan, error) {
 		p.needs = append(p.needs, needs...)
 		return true
 	}
-	p.race = true
-	if runtime.GOOS == "linux" { // elsewhere it comes with Go
-		p.race = optional("the race detector", raceNeeds)
-	}
+	p.race = optional("the race detector", raceNeeds)
 	optional("the playbooks", ansible.Needs)
 	if root {
 		optional("the user with sudo", userNeeds)

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package e2e tests the whole lab on real machines, through the same targets that a user types.
 package e2e
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Rootfs mounts a machine's root file system where the machine has a user namespace. On the disk all files keep the owners
 // that they have in every machine; a machine sees them through idmapped mounts (mount_setattr(2)), so that machines whose
 // users have different numbers on this computer share layers. It is compiled on this computer and run as root, in the mount
