@@ -33,10 +33,7 @@ func TestDocker(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("it runs a Docker daemon and makes a user, and so has to be run by root")
 	}
-	u := newUser(t)
-	if err := os.Remove(u.sudoersFile()); err != nil {
-		t.Fatal(err)
-	}
+	u := newUser(t, false)
 	d := newDockerd(t, u.Gid)
 	l := u.checkout(t, "docker")
 	u.copyCaches(t, false)

@@ -24,7 +24,7 @@ func TestUser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
-	u := newUser(t)
+	u := newUser(t, true)
 	l := u.lab(t)
 	l.sub("a release that isn't there", func(l *lab) {
 		back := l.change("debian: bookworm", "debian: bookwurm")
@@ -87,13 +87,13 @@ type ordinary struct {
 	asked    int // how often sudo wanted the password
 }
 
-// newUser makes a user who may use sudo with a password, and lets them log in. Both end with the test.
-func newUser(t *testing.T) *ordinary {
+// newUser makes a user, who may use sudo with a password or not at all, and lets them log in. Both end with the test.
+func newUser(t *testing.T, sudo bool) *ordinary {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("it makes a user, and so has to be run by root")
 	}
-	if _, err := exec.LookPath("sudo"); err != nil {
+	if _, err := exec.LookPath("sudo"); err != nil && sudo {
 		t.Skip("sudo is not installed")
 	}
 	name := fmt.Sprintf("lab-test-%d", os.Getpid())
@@ -114,7 +114,9 @@ func newUser(t *testing.T) *ordinary {
 	}
 	u.uid, _ = strconv.Atoi(u.Uid)
 	u.gid, _ = strconv.Atoi(u.Gid)
-	u.sudoers(t, "")
+	if sudo {
+		u.sudoers(t, "")
+	}
 	if err := os.Chmod(u.HomeDir, 0o700); err != nil {
 		t.Fatal(err)
 	}

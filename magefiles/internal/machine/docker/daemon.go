@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/user"
+	osuser "os/user"
 	"path/filepath"
 	"strings"
 
@@ -117,16 +117,19 @@ func (p *Provider) labels(d daemon, machine string) []string {
 }
 
 // owner is whose the lab is, for people, and for this lab itself should it have lost its file.
-func (p *Provider) owner() string {
+func (p *Provider) owner() string { return user() + ":" + filepath.Dir(p.StateDir) }
+
+// user is who runs this, and where.
+func user() string {
 	name := fmt.Sprint(os.Getuid())
-	if me, err := user.Current(); err == nil {
+	if me, err := osuser.Current(); err == nil {
 		name = me.Username
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return name + "@" + host + ":" + filepath.Dir(p.StateDir)
+	return name + "@" + host
 }
 
 // known is the daemon that the lab is at, or will be.

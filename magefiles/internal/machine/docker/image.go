@@ -163,11 +163,15 @@ type builder struct {
 	args    []string
 }
 
-// build makes a container, and removes it when with has done with it. Its name is the lab's own: what an interrupted run left of it goes first.
+// build makes a container, and removes it when with has done with it. What a run left that was killed goes first: who makes the same of the
+// same cache holds its lock.
 func (p *Provider) build(ctx context.Context, d daemon, b builder, with func(container string) error) (err error) {
-	name := fmt.Sprintf("calico-cni-lab-builder-%d-%s", os.Getpid(), b.key())
+	key := artifact.Recipe{Name: "builder", Inputs: slices.Concat([]string{user(), p.Maker.Store.Dir, b.image}, b.options, b.args)}.Key()
+	name := "calico-cni-lab-" + key
 	remove := func() error {
-		_, err := p.docker(context.WithoutCancel(ctx), d, "rm", "--force", "--volumes", name)
+		return p.removeAll(context.WithoutCancel(ctx), d, []string{"ps", "--all", "--quiet", "--filter", "name=^" + name + "$"}, []string{"rm", "--force", "--volumes"})
+	}
+	if err := remove(); err != nil {
 		return err
 	}
 	args := append([]string{"create", "--name", name, "--label", labelBox + "=builder"}, b.options...)
@@ -176,11 +180,6 @@ func (p *Provider) build(ctx context.Context, d daemon, b builder, with func(con
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	return with(name)
-}
-
-func (b builder) key() string {
-	r := artifact.Recipe{Name: "x", Inputs: append(append([]string{b.image}, b.options...), b.args...)}
-	return strings.TrimPrefix(r.Key(), "x-")
 }
 
 // prepare makes what is still to be made of the images of machines that aren't there yet, and sees whether such machines fit there.
@@ -206,6 +205,9 @@ func (p *Provider) prepare(ctx context.Context, d daemon, states map[string]stri
 	g.Go(func() (err error) { toolchain, err = p.Maker.Toolchain(gctx); return err })
 	g.Go(func() (err error) { inside, err = p.Maker.Images(gctx); return err })
 	for _, role := range roles {
+		if p.Files == nil {
+			break
+		}
 		g.Go(func() error {
 			list, err := p.Files(gctx, role)
 			mu.Lock()

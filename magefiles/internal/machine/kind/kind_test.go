@@ -93,6 +93,23 @@ func TestChooseNone(t *testing.T) {
 	}
 }
 
+// TestChooseOtherwise: a kind that is sure comes before one that may be tried, wherever it stands.
+func TestChooseOtherwise(t *testing.T) {
+	says := func(reason string, ok bool) func(context.Context, machine.Options) (string, bool) {
+		return func(context.Context, machine.Options) (string, bool) { return reason, ok }
+	}
+	perhaps := machine.Kind{Name: "nspawn", Chosen: says("not known", false), Otherwise: says("to be tried", true)}
+	for _, c := range []struct {
+		docker    bool
+		want, why string
+	}{{true, "docker", "a daemon"}, {false, "nspawn", "to be tried"}} {
+		k, why, err := choose(t.Context(), []machine.Kind{perhaps, {Name: "docker", Chosen: says("a daemon", c.docker)}}, Auto, machine.Options{})
+		if k.Name != c.want || why != c.why || err != nil {
+			t.Errorf("docker %t: %s (%s), %v", c.docker, k.Name, why, err)
+		}
+	}
+}
+
 // TestCapabilities: what code outside of the hardware layer decides by.
 func TestCapabilities(t *testing.T) {
 	of := map[string]machine.Capabilities{}
