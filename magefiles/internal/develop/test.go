@@ -87,7 +87,7 @@ func Test(ctx context.Context, r *run.Run) error {
 
 // forRoot is what only root's tests try: they make users, give files away, mount, and kill control groups in this process. One that
 // needs no more than root's commands has them by sudo.
-const forRoot = "what only root can try: an ordinary user with sudo, files and mounts of other users', control groups, machines with cgroup v2 alone; " +
+const forRoot = "what only root can try: an ordinary user with sudo, a Docker daemon of its own, files and mounts of other users', control groups, machines with cgroup v2 alone; " +
 	`with them: sudo -E env "PATH=$PATH" go tool mage test`
 
 // newTestPlan decides what is tested. What was asked for and can't be done is an error.
