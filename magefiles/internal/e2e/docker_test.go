@@ -76,6 +76,7 @@ func TestDocker(t *testing.T) {
 }
 
 func dockerRefuses(l *lab, u *ordinary, d *dockerd) {
+	l.has(u.types(l.t, "~/mage status", 0), "lab "+l.name+" on docker", "absent", "go tool mage verify")
 	l.has(u.types(l.t, "DOCKER_HOST=unix:///nowhere ~/mage verify", 1), "no hardware layer can be used here:\n", "\n  nspawn: it needs root", "\n  docker: no Docker daemon answers (unix:///nowhere)")
 	l.has(u.types(l.t, "DOCKER_HOST=unix:///nowhere LAB_HARDWARE=docker ~/mage verify", 1), "start Docker", "it goes on where it was")
 	l.has(u.types(l.t, "LAB_HARDWARE=docker LAB_DOCKER_BASE=localhost:1/debian ~/mage verify", 1), "localhost:1", "LAB_DOCKER_BASE=IMAGE")
@@ -88,7 +89,7 @@ func dockerRefuses(l *lab, u *ordinary, d *dockerd) {
 }
 
 func dockerFromNothing(l *lab, u *ordinary, d *dockerd) {
-	l.has(u.types(l.t, "~/mage verify", 0), "machines: docker (a Docker daemon answers (unix://", "making the machines' box from "+localDebian, "the lab works: all ")
+	l.has(u.types(l.t, "~/mage verify", 0), "machines: docker (", "making the machines' box from "+localDebian, "the lab works: all ")
 	l.has(u.types(l.t, "~/mage verify", 0), "already done: ")
 	l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
 	l.has(u.types(l.t, "~/mage plan", 0), "nothing to do")

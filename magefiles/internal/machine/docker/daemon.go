@@ -257,6 +257,6 @@ func remedy(stderr string) string {
 
 // copyIn puts the files of a tar below a directory of a container.
 func (p *Provider) copyIn(ctx context.Context, d daemon, tar []byte, container, dir string) error {
-	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: bytes.NewReader(tar)})
+	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: bytes.NewReader(tar), Timeout: commandTimeout})
 	return err
 }

@@ -37,6 +37,8 @@ const (
 	programs    = "/usr/local/lib/lab/"
 	bootTimeout = 90 * time.Second
 	haltTime    = 30 * time.Second
+	// commandTimeout is for what takes a second on a computer that isn't busy.
+	commandTimeout = 2 * time.Minute
 	// stopSignal is SIGRTMIN+3, on which systemd halts (systemd(1)).
 	stopSignal = "SIGRTMIN+3"
 )
@@ -380,7 +382,7 @@ func (p *Provider) removeAll(ctx context.Context, d daemon, list, remove []strin
 	if err != nil || out == "" {
 		return err
 	}
-	_, failed := p.dockerFor(ctx, d, 2*time.Minute, append(slices.Clone(remove), strings.Fields(out)...)...)
+	_, failed := p.dockerFor(ctx, d, buildTimeout, append(slices.Clone(remove), strings.Fields(out)...)...)
 	if failed == nil {
 		return nil
 	}
@@ -435,7 +437,7 @@ type images struct {
 }
 
 func (p *Provider) docker(ctx context.Context, d daemon, args ...string) (string, error) {
-	return p.dockerFor(ctx, d, time.Minute, args...)
+	return p.dockerFor(ctx, d, commandTimeout, args...)
 }
 
 func (p *Provider) dockerFor(ctx context.Context, d daemon, limit time.Duration, args ...string) (string, error) {
