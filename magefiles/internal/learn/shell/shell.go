@@ -17,8 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Shell is a bash that waits for commands. It is for one command at a time.
@@ -232,13 +230,6 @@ func (s *Shell) end(ctx context.Context) error {
 	}
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // its own session here, so its own group
 	return err
-}
-
-// gone says whether the shell's process here has ended. It isn't waited for yet, so its ID is nobody else's.
-func (s *Shell) gone() bool {
-	var info unix.Siginfo
-	err := unix.Waitid(unix.P_PID, s.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	return err == nil && info.Signo != 0
 }
 
 // Close ends the shell and what still runs in its session, whether or not the shell itself has ended.
