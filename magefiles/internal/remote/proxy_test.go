@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	}
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
-		os.Stderr.WriteString("no such machine\n")
+		fmt.Fprintln(os.Stderr, "no such machine")
 		os.Exit(1)
 	}
 	go func() {
