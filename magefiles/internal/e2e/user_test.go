@@ -314,7 +314,7 @@ func (u *ordinary) lab(t *testing.T) *lab {
 }
 
 // copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs. trees says whether the box
-// of nspawn containers is wanted, too.
+// of nspawn containers is wanted, too, and the look program is not.
 func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 	t.Helper()
 	cache := os.Getenv("LAB_CACHE")
@@ -330,9 +330,10 @@ func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 		install -d -o "$3" -g "$4" -m 0700 "$2/.cache"
 		mkdir -p "$1" "$2/.cache/calico-cni-lab"
 		link "$1/." "$2/.cache/calico-cni-lab/"
-		rm -rf "$2"/.cache/calico-cni-lab/{look-*,*.lock,*.part-*,lock,CACHEDIR.TAG}
+		rm -rf "$2"/.cache/calico-cni-lab/{*.lock,*.part-*,lock,CACHEDIR.TAG}
 		find "$2/.cache/calico-cni-lab" -type d -exec chown "$3:$4" {} +
 		if [ "$6" = false ]; then exit; fi
+		rm -rf "$2"/.cache/calico-cni-lab/look-*
 		mkdir -p "$5"
 		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
 			if [ -d "$box/root" ]; then link "$box" "$5/"; fi
