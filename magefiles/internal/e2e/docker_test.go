@@ -142,7 +142,7 @@ func dockerIsolated(l *lab, u *ordinary, d *dockerd) {
 func dockerBroken(l *lab, u *ordinary, d *dockerd) {
 	d.docker("exec", l.name+"-calico1", "docker", "stop", "calico-release-v3.31")
 	d.docker("exec", l.name+"-calico2", "ip", "link", "set", "eth0", "down")
-	l.has(u.types(l.t, "~/mage check", 1), "calico-node/calico1", "doesn't hold")
+	l.has(u.types(l.t, "~/mage check", 1), "calico-node/calico1", "conditions don't hold")
 	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
 	d.docker("rm", "--force", "--volumes", l.name+"-calico2")
 	l.has(u.types(l.t, "~/mage check", 1), "the machine is absent")
