@@ -20,8 +20,8 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
-	testTime      = "20 minutes"
-	testTimeAll   = "33 minutes" // with virtual machines
+	testTime      = "25 minutes"
+	testTimeAll   = "38 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
 	e2eLimit      = 50 * time.Minute
 )
