@@ -157,12 +157,21 @@ func (p *Provider) claim(ctx context.Context) (daemon, error) {
 	if err != nil {
 		return d, err
 	}
+	if d.ID != "" && d.Daemon == seen.ID {
+		return d, nil
+	}
 	if d.ID != "" {
-		if d.Daemon != seen.ID {
+		// Its ID may be another after an update, and then the machines are there.
+		states, err := p.states(ctx, d)
+		if err != nil {
+			return d, err
+		}
+		if len(states) == 0 {
 			return d, fmt.Errorf("another Docker daemon answers at %s than the one that the lab was made at, and the lab's machines aren't there; "+
 				"switch it back (Docker Desktop, Colima and the like take the same socket), or start over: go tool mage destroy verify", d)
 		}
-		return d, nil
+		d.Daemon = seen.ID
+		return d, d.write(p.StateDir)
 	}
 	d.Daemon, d.Arch, d.Base = seen.ID, seen.arch(), baseImage(p.Lab.Versions.Debian)
 	if d.Layers, err = p.layers(ctx, d); err != nil {
