@@ -31,6 +31,7 @@ func TestLab(t *testing.T) {
 		{"root on a machine is nobody here", privileges},
 		{"etcd listens where it has to", listening},
 		{"who may write what in etcd", rights},
+		{"certificates are issued anew", reissued},
 		{"every fact's command runs", factCommands},
 		{"logs, asked for and of a failure", logs},
 		{"explained", explained},

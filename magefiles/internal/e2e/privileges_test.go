@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -132,6 +133,25 @@ func rights(l *lab) {
 		}
 	}
 	l.holds()
+}
+
+// reissued: what is lost on this computer is said, and made anew, all of it where it was the authority's key; the lab goes on.
+func reissued(l *lab) {
+	serials := func() string { return l.ssh("calico1", "sudo sha256sum /etc/calico/pki/*/*.crt") }
+	for _, lost := range []string{"calico-node.crt", "ca.key"} {
+		before := serials()
+		if err := os.Remove(filepath.Join(l.dir, ".lab", "pki", lost)); err != nil {
+			l.t.Fatal(err)
+		}
+		l.has(l.fails("check"), "certificates on calico1, calico2", "there is no certificate of "+strings.TrimSuffix(lost, filepath.Ext(lost)))
+		l.has(l.plans(), "issues what has to be")
+		l.ok("verify")
+		l.holds()
+		if serials() == before {
+			l.t.Errorf("%s: nothing was issued anew", lost)
+		}
+		l.has(l.ok("reset"), "nothing differed from the baseline")
+	}
 }
 
 // unified boots the machines once as on a computer that has cgroup v2 and nothing else: a computer with both shows the targets

@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -227,8 +228,7 @@ func handshake(t *testing.T, trusted Set, server, client Pair, called string) er
 	}()
 	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{Certificates: load(client), RootCAs: pool, ServerName: called})
 	if err != nil {
-		<-said
-		return err
+		return errors.Join(err, <-said)
 	}
 	defer c.Close()
 	return <-said
