@@ -166,6 +166,9 @@ func Fuzz(ctx context.Context, time *time.Duration) error {
 // TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
 func TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
 
+// TestArchitectures compiles what the lab is made of for the other CPU too, and looks whether it is that.
+func TestArchitectures(ctx context.Context) error { return on(ctx, develop.TestArchitectures) }
+
 // Lint looks for mistakes in the project's own code.
 func Lint(ctx context.Context) error { return on(ctx, develop.Lint) }
 
