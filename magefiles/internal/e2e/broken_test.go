@@ -34,6 +34,7 @@ var breaks = []struct {
 	{"calicoctl is another program", "calico2", "printf '#!/bin/sh\\necho v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl", "calicoctl/calico2", ""},
 	{"calicoctl's configuration unreadable", "etcd-node", "sudo chmod 600 /etc/calico/calicoctl.cfg", "calicoctl/etcd-node", ""},
 	{"calico-node stopped", "calico1", "sudo docker stop -t 2 $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)", "calico-node/calico1", "felix bird bgp routes reach"},
+	{"a reflector of a former lab.yaml", "etcd-node", "sudo calicoctl label nodes calico1 calico-cni-lab.reflector=true", "reflectors", ""},
 	{"mesh off", "etcd-node", `printf 'apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {nodeToNodeMeshEnabled: false}\n' | sudo calicoctl apply -f -; sleep 2`, "mesh", "bgp routes reach"},
 	{"node deleted", "etcd-node", "sudo calicoctl delete node calico1", "node/calico1", "bgp routes felix attachment address endpoint reach"},
 	{"forwarding off", "calico2", "sudo sysctl -w net.ipv4.ip_forward=0", "forwarding/calico2", "reach"},
