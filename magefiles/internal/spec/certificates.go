@@ -92,7 +92,7 @@ func EtcdAuth() fact.Auth {
 	}
 	node := append(resources(true, "caliconodestatuses", "clusterinformations", "felixconfigurations", "ippools", "nodes", "tiers", "workloadendpoints"),
 		fact.Below(keyResources, false), fact.Below(keyIPAM, true), fact.Below(keyFelix, true))
-	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "clusterinformations", "ipamconfigurations", "ippools", "ipreservations", "nodes"),
+	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "blockaffinities", "clusterinformations", "ipamconfigurations", "ippools", "ipreservations", "nodes"),
 		[]fact.Grant{fact.Below(keyIPAM, true)})
 	a := fact.Auth{
 		Enabled: true,
