@@ -27,7 +27,7 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 	}
 	trees := r.Trees()
 	defer func() { err = errors.Join(err, r.Reset()) }()
-	root := computer.Exists(trees.Dir) // and then something on this computer may be made of them
+	root := computer.Exists(trees.Dir) // and then they are root's
 	if root {
 		if err := computer.BecomeRoot(ctx, r.Exec, "the trees that machines are made of", r.Console.Notice); err != nil {
 			return err
@@ -39,10 +39,8 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 		}
 	}
 	o := machine.Options{Run: r.Exec, Store: trees, Notice: r.Console.Notice, ProjectDir: r.Root}
-	if root {
-		if err := unused(ctx, o); err != nil {
-			return err
-		}
+	if err := unused(ctx, o); err != nil {
+		return err
 	}
 	for _, k := range kind.All() {
 		if k.Clean != nil {

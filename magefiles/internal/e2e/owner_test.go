@@ -205,4 +205,11 @@ echo "$5" >"$3/layers"; chmod 600 "$3/layers"; printf '%s\n' /home/somebody/.lab
 	there(filepath.Join(dir, "var", "cache", "54321", "box-0123456789abcdef"))
 	l.asRoot(`for p; do ! [ -e "$p" ] || { echo "$p is left"; exit 1; }; done`, cache, trees, filepath.Join(dir, "var", "labs"), filepath.Join(l.dir, ".lab"))
 	l.has(l.ok("clean"), "the cache is empty")
+
+	// Vagrant's machines stand on a box, whatever there is here of root's.
+	vagrant, project := filepath.Join(dir, "vagrant"), filepath.Join(dir, "project")
+	l.asRoot(`mkdir -p "$1/data/machine-index" "$2/.vagrant/machines/calico1/libvirt" && touch "$2/.vagrant/machines/calico1/libvirt/id" && echo "$3" >"$1/data/machine-index/index"`,
+		vagrant, project, `{"machines":{"x":{"name":"calico1","provider":"libvirt","local_data_path":"`+project+`/.vagrant","extra_data":{"box":{"name":"calico-cni-lab"}}}}}`)
+	t.Setenv("VAGRANT_HOME", vagrant)
+	l.has(l.fails("clean"), "in use by the lab in "+project)
 }

@@ -117,7 +117,7 @@ type Kind struct {
 	Fit func(ctx context.Context, o Options) error
 	// Otherwise is Chosen for a lab that no kind takes for certain: whether this one may be tried. May be nil.
 	Otherwise func(ctx context.Context, o Options) (reason string, ok bool)
-	// CacheUsers returns the directories of the labs whose machines stand on what is in o.Store; nil: none can. As root.
+	// CacheUsers returns the directories of the labs whose machines stand on what is in o.Store; nil: none can. As root, where o.Store exists.
 	CacheUsers func(ctx context.Context, o Options) ([]string, error)
 	// Clean removes from this computer what this kind keeps of boxes beside the cache, once no machine is made of it; nil: nothing.
 	Clean func(ctx context.Context, o Options) error

@@ -182,7 +182,7 @@ func (p *Provider) gone(ctx context.Context, o holder) error {
 // labs are there too.
 func cacheUsers(ctx context.Context, o machine.Options) ([]string, error) {
 	labs := filepath.Join(machine.Home, "labs")
-	if !computer.Exists(labs) {
+	if !computer.Exists(labs) || !computer.Exists(o.Store.Dir) { // this user's trees: without them no root is needed
 		return nil, nil
 	}
 	out, err := o.Run.Root(ctx, "bash", "-c", scripts.Text("nspawn-cache-users.sh"), "nspawn-cache-users.sh", labs, o.Store.Dir)
