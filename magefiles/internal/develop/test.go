@@ -20,8 +20,8 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
-	testTime      = "25 minutes"
-	testTimeAll   = "38 minutes" // with virtual machines
+	testTime      = "35 minutes"
+	testTimeAll   = "50 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
 	e2eLimit      = 50 * time.Minute
 )
