@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"archive/tar"
 	"cmp"
 	"context"
 	"errors"
@@ -299,7 +298,7 @@ func (p *Provider) store(ctx context.Context, d daemon, boxImage string, inside 
 	return p.image(ctx, d, artifact.Recipe{Name: "store", What: "loading the images into a Docker store", Inputs: inputs}, func(tag string) error {
 		options := append([]string{"--network", "none", "--tmpfs", "/run:exec", "--mount", "type=volume,dst=" + dir}, likeMachines...)
 		return p.build(ctx, d, builder{options, boxImage, []string{"bash", "-c", script, "docker-layers.sh", dir}}, func(container string) error {
-			err := p.pipeIn(ctx, d, container, dir, func(w io.Writer) error { return tarOf(w, inside.Etcd.Archive, inside.Node.Archive) })
+			err := p.pipeIn(ctx, d, container, dir, func(w io.Writer) error { return box.WriteTar(w, inside.Etcd.Archive, inside.Node.Archive) })
 			if err == nil {
 				_, err = p.dockerFor(ctx, d, buildTimeout, "start", "--attach", container)
 			}
@@ -329,7 +328,7 @@ func (p *Provider) machineImage(ctx context.Context, d daemon, store string, rol
 				err = p.pipeIn(ctx, d, container, "/", func(w io.Writer) error { return box.WriteLayer(w, "", files) })
 			}
 			if err == nil && toolchain != "" {
-				err = p.pipeIn(ctx, d, container, "/usr/local", func(w io.Writer) error { return copyTo(w, filepath.Join(toolchain, artifact.ToolchainTar)) })
+				err = p.pipeIn(ctx, d, container, "/usr/local", func(w io.Writer) error { return box.WriteFile(w, filepath.Join(toolchain, artifact.ToolchainTar)) })
 			}
 			if err == nil {
 				err = p.commit(ctx, d, container, tag)
@@ -341,47 +340,10 @@ func (p *Provider) machineImage(ctx context.Context, d daemon, store string, rol
 
 // pipeIn is copyIn for a tar that is too large to hold.
 func (p *Provider) pipeIn(ctx context.Context, d daemon, container, dir string, write func(io.Writer) error) error {
-	r, w := io.Pipe()
-	failed := make(chan error, 1)
-	go func() {
-		err := write(w)
-		w.CloseWithError(err)
-		failed <- err
-	}()
-	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: r, Timeout: buildTimeout})
-	_ = r.Close() // never an error; ends write where the command ended first
-	if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
-		return cause
-	}
-	return err
-}
-
-func copyTo(w io.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
+	return command.Pipe(write, func(r io.Reader) error {
+		_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: r, Timeout: buildTimeout})
 		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return err
-}
-
-// tarOf writes files into a tar.
-func tarOf(w io.Writer, files ...string) error {
-	t := tar.NewWriter(w)
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			return err
-		}
-		if err := t.WriteHeader(&tar.Header{Name: filepath.Base(file), Mode: 0o600, Size: info.Size()}); err != nil {
-			return err
-		}
-		if err := copyTo(t, file); err != nil {
-			return err
-		}
-	}
-	return t.Close()
+	})
 }
 
 // clean removes the lab's images from the daemon that the docker command talks to.

@@ -2,10 +2,8 @@ package nspawn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,28 +40,8 @@ func (p *Provider) filesLayer(ctx context.Context, tree string, role lab.Role, f
 // pipe runs a command as root, with what write writes as its standard input: it may be hundreds of MB, and root opens no file
 // by a path that a user can change.
 func (p *Provider) pipe(ctx context.Context, write func(io.Writer) error, args ...string) error {
-	r, w := io.Pipe()
-	failed := make(chan error, 1)
-	go func() {
-		err := write(w)
-		w.CloseWithError(err)
-		failed <- err
-	}()
-	_, err := p.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: true, Timeout: buildTimeout})
-	_ = r.Close() // never an error; ends write where the command ended first
-	if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
-		return cause // the command only says that its input ended early
-	}
-	return err
-}
-
-// copyTo copies a file of the user's.
-func copyTo(w io.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
+	return command.Pipe(write, func(r io.Reader) error {
+		_, err := p.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: true, Timeout: buildTimeout})
 		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return err
+	})
 }

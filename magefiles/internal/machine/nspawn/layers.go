@@ -1,28 +1,27 @@
 package nspawn
 
 import (
-	"archive/tar"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // dockerStore returns a Docker data directory that has the images. Machines get a copy of it, its layers by hard
 // links: nothing ever writes into a layer, so this takes 0.1 s where loading them takes 5.
-func (p *Provider) dockerStore(ctx context.Context, box string, images artifact.Images) (string, error) {
-	inputs := []string{box, "store 1", scripts.Text("docker-store.sh")}
+func (p *Provider) dockerStore(ctx context.Context, tree string, images artifact.Images) (string, error) {
+	inputs := []string{tree, "store 1", scripts.Text("docker-store.sh")}
 	for _, img := range images.List() {
 		inputs = append(inputs, img.Ref, img.ID)
 	}
 	dir, err := p.Store.Get(ctx, artifact.Recipe{
 		Name: "docker", What: "loading the images into a Docker store", Inputs: inputs,
 		Make: func(ctx context.Context, out string) error {
-			return p.pipe(ctx, func(w io.Writer) error { return tarOf(w, images.Etcd.Archive, images.Node.Archive) },
-				"bash", "-c", scripts.Text("docker-store.sh"), "docker-store.sh", box, filepath.Join(out, "docker"))
+			return p.pipe(ctx, func(w io.Writer) error { return box.WriteTar(w, images.Etcd.Archive, images.Node.Archive) },
+				"bash", "-c", scripts.Text("docker-store.sh"), "docker-store.sh", tree, filepath.Join(out, "docker"))
 		},
 	})
 	return filepath.Join(dir, "docker"), err
@@ -37,28 +36,10 @@ func (p *Provider) rootfs(ctx context.Context) (string, error) {
 	dir, err := p.Store.Get(ctx, artifact.Recipe{
 		Name: "rootfs", What: "copying the program that mounts the machines' files", Inputs: []string{filepath.Base(filepath.Dir(file))},
 		Make: func(ctx context.Context, out string) error {
-			return p.pipe(ctx, func(w io.Writer) error { return copyTo(w, file) }, "install", "-m", "0755", "/dev/stdin", filepath.Join(out, "rootfs"))
+			return p.pipe(ctx, func(w io.Writer) error { return box.WriteFile(w, file) }, "install", "-m", "0755", "/dev/stdin", filepath.Join(out, "rootfs"))
 		},
 	})
 	return filepath.Join(dir, "rootfs"), err
-}
-
-// tarOf writes files of the user's into a tar.
-func tarOf(w io.Writer, files ...string) error {
-	t := tar.NewWriter(w)
-	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			return err
-		}
-		if err := t.WriteHeader(&tar.Header{Name: filepath.Base(file), Mode: 0o600, Size: info.Size()}); err != nil {
-			return err
-		}
-		if err := copyTo(t, file); err != nil {
-			return err
-		}
-	}
-	return t.Close()
 }
 
 // toolchainLayer returns a tree with nothing but /usr/local/go.
@@ -74,7 +55,7 @@ func (p *Provider) toolchainLayer(ctx context.Context) (string, error) {
 			if _, err := p.Run.Root(ctx, "install", "-d", target); err != nil {
 				return err
 			}
-			return p.pipe(ctx, func(w io.Writer) error { return copyTo(w, filepath.Join(dir, artifact.ToolchainTar)) },
+			return p.pipe(ctx, func(w io.Writer) error { return box.WriteFile(w, filepath.Join(dir, artifact.ToolchainTar)) },
 				"tar", "--extract", "--no-same-owner", "--preserve-permissions", "--directory="+target)
 		},
 	})
