@@ -96,9 +96,9 @@ func SSH(ctx context.Context, machine string) error {
 	return err
 }
 
-// Learn lists the tutorial's chapters; learn NAME walks you through one (-to=NAME/STEP: brings the lab to where that begins, -play:
-// runs a chapter's commands, or all chapters', and compares; -update: does that, and writes what they print into the chapters; flags
-// stand before the name: learn -play NAME).
+// Learn lists the tutorial's chapters and the experiments; learn NAME walks you through one (-to=NAME/STEP: brings the lab to where that
+// begins, -play: runs a chapter's commands, or all chapters', and compares; -update: does that, and writes what they print into the
+// chapters; flags stand before the name: learn -play NAME, learn -play experiments).
 func Learn(ctx context.Context, play, update *bool, to *string) error {
 	o := target.LearnOptions{Play: given(play), Update: given(update), To: value(to, "")}
 	err := on(ctx, func(ctx context.Context, r *run.Run) error {

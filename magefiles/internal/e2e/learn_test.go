@@ -23,7 +23,7 @@ func TestLearn(t *testing.T) {
 		l.has(l.ok("learn"), "the-lab", "next: ", "go tool mage learn the-lab")
 		l.has(l.ok("learn", "the-lab"), "# The lab and its machines") // there is no terminal
 		l.has(l.fails("learn", "-play", "the-lab"), "go tool mage verify")
-		l.has(l.fails("learn", "the-rout"), `there is no chapter "the-rout"`, "the-route")
+		l.has(l.fails("learn", "the-rout"), `there is no chapter or experiment "the-rout"`, "the-route")
 		l.has(l.fails("learn", "the-lab", "-play"), "-play stands behind the chapter's name", "go tool mage learn -play the-lab")
 		l.has(l.fails("learn", "the-lab", "the-route"), "learn takes one chapter, not 2", "go tool mage learn the-lab")
 		l.has(l.fails("learn", "-to=bgp/2", "the-lab"), "-to names the chapter itself", "go tool mage learn -to=bgp/2")
@@ -87,7 +87,7 @@ func toStep(l *lab) {
 // walk leads a reader through a chapter: he predicts, runs, leaves in the middle, is refused another chapter, comes back.
 func walk(l *lab) {
 	r := newReader(l, "learn", "pools")
-	r.sees(`there is no chapter "pools"`)
+	r.sees(`there is no chapter or experiment "pools"`)
 	r.ends(false)
 
 	r = newReader(l, "learn", "the-lab")

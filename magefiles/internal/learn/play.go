@@ -17,7 +17,7 @@ import (
 // the commands print.
 type Player struct {
 	Room   *Room
-	Dir    string // of the chapters
+	Root   string // of the project
 	Update bool   // whether output that differs is written into the chapter, and no fault
 	Report func(format string, args ...any)
 }
@@ -27,7 +27,7 @@ type Player struct {
 func (p *Player) Whole(ctx context.Context, c lesson.Chapter) error {
 	if p.Room.restored(ctx).State != check.Holds {
 		if err := p.Room.Reset(ctx, nil); err != nil {
-			return fmt.Errorf("before %s: %w", c.File, err)
+			return fmt.Errorf("before %s: %w", c.Path(), err)
 		}
 	}
 	_, err := p.Play(ctx, c, len(c.Steps))
@@ -36,7 +36,7 @@ func (p *Player) Whole(ctx context.Context, c lesson.Chapter) error {
 		return errors.Join(err, merr)
 	}
 	restored := lesson.Block{Kind: lesson.Check, Checks: []lesson.Expect{{Line: 0, Predicate: "restored"}}}
-	k := &checks{room: p.Room, file: c.File}
+	k := &checks{room: p.Room, file: c.Path()}
 	expect, findings, err := k.await(ctx, restored)
 	return errors.Join(append(k.faults(expect, findings), err)...)
 }
@@ -48,6 +48,18 @@ func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) (lesson.Cap
 	var renewed []lesson.Printed
 	var faults []error
 	for i, step := range c.Steps[:to] {
+		missing, err := p.Room.Missing(ctx, step)
+		if err != nil {
+			return captures, fmt.Errorf("%s: %w", c.Path(), err)
+		}
+		if missing != "" && i == 0 {
+			p.Report("  left out: it needs %s", missing)
+			break
+		}
+		if missing != "" {
+			p.Report("  %s: left out, it needs %s", step.Title, missing)
+			continue
+		}
 		start := time.Now()
 		more, err := p.step(ctx, c, step, captures, &renewed)
 		faults = append(faults, more...)
@@ -71,18 +83,18 @@ func (p *Player) Play(ctx context.Context, c lesson.Chapter, to int) (lesson.Cap
 }
 
 func (p *Player) rewrite(c lesson.Chapter, renewed []lesson.Printed) error {
-	file := filepath.Join(p.Dir, c.File)
+	file := filepath.Join(p.Root, c.Path())
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	p.Report("  %s: %d outputs written anew", c.File, len(renewed))
+	p.Report("  %s: %d outputs written anew", c.Path(), len(renewed))
 	return os.WriteFile(file, []byte(lesson.Rewrite(string(text), renewed)), 0o644)
 }
 
 // step plays one step; faults are differences from the text.
 func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, captures lesson.Captures, renewed *[]lesson.Printed) (faults []error, err error) {
-	checks := &checks{room: p.Room, file: c.File, captures: captures}
+	checks := &checks{room: p.Room, file: c.Path(), captures: captures}
 	if faults, err = checks.premature(ctx, step); err != nil {
 		return nil, err
 	}
@@ -95,7 +107,7 @@ func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, c
 			for _, cmd := range b.Commands {
 				printed, err := p.Room.Do(ctx, cmd, nil)
 				if err != nil {
-					return faults, fmt.Errorf("%s:%d: %w", c.File, cmd.Line, err)
+					return faults, fmt.Errorf("%s:%d: %w", c.Path(), cmd.Line, err)
 				}
 				at, ok := lesson.Match(cmd.Output, printed, captures)
 				switch {
@@ -103,7 +115,7 @@ func (p *Player) step(ctx context.Context, c lesson.Chapter, step lesson.Step, c
 				case p.Update:
 					*renewed = append(*renewed, lesson.Printed{Command: cmd, Output: lesson.Renew(cmd.Output, printed, captures)})
 				default:
-					faults = append(faults, fmt.Errorf("%s:%d: %s$ %s printed something else%s", c.File, cmd.Line, cmd.Machine, cmd.Command, Difference(cmd.Output, printed, at)))
+					faults = append(faults, fmt.Errorf("%s:%d: %s$ %s printed something else%s", c.Path(), cmd.Line, cmd.Machine, cmd.Command, Difference(cmd.Output, printed, at)))
 				}
 			}
 		case lesson.Check:

@@ -1,4 +1,4 @@
-// Package learn walks a reader through the tutorial on the lab's real machines. What it says about Calico stands in the chapters;
+// Package learn walks a reader through the tutorial and the experiments on the lab's real machines. What it says about Calico stands in the chapters;
 // what it does with them stands here.
 package learn
 
@@ -68,15 +68,39 @@ func (r *Room) Leave() error {
 
 // Do runs a lesson's command where it belongs.
 func (r *Room) Do(ctx context.Context, c lesson.Command, live func(string)) (string, error) {
+	done, err := r.do(ctx, c, live)
+	return done.Printed, err
+}
+
+func (r *Room) do(ctx context.Context, c lesson.Command, live func(string)) (shell.Result, error) {
 	s, err := r.shell(ctx, c.Machine)
 	if err != nil {
-		return "", err
+		return shell.Result{}, err
 	}
 	done, err := s.Run(ctx, c.Command, commandTime*time.Duration(r.lab.Slow), live)
 	if err != nil {
-		return done.Printed, fmt.Errorf("%s$ %s: %w", c.Machine, c.Command, err)
+		err = fmt.Errorf("%s$ %s: %w", c.Machine, c.Command, err)
 	}
-	return done.Printed, nil
+	return done, err
+}
+
+// Missing is what a step needs and the machines haven't, with why; "" where nothing is missing.
+func (r *Room) Missing(ctx context.Context, step lesson.Step) (string, error) {
+	for _, b := range step.Blocks {
+		if b.Kind != lesson.Needs {
+			continue
+		}
+		for _, c := range b.Commands {
+			done, err := r.do(ctx, c, nil)
+			if err != nil {
+				return "", err
+			}
+			if done.Status != 0 {
+				return fmt.Sprintf("%s (%s$ %s: exit status %d)", c.What, c.Machine, c.Command, done.Status), nil
+			}
+		}
+	}
+	return "", nil
 }
 
 func (r *Room) shell(ctx context.Context, name string) (*shell.Shell, error) {
@@ -339,6 +363,10 @@ func (r *Room) Fits(c lesson.Chapter) error {
 	}
 	if len(missing) == 0 {
 		return nil
+	}
+	if c.Lab != "" {
+		return fmt.Errorf("%s is written for %s, and uses %s, which %s doesn't have; bring that lab up: LAB_FILE=%s go tool mage verify",
+			c.Name, c.Lab, strings.Join(slices.Sorted(maps.Keys(missing)), " and "), r.run.LabFile, c.Lab)
 	}
 	return fmt.Errorf("the chapter uses %s, which %s doesn't have; chapters are written for the lab.yaml of the project",
 		strings.Join(slices.Sorted(maps.Keys(missing)), " and "), r.run.LabFile)

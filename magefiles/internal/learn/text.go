@@ -51,7 +51,7 @@ func (t *Text) Render(markdown string) (string, error) {
 }
 
 var (
-	toChapter = regexp.MustCompile(`\[([^\]]*)\]\([0-9]{2}-([a-z0-9-]+)\.md\)`)
+	toChapter = regexp.MustCompile(`\[([^\]]*)\]\((?:\.\./(?:tutorial|experiments)/)?[0-9]{2}-([a-z0-9-]+)\.md\)`)
 	toFile    = regexp.MustCompile(`\[([^\]]*)\]\([^):]*\)`)
 	// block is how a line begins that doesn't go on with the paragraph before.
 	block = regexp.MustCompile("^ *([-*>|#<]|[0-9]+\\. |```|$)")

@@ -11,6 +11,7 @@ func TestForTerminal(t *testing.T) {
 		{"a table", "Here:\n\n| a |\n|---|\n| b |", "Here:\n\n| a |\n|---|\n| b |"},
 		{"what is fenced", "So:\n```\na\nb\n```\nand\nso on", "So:\n```\na\nb\n```\nand so on"},
 		{"a chapter", "see [Life of\na ping](09-life-of-a-ping.md).", "see Life of a ping (`learn life-of-a-ping`)."},
+		{"a chapter from an experiment", "see [it](../tutorial/04-cni-by-hand.md)", "see it (`learn cni-by-hand`)"},
 		{"a file", "what [lab.yaml](../../lab.yaml) says", "what lab.yaml says"},
 		{"an address", "the [tutorial](https://example.net/a)", "the [tutorial](https://example.net/a)"},
 	} {

@@ -3,6 +3,7 @@ package learn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,11 +34,22 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, er
 	}
 	w.captures = captures
 	for i := from; i < len(c.Steps); i++ {
+		missing, err := w.Room.Missing(ctx, c.Steps[i])
+		if err != nil {
+			return false, err
+		}
+		if missing != "" && i == 0 {
+			return false, fmt.Errorf("%s can't be done here: it needs %s", c.Name, missing)
+		}
+		if missing != "" {
+			w.Desk.Plain("%q is left out: it needs %s", c.Steps[i].Title, missing)
+			continue
+		}
 		if err := w.Room.Keep(ctx, c, i, w.captures); err != nil {
 			return false, err
 		}
 		w.Desk.Heading(c, i)
-		err := w.step(ctx, c, c.Steps[i], i == len(c.Steps)-1)
+		err = w.step(ctx, c, c.Steps[i], i == len(c.Steps)-1)
 		if errors.Is(err, errLeft) || ctx.Err() != nil {
 			return false, context.Cause(ctx)
 		}
@@ -49,7 +61,7 @@ func (w *Walk) Chapter(ctx context.Context, c lesson.Chapter) (finished bool, er
 }
 
 func (w *Walk) step(ctx context.Context, c lesson.Chapter, step lesson.Step, last bool) error {
-	k := &checks{room: w.Room, file: c.File, captures: w.captures}
+	k := &checks{room: w.Room, file: c.Path(), captures: w.captures}
 	if err := k.count(ctx, step); err != nil { // what holds already is no fault of the reader's
 		return err
 	}
@@ -81,6 +93,7 @@ func (w *Walk) block(ctx context.Context, b lesson.Block, k *checks) error {
 		}
 	case lesson.Check:
 		return w.checks(ctx, b, k)
+	case lesson.Needs: // it was looked at before the step
 	default:
 		w.Desk.Markdown(b.Text)
 	}

@@ -20,20 +20,23 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// tutorial is the directory of the chapters, in the project's.
-const tutorial = "docs/tutorial"
+// The directories of what is to be learnt, in the project's.
+const (
+	tutorial    = "docs/tutorial"
+	experiments = "docs/experiments"
+)
 
-// LearnOptions are learn's flags. Play and Update are about all chapters where none is named.
+// LearnOptions are learn's flags. Play and Update are about the whole tutorial where nothing is named, and with the name "experiments"
+// about all of those.
 type LearnOptions struct {
 	To     string // NAME or NAME/STEP: brings the lab to where that begins
 	Play   bool   // plays chapters without a reader
 	Update bool   // writes into the chapters what their commands print
 }
 
-// Learn lists the tutorial's chapters; with a name it walks a reader through one.
+// Learn lists the tutorial's chapters and the experiments; with a name it walks a reader through one.
 func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
-	dir := filepath.Join(r.Root, tutorial)
-	chapters, err := lesson.Read(os.DirFS(dir))
+	chapters, err := lesson.Read(os.DirFS(r.Root), tutorial, experiments)
 	if err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
 		return err
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
-		text, err := os.ReadFile(filepath.Join(dir, c.File))
+		text, err := os.ReadFile(filepath.Join(r.Root, c.Path()))
 		if err == nil {
 			_, err = os.Stdout.Write(text)
 		}
@@ -61,12 +64,19 @@ func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
 	return walk(ctx, r, chapters, c)
 }
 
-// chapter finds one by its name, or by the number that its file begins with.
+// number is what is typed instead of a name: 3 for a chapter, e3 for an experiment.
+func number(c lesson.Chapter) string {
+	if c.Dir == experiments {
+		return "e" + c.Number()
+	}
+	return c.Number()
+}
+
+// chapter finds one by its name or its number.
 func chapter(all []lesson.Chapter, name string) (lesson.Chapter, error) {
 	var names []string
 	for _, c := range all {
-		number, _, _ := strings.Cut(c.File, "-")
-		if c.Name == name || number == name || strings.TrimPrefix(number, "0") == name {
+		if c.Name == name || number(c) == strings.TrimPrefix(strings.ToLower(name), "0") {
 			return c, nil
 		}
 		names = append(names, c.Name)
@@ -75,7 +85,7 @@ func chapter(all []lesson.Chapter, name string) (lesson.Chapter, error) {
 	if near := nearest.Of(name, names); len(near) > 0 {
 		meant = "did you mean " + strings.Join(near, ", ") + "?"
 	}
-	return lesson.Chapter{}, fmt.Errorf("there is no chapter %q; %s", name, meant)
+	return lesson.Chapter{}, fmt.Errorf("there is no chapter or experiment %q; %s", name, meant)
 }
 
 // listChapters shows what there is, what is done, and what comes next.
@@ -92,8 +102,10 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 	for _, c := range chapters {
 		width = max(width, len(c.Name))
 	}
-	for _, c := range chapters {
-		number, _, _ := strings.Cut(c.File, "-")
+	for i, c := range chapters {
+		if c.Dir == experiments && (i == 0 || chapters[i-1].Dir != experiments) {
+			r.Console.Notice("experiments:")
+		}
 		mark, note := " ", ""
 		begun := underWay && l.Chapter == c.Name
 		done, finished := progress.Done[c.Name]
@@ -106,13 +118,16 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 		if begun || next == "" && !finished && !underWay { // no other one can be begun meanwhile
 			next = c.Name
 		}
-		r.Console.Notice("%s %s  %-*s  %s%s", mark, number, width, c.Name, c.Title, note)
+		if c.Lab != "" {
+			note = ", on " + c.Lab + note
+		}
+		r.Console.Notice("%s %3s  %-*s  %s%s", mark, number(c), width, c.Name, c.Title, note)
 	}
 	switch {
 	case next != "":
 		r.Console.Notice("next: go tool mage learn %s", next)
 	default:
-		r.Console.Notice("all chapters are done; any of them again: go tool mage learn NAME")
+		r.Console.Notice("all is done; any of them again: go tool mage learn NAME")
 	}
 	return nil
 }
@@ -181,7 +196,15 @@ func goTo(ctx context.Context, r *run.Run, chapters []lesson.Chapter, to string)
 
 // play plays chapters without a reader, and says which are not as they are written.
 func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name string, update bool) (err error) {
-	if name != "" {
+	of := func(dir string) []lesson.Chapter {
+		return slices.DeleteFunc(chapters, func(c lesson.Chapter) bool { return c.Dir != dir })
+	}
+	switch name {
+	case "":
+		chapters = of(tutorial)
+	case filepath.Base(experiments):
+		chapters = of(experiments)
+	default:
 		c, err := chapter(chapters, name)
 		if err != nil {
 			return err
@@ -196,11 +219,19 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 		return err
 	}
 	defer func() { err = errors.Join(err, room.Leave()) }()
-	p := &learn.Player{Room: room, Dir: filepath.Join(r.Root, tutorial), Update: update, Report: r.Console.Notice}
+	p := &learn.Player{Room: room, Root: r.Root, Update: update, Report: r.Console.Notice}
 	var failed []string
 	for _, c := range chapters {
-		r.Console.Notice("%s", c.File)
-		if err := errors.Join(room.Fits(c), p.Whole(ctx, c)); err != nil {
+		r.Console.Notice("%s", c.Path())
+		err := room.Fits(c)
+		if err != nil && c.Lab != "" && len(chapters) > 1 {
+			r.Console.Notice("  left out: %v", err)
+			continue
+		}
+		if err == nil {
+			err = p.Whole(ctx, c)
+		}
+		if err != nil {
 			r.Console.Notice("%v", err)
 			failed = append(failed, c.Name)
 		}

@@ -30,13 +30,16 @@ func TestChapterNamed(t *testing.T) {
 }
 
 func TestChapter(t *testing.T) {
-	all := []lesson.Chapter{{File: "01-the-lab.md", Name: "the-lab"}, {File: "11-bgp.md", Name: "bgp"}}
-	for name, want := range map[string]string{"the-lab": "the-lab", "1": "the-lab", "01": "the-lab", "11": "bgp"} {
+	all := []lesson.Chapter{
+		{Dir: tutorial, File: "01-the-lab.md", Name: "the-lab"}, {Dir: tutorial, File: "11-bgp.md", Name: "bgp"},
+		{Dir: experiments, File: "01-a-wire.md", Name: "a-wire"},
+	}
+	for name, want := range map[string]string{"the-lab": "the-lab", "1": "the-lab", "01": "the-lab", "11": "bgp", "e1": "a-wire", "E1": "a-wire"} {
 		if c, err := chapter(all, name); c.Name != want || err != nil {
 			t.Errorf("%s: %q, %v", name, c.Name, err)
 		}
 	}
-	for name, want := range map[string]string{"the-lub": "did you mean the-lab?", "quantum": "there are the-lab, bgp"} {
+	for name, want := range map[string]string{"the-lub": "did you mean the-lab?", "quantum": "there are the-lab, bgp, a-wire"} {
 		if _, err := chapter(all, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, without %q", name, err, want)
 		}

@@ -1,4 +1,5 @@
-// Package lesson is the format of the tutorial's chapters: Markdown that reads well as it is, and that a program can play.
+// Package lesson is the format of the tutorial's chapters and of the experiments: Markdown that reads well as it is, and that a program
+// can play.
 //
 // A chapter is a file NN-name.md. Each heading of the second level begins a step; what stands before the first is the chapter's
 // introduction. In a step these have a meaning of their own; all else is text:
@@ -8,8 +9,12 @@
 //	$ ...            this computer, in the project's directory
 //	```check         what must hold once the commands above are done (package predicate), a line each; it doesn't hold before,
 //	                 unless the line begins with "still"
+//	```needs         what the machines need for it, "WHAT: COMMAND" with the prompt of where the command runs: where it fails, the step is
+//	                 left out; in the introduction, the whole chapter
 //	> **Predict:**   a question to the reader, before he sees
 //	<details>        what is to be said once he has seen; a first `code` in it is the answer to the question
+//
+// A chapter that is about another lab than the project's own names its file in the introduction: "Lab: [labs/NAME.yaml](...)".
 package lesson
 
 import (
@@ -22,11 +27,13 @@ import (
 	"strings"
 )
 
-// Chapter is one file of the tutorial.
+// Chapter is one file: a chapter of the tutorial, or an experiment.
 type Chapter struct {
+	Dir   string // where it is, in the project: docs/tutorial
 	File  string // its name: 03-ip-pools.md
 	Name  string // what a reader types: ip-pools
 	Title string
+	Lab   string // the lab file that it is written for, "" for the project's own
 	Steps []Step // the first is the introduction
 }
 
@@ -44,6 +51,7 @@ const (
 	Text    Kind = iota // Markdown
 	Console             // commands and what they print
 	Check               // what must hold
+	Needs               // what must be there, or the step is left out
 	Predict             // a question
 	Answer              // to the question before; only to be seen after the commands between the two
 )
@@ -53,7 +61,7 @@ type Block struct {
 	Kind     Kind
 	Line     int       // in the file, from 1
 	Text     string    // Markdown; of a question without its mark
-	Commands []Command // of a Console
+	Commands []Command // of a Console, and of Needs
 	Checks   []Expect  // of a Check
 	Key      string    // of an Answer: its first `code`, "" where it has none
 }
@@ -64,6 +72,7 @@ type Command struct {
 	Machine string // "" is this computer
 	Command string
 	Output  []string // patterns, see Match
+	What    string   // of Needs: what is there where the command succeeds
 }
 
 // Expect is a line of a Check.
@@ -77,6 +86,8 @@ var (
 	fileName = regexp.MustCompile(`^[0-9]{2}-([a-z0-9-]+)\.md$`)
 	prompt   = regexp.MustCompile(`^([a-z0-9-]*)\$ (.*)$`)
 	code     = regexp.MustCompile("`([^`]+)`")
+	need     = regexp.MustCompile(`^([^$]+): ([a-z0-9-]*)\$ (.+)$`)
+	labFile  = regexp.MustCompile(`(?m)^Lab: \[([a-z0-9/.-]+)\]\(`)
 )
 
 const (
@@ -84,32 +95,43 @@ const (
 	more        = "> " // what a shell shows before the rest of a command
 )
 
-// Read reads all chapters of a directory, in their order. The error lists every mistake in all of them.
-func Read(dir fs.FS) ([]Chapter, error) {
-	files, err := fs.Glob(dir, "*.md")
-	if err != nil {
-		return nil, err
-	}
+// Read reads all chapters of some directories, in their order. The error lists every mistake in all of them.
+func Read(root fs.FS, dirs ...string) ([]Chapter, error) {
 	var all []Chapter
 	var errs []error
-	for _, file := range files {
-		if !fileName.MatchString(file) {
-			continue // README.md, a glossary
-		}
-		data, err := fs.ReadFile(dir, file)
+	for _, dir := range dirs {
+		files, err := fs.Glob(root, path.Join(dir, "*.md"))
 		if err != nil {
 			return nil, err
 		}
-		c, err := Parse(file, string(data))
-		errs = append(errs, err)
-		all = append(all, c)
+		for _, file := range files {
+			if !fileName.MatchString(path.Base(file)) {
+				continue // README.md, a glossary
+			}
+			data, err := fs.ReadFile(root, file)
+			if err != nil {
+				return nil, err
+			}
+			c, err := Parse(file, string(data))
+			errs = append(errs, err)
+			all = append(all, c)
+		}
 	}
 	for i, c := range all {
 		if j := slices.IndexFunc(all[:i], func(o Chapter) bool { return o.Name == c.Name }); j >= 0 {
-			errs = append(errs, fmt.Errorf("%s: the chapter's name is that of %s", c.File, all[j].File))
+			errs = append(errs, fmt.Errorf("%s: the chapter's name is that of %s", c.Path(), all[j].Path()))
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// Path is where the chapter is, in the project.
+func (c Chapter) Path() string { return path.Join(c.Dir, c.File) }
+
+// Number is what its file begins with, as a number: "3" of 03-ip-pools.md.
+func (c Chapter) Number() string {
+	number, _, _ := strings.Cut(c.File, "-")
+	return strings.TrimLeft(number, "0")
 }
 
 // Parse reads a chapter.
@@ -118,7 +140,7 @@ func Parse(file, text string) (Chapter, error) {
 	if m == nil {
 		return Chapter{}, fmt.Errorf("%s: a chapter's file is called NN-name.md", file)
 	}
-	p := parser{chapter: Chapter{File: path.Base(file), Name: m[1], Steps: []Step{{}}}, lines: strings.Split(strings.TrimRight(text, "\n"), "\n")}
+	p := parser{chapter: Chapter{Dir: path.Dir(file), File: path.Base(file), Name: m[1], Steps: []Step{{}}}, lines: strings.Split(strings.TrimRight(text, "\n"), "\n")}
 	for p.at < len(p.lines) {
 		p.next()
 	}
@@ -195,6 +217,9 @@ func (p *parser) add(b Block) {
 func (p *parser) endText() {
 	text := strings.Trim(strings.Join(p.text, "\n"), "\n")
 	p.text = nil
+	if m := labFile.FindStringSubmatch(text); m != nil && len(p.chapter.Steps) == 1 {
+		p.chapter.Lab = m[1]
+	}
 	if text != "" {
 		p.add(Block{Kind: Text, Line: p.begin + 1, Text: text})
 	}
@@ -216,6 +241,9 @@ func (p *parser) fence(info string) {
 	case "check":
 		p.endText()
 		p.add(Block{Kind: Check, Line: begin + 1, Checks: checks(begin+1, body)})
+	case "needs":
+		p.endText()
+		p.add(Block{Kind: Needs, Line: begin + 1, Commands: p.needs(begin+1, body)})
 	default:
 		if len(p.text) == 0 {
 			p.begin = begin
@@ -248,6 +276,19 @@ func (p *parser) commands(first int, body []string) []Command {
 				p.fault(c.Line+i, "%v", err)
 			}
 		}
+	}
+	return all
+}
+
+func (p *parser) needs(first int, body []string) []Command {
+	var all []Command
+	for i, line := range body {
+		m := need.FindStringSubmatch(line)
+		if m == nil {
+			p.fault(first+i, "a need is written so: nftables: calico1$ nft list tables")
+			continue
+		}
+		all = append(all, Command{Line: first + i + 1, What: m[1], Machine: m[2], Command: m[3]})
 	}
 	return all
 }

@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Chapter{File: "07-the-route.md", Name: "the-route", Title: "A title", Steps: []Step{
+	want := Chapter{Dir: "docs", File: "07-the-route.md", Name: "the-route", Title: "A title", Steps: []Step{
 		{Blocks: []Block{{Kind: Text, Line: 3, Text: "Before."}}},
 		{Title: "First", Blocks: []Block{
 			{Kind: Text, Line: 7, Text: "Text with `code`."},
@@ -76,6 +76,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestExperiment: what an experiment says about where it can be done.
+func TestExperiment(t *testing.T) {
+	got, err := Parse("docs/experiments/11-reflectors.md", "# R\n\nGoal.\n\nLab: [labs/reflectors.yaml](../../labs/reflectors.yaml), four nodes.\n\n"+
+		"```needs\nthe program nft: calico1$ command -v nft\n```\n\n## One\n\nLab: [labs/none.yaml](x)\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Lab != "labs/reflectors.yaml" || got.Number() != "11" || got.Path() != "docs/experiments/11-reflectors.md" {
+		t.Errorf("%+v", got)
+	}
+	want := []Command{{Line: 8, What: "the program nft", Machine: "calico1", Command: "command -v nft"}}
+	if diff := cmp.Diff(want, got.Steps[0].Blocks[1].Commands); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestParseFaults(t *testing.T) {
 	for _, c := range []struct{ file, text, want string }{
 		{"readme.md", "# T\n", "NN-name.md"},
@@ -84,6 +100,7 @@ func TestParseFaults(t *testing.T) {
 		{"01-a.md", "# T\n```console\n$ ls\n", "01-a.md:2: the block is never closed"},
 		{"01-a.md", "# T\n<details>\n", "01-a.md:2: <details> is never closed"},
 		{"01-a.md", "# T\n```console\n$ ls\n{a} {a}\n```\n", "01-a.md:4: {a} stands twice"},
+		{"01-a.md", "# T\n```needs\nnft\n```\n", "01-a.md:3: a need is written so"},
 	} {
 		if _, err := Parse(c.file, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v; want %q", c.text, err, c.want)
@@ -93,13 +110,18 @@ func TestParseFaults(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	all, err := Read(fstest.MapFS{
-		"02-b.md": {Data: []byte("# B\n")}, "01-a.md": {Data: []byte("# A\n")}, "README.md": {Data: []byte("no chapter")},
-	})
-	if err != nil || len(all) != 2 || all[0].Name != "a" || all[1].Name != "b" {
-		t.Errorf("%v, %v", all, err)
+		"x/01-c.md": {Data: []byte("# C\n")},
+		"t/02-b.md": {Data: []byte("# B\n")}, "t/01-a.md": {Data: []byte("# A\n")}, "t/README.md": {Data: []byte("no chapter")},
+	}, "t", "x")
+	var paths []string
+	for _, c := range all {
+		paths = append(paths, c.Path())
 	}
-	_, err = Read(fstest.MapFS{"01-a.md": {Data: []byte("# A\n")}, "02-a.md": {Data: []byte("none")}})
-	if err == nil || !strings.Contains(err.Error(), "02-a.md: the chapter's name is that of 01-a.md") || !strings.Contains(err.Error(), "no title") {
+	if diff := cmp.Diff([]string{"t/01-a.md", "t/02-b.md", "x/01-c.md"}, paths); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	_, err = Read(fstest.MapFS{"t/01-a.md": {Data: []byte("# A\n")}, "x/02-a.md": {Data: []byte("none")}}, "t", "x")
+	if err == nil || !strings.Contains(err.Error(), "x/02-a.md: the chapter's name is that of t/01-a.md") || !strings.Contains(err.Error(), "no title") {
 		t.Errorf("%v; want both mistakes", err)
 	}
 }
