@@ -275,8 +275,12 @@ func (r *Room) report(ctx context.Context) (fact.Seen[check.Report], fact.Lab) {
 func (r *Room) probe(ctx context.Context, f *fact.Lab, p predicate.Probe) (fact.Probe, error) {
 	sandbox := ""
 	if p.From.Container != "" {
-		c, _ := f.Machines[p.From.Machine].Docker.Value.Named(p.From.Container)
-		if sandbox = c.NetworkSettings.SandboxKey; sandbox == "" {
+		c, ok := f.Machines[p.From.Machine].Docker.Value.Named(p.From.Container)
+		sandbox = c.NetworkSettings.SandboxKey
+		switch {
+		case !ok:
+			sandbox = "/run/netns/" + p.From.Container // where `ip netns add` makes them
+		case sandbox == "":
 			return fact.Probe{}, fmt.Errorf("container %s doesn't run", p.From)
 		}
 	}

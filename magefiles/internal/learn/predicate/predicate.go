@@ -2,7 +2,7 @@
 //
 //	route MACHINE PREFIX [via ADDRESS] [dev NAME] [proto NAME] [type NAME]    the machine's main routing table has it
 //	bgp MACHINE ADDRESS                    BGP is Established with the peer at that address
-//	ping FROM ADDRESS                      an echo request is answered; FROM is a machine, or MACHINE/CONTAINER
+//	ping FROM ADDRESS                      an echo request is answered; FROM is a machine, MACHINE/CONTAINER or MACHINE/NETNS
 //	tcp FROM ADDRESS PORT                  a connection is taken, and something is said
 //	owner ADDRESS MACHINE                  the address belongs to a workload endpoint of that node
 //	block PREFIX MACHINE                   the block has an affinity to that node
@@ -47,7 +47,7 @@ type Probe struct {
 	Port uint16 // 0: only an echo request
 }
 
-// Place is a machine, or a container on it.
+// Place is a machine, or a container or a named network namespace on it.
 type Place struct{ Machine, Container string }
 
 func (p Place) String() string {
