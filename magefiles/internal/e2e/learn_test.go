@@ -12,7 +12,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// TestLearn: every chapter of the tutorial says what happens, and a reader is led through one.
+// TestLearn: every chapter of the tutorial and every experiment says what happens, and a reader is led through one.
 func TestLearn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
@@ -32,6 +32,7 @@ func TestLearn(t *testing.T) {
 	l.sub("a walk", walk)
 	l.sub("another lab", anotherLab)
 	l.sub("to a step", toStep)
+	l.sub("experiments", func(l *lab) { l.ok("learn", "-play", "experiments") })
 	l.sub("all chapters", func(l *lab) {
 		l.ok("learn", "-play")
 		l.nothingLeft() // the last one destroys the lab
