@@ -124,6 +124,19 @@ func Explain(ctx context.Context, json, mermaid *bool) error { //nolint:unparam 
 	return err
 }
 
+// Graph draws the lab, or without one what lab.yaml describes (-format=mermaid, dot, svg or json, -what=topology, bgp, blocks or packet,
+// -from= and -to=: a packet's ends, -o=FILE).
+func Graph(ctx context.Context, format, what, from, to, o *string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return target.Graph(ctx, r, target.GraphOptions{Format: value(format, "mermaid"), What: value(what, "topology"), From: value(from, ""), To: value(to, ""), Out: value(o, "")})
+	})
+}
+
+// Report writes the lab as one HTML page that needs nothing else: picture, conditions, workloads, timeline, versions (-o=FILE).
+func Report(ctx context.Context, o *string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
+}
+
 // Stop halts the machines; what is on them stays.
 func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
 

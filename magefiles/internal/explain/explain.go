@@ -22,8 +22,25 @@ type Story struct {
 	Answer   string `json:"answer"`            // in a sentence
 	Parts    []Part `json:"parts"`
 	Mermaid  string `json:"mermaid,omitempty"` // a picture, where it helps
+	// From and To are the ends of a packet's way, Way where it was seen, and Lost the machine where it ended, if it was one of the lab's.
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	Way  []Hop  `json:"way,omitempty"`
+	Lost string `json:"lost,omitempty"`
 	// Traces are what a packet's story was made from, by machine.
 	Traces map[string]fact.Seen[fact.Trace] `json:"traces,omitempty"`
+}
+
+// Hop is a place where a packet was seen.
+type Hop struct {
+	Machine  string `json:"machine"`
+	Workload string `json:"workload,omitempty"` // "": on the machine itself
+	Link     string `json:"link"`
+	Out      bool   `json:"out"` // it left by the interface; otherwise it came in
+	Back     bool   `json:"back"`
+	TTL      int    `json:"ttl"`
+	Says     string `json:"says"` // echo request, say
+	Seen     string `json:"seen"` // a line, as tcpdump would have it
 }
 
 // Part is some sentences below a heading.

@@ -67,7 +67,28 @@ func (l *Lab) tell(m *measurement) Story {
 	}
 	l.tellEnd(w, m, there, back, end)
 	w.story.Mermaid, w.story.Traces = drawPacket(m, there, back, end), m.traces
+	w.story.From, w.story.To, w.story.Way = m.from.Name, m.to.Name, append(there.hops(), back.hops()...)
+	if end != nil {
+		w.story.Lost = end.machine
+	}
 	return w.story
+}
+
+// hops are where the packet was seen.
+func (g leg) hops() []Hop {
+	var all []Hop
+	for _, s := range g.trail {
+		h := Hop{Machine: s.Machine, Link: s.Link, Out: s.Out, Back: g.back, TTL: int(s.TTL), Says: s.Says, Seen: s.String()}
+		if s.Sandbox != "" {
+			for _, x := range g.l.Workloads() {
+				if x.Machine == s.Machine && x.Sandbox == s.Sandbox {
+					h.Workload = x.Name
+				}
+			}
+		}
+		all = append(all, h)
+	}
+	return all
 }
 
 func refused(back leg) bool {

@@ -324,8 +324,11 @@ func Unplumb(ctx context.Context, r *run.Run) error {
 	return nil
 }
 
+// timelineFile is where verify -timeline draws, in the state directory.
+const timelineFile = "timeline.md"
+
 func writeTimeline(r *run.Run, trace *stage.Trace) error {
-	file := filepath.Join(r.StateDir, "timeline.md")
+	file := filepath.Join(r.StateDir, timelineFile)
 	f, err := os.Create(file)
 	if err != nil {
 		return err
