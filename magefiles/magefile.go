@@ -20,6 +20,159 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/target"
 )
 
+// The targets, in the order of use: `go tool mage` alone lists them so, each section by its first sentence.
+
+// Default is what `go tool mage` alone does.
+var Default = Targets
+
+// Begin here.
+
+// Verify does all that is still to be done, and proves that the lab works.
+func Verify(
+	ctx context.Context,
+	v *bool, // shows every condition
+	json *bool, // prints the report for programs
+	timeline *bool, // writes what took how long
+	forget *string, // MACHINE,...: doesn't enter machines that existed before the lab, were taken out of lab.yaml and are gone for good
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		o := target.VerifyOptions{JSON: given(json), Verbose: given(v), Timeline: given(timeline)}
+		if forget != nil {
+			o.Forget = strings.Split(*forget, ",")
+		}
+		return target.Verify(ctx, r, o)
+	})
+}
+
+// Test runs all tests, the real lab's among them.
+func Test(ctx context.Context) error { return on(ctx, develop.Test) }
+
+// Learn lists the tutorial's chapters and the experiments, or walks you through one: learn [NAME]. Flags stand before the name: learn
+// -play NAME, learn -play experiments.
+func Learn(
+	ctx context.Context,
+	play *bool, // runs a chapter's commands, or all chapters', and compares
+	update *bool, // does that, and writes what they print into the chapters
+	to *string, // NAME/STEP: brings the lab to where that begins
+) error {
+	o := target.LearnOptions{Play: given(play), Update: given(update), To: value(to, "")}
+	err := on(ctx, func(ctx context.Context, r *run.Run) error {
+		name, err := target.Chapter(os.Args)
+		if err != nil {
+			return err
+		}
+		return target.Learn(ctx, r, name, o)
+	})
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the chapter's name; Mage would take it for a target
+	}
+	return err
+}
+
+// See how the lab is.
+
+// Status shows what exists: machines, and a line for each stage.
+func Status(ctx context.Context) error { return on(ctx, target.Status) }
+
+// Check looks whether the lab works; changes nothing.
+func Check(
+	ctx context.Context,
+	v *bool, // shows every condition
+	json *bool, // prints the report for programs
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Check(ctx, r, given(json), given(v)) })
+}
+
+// Plan shows what verify would do, and why; changes nothing. Its exit status is 2 where there is something to do.
+func Plan(ctx context.Context) error {
+	todo := false
+	err := on(ctx, func(ctx context.Context, r *run.Run) (err error) {
+		todo, err = target.Plan(ctx, r)
+		return err
+	})
+	if err == nil && todo {
+		return mg.Fatal(2, "there is something to do")
+	}
+	return err
+}
+
+// Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain [WHAT ...]. Alone, it lists what can be
+// asked.
+func Explain( //nolint:unparam // the flags are for Mage's help; the target reads them with the question
+	ctx context.Context,
+	json *bool, // prints the answer for programs
+	mermaid *bool, // draws a picture
+) error {
+	err := on(ctx, target.Explain)
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the question; Mage would take it for targets
+	}
+	return err
+}
+
+// Graph draws the lab, or without one what lab.yaml describes.
+func Graph(
+	ctx context.Context,
+	format *string, // mermaid, which it is where nothing is said, dot, svg or json
+	what *string, // topology, which it is where nothing is said, bgp, blocks or packet
+	from *string, // MACHINE[/WORKLOAD]: where a packet comes from
+	to *string, // MACHINE[/WORKLOAD]: where it goes
+	o *string, // FILE: writes it there
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return target.Graph(ctx, r, target.GraphOptions{Format: value(format, "mermaid"), What: value(what, "topology"), From: value(from, ""), To: value(to, ""), Out: value(o, "")})
+	})
+}
+
+// Report writes the lab as one HTML page that needs nothing else: picture, conditions, workloads, timeline, versions.
+func Report(
+	ctx context.Context,
+	o *string, // FILE: where it is written
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
+}
+
+// SSH logs in to a machine, or runs a command there: ssh MACHINE [COMMAND]. ssh all COMMAND runs it on every machine.
+func SSH(ctx context.Context, machine string) error {
+	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the command; Mage would take it for targets
+	}
+	return err
+}
+
+// Change it, and come back.
+
+// Reset brings the lab back to its baseline, what verify left it as. It takes away what was made since, and puts back what was changed.
+func Reset(ctx context.Context) error { return on(ctx, target.Reset) }
+
+// Stop halts the machines; what is on them stays.
+func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
+
+// Start boots halted machines and brings the lab back.
+func Start(ctx context.Context) error { return on(ctx, target.Start) }
+
+// Destroy removes the machines and everything else that the lab made. The cache stays.
+func Destroy(
+	ctx context.Context,
+	force *bool, // doesn't ask
+	forget *string, // MACHINE,...: doesn't enter machines that existed before the lab and are gone for good, or were installed anew
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		o := target.DestroyOptions{Force: given(force)}
+		if forget != nil {
+			o.Forget = strings.Split(*forget, ",")
+		}
+		return target.Destroy(ctx, r, o)
+	})
+}
+
+// Logs puts all that is needed to understand the lab into one archive.
+func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
+
+// Clean empties the cache; not while a lab is there that is made from it.
+func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
+
 // The stages. Each brings about first what it needs; the order is in package stage, because mg.Deps runs a dependency once
 // a process, and `mage verify stop start` has to bring the lab about twice.
 
@@ -29,7 +182,7 @@ func Up(ctx context.Context) error { return reach(ctx, stage.Up) }
 // Etcd runs etcd, the datastore, in a container on the etcd machine.
 func Etcd(ctx context.Context) error { return reach(ctx, stage.Etcd) }
 
-// Calico runs calico-node on the Calico nodes and puts calicoctl on every machine.
+// Calico runs calico-node on the Calico nodes, and puts calicoctl on every machine.
 func Calico(ctx context.Context) error { return reach(ctx, stage.Calico) }
 
 // Golang puts the Go toolchain on the Calico nodes.
@@ -50,144 +203,45 @@ func Plumb(ctx context.Context) error { return on(ctx, target.Plumb) }
 // Unplumb takes the interfaces, the addresses and the workload containers back.
 func Unplumb(ctx context.Context) error { return on(ctx, target.Unplumb) }
 
-// Verify does everything that is still to be done, then proves that the lab works (-v: shows every condition, -json: the
-// report for programs, -timeline: writes what took how long, -forget=MACHINE,...: doesn't enter machines that existed before the lab,
-// were taken out of lab.yaml and are gone for good).
-func Verify(ctx context.Context, v, json, timeline *bool, forget *string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error {
-		o := target.VerifyOptions{JSON: given(json), Verbose: given(v), Timeline: given(timeline)}
-		if forget != nil {
-			o.Forget = strings.Split(*forget, ",")
-		}
-		return target.Verify(ctx, r, o)
-	})
-}
+// Beside it.
 
-// Reset brings the lab back to its baseline, what verify left it as: takes away what was made since, puts back what was changed.
-func Reset(ctx context.Context) error { return on(ctx, target.Reset) }
-
-// Check looks whether the lab works, and changes nothing (-v: shows every condition, -json: the report for programs).
-func Check(ctx context.Context, v, json *bool) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Check(ctx, r, given(json), given(v)) })
-}
-
-// Plan shows what verify would do, and why, and changes nothing; its exit status is 2 where there is something to do.
-func Plan(ctx context.Context) error {
-	todo := false
-	err := on(ctx, func(ctx context.Context, r *run.Run) (err error) {
-		todo, err = target.Plan(ctx, r)
-		return err
-	})
-	if err == nil && todo {
-		return mg.Fatal(2, "there is something to do")
-	}
-	return err
-}
-
-// Status shows what exists: machines, and a line for each stage.
-func Status(ctx context.Context) error { return on(ctx, target.Status) }
-
-// SSH logs in to a machine, or runs a command there: ssh MACHINE [COMMAND]; ssh all COMMAND runs it on every machine.
-func SSH(ctx context.Context, machine string) error {
-	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
-	if err == nil {
-		os.Exit(0) // what is left of the command line was the command; Mage would take it for targets
-	}
-	return err
-}
-
-// Learn lists the tutorial's chapters and the experiments; learn NAME walks you through one (-to=NAME/STEP: brings the lab to where that
-// begins, -play: runs a chapter's commands, or all chapters', and compares; -update: does that, and writes what they print into the
-// chapters; flags stand before the name: learn -play NAME, learn -play experiments).
-func Learn(ctx context.Context, play, update *bool, to *string) error {
-	o := target.LearnOptions{Play: given(play), Update: given(update), To: value(to, "")}
-	err := on(ctx, func(ctx context.Context, r *run.Run) error {
-		name, err := target.Chapter(os.Args)
-		if err != nil {
-			return err
-		}
-		return target.Learn(ctx, r, name, o)
-	})
-	if err == nil {
-		os.Exit(0) // what is left of the command line was the chapter's name; Mage would take it for a target
-	}
-	return err
-}
-
-// Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain WHAT ...; alone, it lists what can
-// be asked (-json: for programs, -mermaid: a picture).
-func Explain(ctx context.Context, json, mermaid *bool) error { //nolint:unparam // for Mage's help; the target reads them with the question
-	err := on(ctx, target.Explain)
-	if err == nil {
-		os.Exit(0) // what is left of the command line was the question; Mage would take it for targets
-	}
-	return err
-}
-
-// Graph draws the lab, or without one what lab.yaml describes (-format=mermaid, dot, svg or json, -what=topology, bgp, blocks or packet,
-// -from= and -to=: a packet's ends, -o=FILE).
-func Graph(ctx context.Context, format, what, from, to, o *string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error {
-		return target.Graph(ctx, r, target.GraphOptions{Format: value(format, "mermaid"), What: value(what, "topology"), From: value(from, ""), To: value(to, ""), Out: value(o, "")})
-	})
-}
-
-// Report writes the lab as one HTML page that needs nothing else: picture, conditions, workloads, timeline, versions (-o=FILE).
-func Report(ctx context.Context, o *string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
-}
-
-// Stop halts the machines; what is on them stays.
-func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
-
-// Start boots halted machines and brings the lab back.
-func Start(ctx context.Context) error { return on(ctx, target.Start) }
-
-// Destroy removes the machines and everything else that the lab made; the cache stays (-force: doesn't ask; -forget=MACHINE,...:
-// doesn't enter machines that existed before the lab and are gone for good, or were installed anew).
-func Destroy(ctx context.Context, force *bool, forget *string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error {
-		o := target.DestroyOptions{Force: given(force)}
-		if forget != nil {
-			o.Forget = strings.Split(*forget, ",")
-		}
-		return target.Destroy(ctx, r, o)
-	})
-}
-
-// Logs puts everything that is needed to understand the lab into one archive.
-func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
+// Targets lists the targets in the order of use, as no word behind `go tool mage` does.
+func Targets() error { return target.List(os.Stdout, "magefiles") }
 
 // Inventory prints Ansible's inventory of the lab, for ansible/inventory.
 func Inventory(ctx context.Context) error { return on(ctx, ansible.Print) }
 
-// Clean empties the cache; not while a lab is there that is made from it.
-func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
+// Work on the lab itself.
 
-// Targets for work on the lab itself.
+// Dev has what they are called with: dev:lint.
+type Dev mg.Namespace
 
-// Test runs all tests, the real lab's among them.
-func Test(ctx context.Context) error { return on(ctx, develop.Test) }
+// Lint looks for mistakes in the project's own code.
+func (Dev) Lint(ctx context.Context) error { return on(ctx, develop.Lint) }
 
-// Fuzz looks for inputs that break what reads lab.yaml and what machines say (-time: for how long in all, 10m).
-func Fuzz(ctx context.Context, time *time.Duration) error {
+// Fuzz looks for inputs that break what reads lab.yaml and what machines say.
+func (Dev) Fuzz(
+	ctx context.Context,
+	time *time.Duration, // for how long in all; 10m where it isn't said
+) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error {
 		return develop.Fuzz(ctx, r, value(time, develop.FuzzTime))
 	})
 }
 
 // TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
-func TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
+func (Dev) TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
 
 // TestArchitectures compiles what the lab is made of for the other CPU too, and looks whether it is that.
-func TestArchitectures(ctx context.Context) error { return on(ctx, develop.TestArchitectures) }
+func (Dev) TestArchitectures(ctx context.Context) error { return on(ctx, develop.TestArchitectures) }
 
-// Lint looks for mistakes in the project's own code.
-func Lint(ctx context.Context) error { return on(ctx, develop.Lint) }
-
-// Benchmark measures the lab, wall time and CPU, and prints a table; it destroys the lab (-rounds: how many, -nodes=10,20,50:
-// labs of so many Calico nodes as well, and a plot, -cold: with an empty cache, once).
-func Benchmark(ctx context.Context, rounds *int, nodes *string, cold *bool) error {
+// Benchmark measures the lab, wall time and CPU, and prints a table. It destroys the lab.
+func (Dev) Benchmark(
+	ctx context.Context,
+	rounds *int, // how many; 3 where it isn't said
+	nodes *string, // 10,20,50: labs of so many Calico nodes as well, and a plot
+	cold *bool, // with an empty cache, once
+) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error {
 		numbers, err := develop.Numbers(value(nodes, ""))
 		if err != nil {
@@ -197,19 +251,22 @@ func Benchmark(ctx context.Context, rounds *int, nodes *string, cold *bool) erro
 	})
 }
 
-// Race measures the targets against the playbooks and prints a table; it destroys the lab (-rounds: how many).
-func Race(ctx context.Context, rounds *int) error {
+// Race measures the targets against the playbooks and prints a table. It destroys the lab.
+func (Dev) Race(
+	ctx context.Context,
+	rounds *int, // how many; 3 where it isn't said
+) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Race(ctx, r, value(rounds, 3)) })
 }
 
 // Box makes the boxes that Vagrant's virtual machines start from.
-func Box(ctx context.Context) error { return on(ctx, develop.Box) }
+func (Dev) Box(ctx context.Context) error { return on(ctx, develop.Box) }
 
 // Outdated shows what is pinned, what is newer, and whether lab.yaml allows it.
-func Outdated(ctx context.Context) error { return on(ctx, develop.Outdated) }
+func (Dev) Outdated(ctx context.Context) error { return on(ctx, develop.Outdated) }
 
-// Bump changes a pin everywhere it stands: bump NAME VERSION.
-func Bump(ctx context.Context, name, version string) error {
+// Bump changes a pin everywhere it stands: dev:bump NAME VERSION.
+func (Dev) Bump(ctx context.Context, name, version string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Bump(ctx, r, name, version) })
 }
 

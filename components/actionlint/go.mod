@@ -1,4 +1,4 @@
-// What looks at the workflows, for go tool mage lint. Apart from components/lint: it needs an older YAML package.
+// What looks at the workflows, for go tool mage dev:lint. Apart from components/lint: it needs an older YAML package.
 module github.com/calico-cni-lab/lab/components/actionlint
 
 go 1.26.0

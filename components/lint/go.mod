@@ -1,4 +1,4 @@
-// What looks for mistakes in the project's own code: go tool mage lint.
+// What looks for mistakes in the project's own code: go tool mage dev:lint.
 module github.com/calico-cni-lab/lab/components/lint
 
 go 1.26.0

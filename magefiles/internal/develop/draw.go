@@ -39,7 +39,7 @@ func draw(r *run.Run, all []*bench) error {
 	var svg, table bytes.Buffer
 	panels := panelsOf(all)
 	plot(&svg, panels)
-	fmt.Fprintf(&table, "# Times and CPU over the number of nodes\n\nWritten by `go tool mage benchmark -nodes=...`; the README says on which computer.\n\n![plot](%s)\n\n", plotFile)
+	fmt.Fprintf(&table, "# Times and CPU over the number of nodes\n\nWritten by `go tool mage dev:benchmark -nodes=...`; the README says on which computer.\n\n![plot](%s)\n\n", plotFile)
 	markdown(&table, all)
 	for name, data := range map[string][]byte{plotFile: svg.Bytes(), tableFile: table.Bytes()} {
 		if err := os.WriteFile(filepath.Join(r.Root, "docs", name), data, 0o644); err != nil {

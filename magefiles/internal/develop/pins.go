@@ -42,7 +42,7 @@ func Outdated(ctx context.Context, r *run.Run) error {
 		return err
 	}
 	if len(behind) > 0 {
-		return fmt.Errorf("newer releases that lab.yaml allows: %s; take one with: go tool mage bump NAME VERSION", strings.Join(behind, ", "))
+		return fmt.Errorf("newer releases that lab.yaml allows: %s; take one with: go tool mage dev:bump NAME VERSION", strings.Join(behind, ", "))
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func pinRow(o pins.Outlook) []string {
 			row[3] += " (" + o.Allowed.String() + ")"
 		}
 		if o.Behind() {
-			row[4] = fmt.Sprintf("go tool mage bump %s %s", o.Name, o.Best)
+			row[4] = fmt.Sprintf("go tool mage dev:bump %s %s", o.Name, o.Best)
 		}
 	}
 	return row

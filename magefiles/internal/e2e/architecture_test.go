@@ -55,7 +55,7 @@ func TestArchitectures(t *testing.T) {
 		least int // programs
 	}
 	parts := []part{{"look", look, 1}, {"cnitool and the plugins", m.CNI, 3}}
-	if os.Getenv("LAB_TEST_ARCHITECTURES") == "all" { // what takes minutes: go tool mage testArchitectures
+	if os.Getenv("LAB_TEST_ARCHITECTURES") == "all" { // what takes minutes: go tool mage dev:testArchitectures
 		parts = append(parts, part{"etcd", m.Etcd, 2}, part{"Calico", m.Calico, 3})
 	}
 	for _, c := range parts {

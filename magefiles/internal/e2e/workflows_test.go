@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/target"
 )
 
 type workflow struct {
@@ -25,23 +27,10 @@ type workflow struct {
 
 // TestWorkflows: every command in them is a target that a developer can run at home.
 func TestWorkflows(t *testing.T) {
-	list := exec.Command("go", "tool", "mage", "-l")
-	list.Dir = "../../.."
-	out, err := list.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	targets := map[string]bool{}
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(line, "  ") {
-			targets[f[0]] = true
-		}
-	}
 	files, err := filepath.Glob("../../../.github/workflows/*.yml")
 	if err != nil || len(files) < 3 {
 		t.Fatalf("workflows: %v, %v", files, err)
 	}
-	target := regexp.MustCompile(`^go tool mage (\w+)$`)
 	pinned := regexp.MustCompile(`uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+\n`)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -63,8 +52,9 @@ func TestWorkflows(t *testing.T) {
 				if step.Run == "" {
 					continue
 				}
-				if m := target.FindStringSubmatch(step.Run); m == nil || !targets[m[1]] {
-					t.Errorf("%s, job %s: %q is no target of these: %v", file, name, step.Run, targets)
+				words, ours := strings.CutPrefix(step.Run, "go tool mage ")
+				if err := target.CheckWords("../..", strings.Fields(words)); !ours || err != nil {
+					t.Errorf("%s, job %s: %q is no target: %v", file, name, step.Run, err)
 				}
 			}
 		}

@@ -25,7 +25,7 @@ func (b Book) Bump(ctx context.Context, name, release string) error {
 	v, err := version.NewVersion(strings.TrimPrefix(release, "v"))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no version; write for example: go tool mage bump etcd 3.6.16", release)
+		return fmt.Errorf("%q is no version; write for example: go tool mage dev:bump etcd 3.6.16", release)
 	case p.change == nil:
 		return fmt.Errorf("%s can't be bumped: %s", name, p.Note)
 	case p.Allowed != nil && !p.Allowed.Check(v):

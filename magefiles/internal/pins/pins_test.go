@@ -154,7 +154,7 @@ func TestBumpRefuses(t *testing.T) {
 	b := project(t)
 	for _, c := range []struct{ name, release, want string }{
 		{"ectd", "3.6.16", `no pin "ectd"; there are calico, etcd`},
-		{"etcd", "newest", "go tool mage bump etcd 3.6.16"},
+		{"etcd", "newest", "go tool mage dev:bump etcd 3.6.16"},
 		{"etcd", "99.0.0", "for etcd (allowed.etcd); change that first"},
 		{"box", "1.0.0", "made here"},
 	} {

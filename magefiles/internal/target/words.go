@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/magefile/mage/parse"
+	"github.com/calico-cni-lab/lab/magefiles/internal/magefile"
+	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 )
 
 // takesRest are the targets that what follows on the command line is for: a machine's command, a chapter, a question.
@@ -14,10 +15,11 @@ var takesRest = []string{"ssh", "learn", "explain"}
 // CheckWords looks through a whole command line, what follows the program's name, before the first of its targets is run: Mage
 // itself meets a misspelt one only when it is its turn, and after `destroy` that is late. magefiles is the targets' directory.
 func CheckWords(magefiles string, words []string) error {
-	info, err := parse.Package(magefiles, nil, false)
+	sections, err := magefile.Read(magefiles)
 	if err != nil {
-		return fmt.Errorf("the targets of %s: %w", magefiles, err)
+		return err
 	}
+	targets := magefile.Targets(sections)
 	for len(words) > 0 && strings.HasPrefix(words[0], "-") { // Mage's own flags
 		skip := 1
 		if words[0] == "-t" { // has a value
@@ -27,25 +29,40 @@ func CheckWords(magefiles string, words []string) error {
 	}
 	for len(words) > 0 {
 		name := words[0]
-		i := slices.IndexFunc(info.Funcs, func(f *parse.Function) bool { return strings.EqualFold(f.TargetName(), name) })
+		i := slices.IndexFunc(targets, func(t magefile.Target) bool { return strings.EqualFold(t.Name, name) })
 		if i < 0 {
-			return fmt.Errorf("there is no target %q; nothing was done. go tool mage -l lists the targets", name)
+			return fmt.Errorf("there is no target %q; nothing was done. %s", name, instead(targets, name))
 		}
 		if slices.Contains(takesRest, strings.ToLower(name)) {
 			return nil
 		}
-		f := info.Funcs[i]
-		if words = words[1:]; len(words) < f.NumRequiredArgs() {
-			return fmt.Errorf("%s wants %d more on the command line; nothing was done. go tool mage -h %[1]s says what", name, f.NumRequiredArgs()-len(words))
+		t := targets[i]
+		if words = words[1:]; len(words) < t.Required {
+			return fmt.Errorf("%s wants %d more on the command line; nothing was done. go tool mage -h %[1]s says what", name, t.Required-len(words))
 		}
-		words = words[f.NumRequiredArgs():]
+		words = words[t.Required:]
 		for len(words) > 0 && strings.HasPrefix(words[0], "-") {
 			flag, _, _ := strings.Cut(words[0][1:], "=")
-			if !slices.ContainsFunc(f.OptionalArgs(), func(a parse.Arg) bool { return strings.EqualFold(a.Name, flag) }) {
+			if !slices.ContainsFunc(t.Flags, func(f magefile.Flag) bool { return strings.EqualFold(f.Name, flag) }) {
 				return fmt.Errorf("%s has no flag -%s; nothing was done. go tool mage -h %[1]s lists them", name, flag)
 			}
 			words = words[1:]
 		}
 	}
 	return nil
+}
+
+// instead is what somebody may have meant, by a name without its namespace or with a slip in it.
+func instead(targets []magefile.Target, name string) string {
+	var names []string
+	for _, t := range targets {
+		if _, rest, found := strings.Cut(t.Name, ":"); found && strings.EqualFold(rest, name) {
+			return "Perhaps: go tool mage " + t.Name
+		}
+		names = append(names, t.Name)
+	}
+	if meant := nearest.Of(name, names); len(meant) > 0 {
+		return "Perhaps: go tool mage " + meant[0]
+	}
+	return "go tool mage lists the targets"
 }
