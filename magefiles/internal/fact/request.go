@@ -125,5 +125,8 @@ const Journal = Home + "/journal"
 // SumsFile on a machine keeps the SHA-256 of files by their state, so that each state of a file is read once.
 const SumsFile = Home + "/sums"
 
+// TreeFile on a machine keeps how many files each directory of Go's tree has, by the directory's state.
+const TreeFile = Home + "/go-tree"
+
 // MarkFile on a machine that existed before the lab has the mark of the lab that it belongs to.
 const MarkFile = Home + "/mark"

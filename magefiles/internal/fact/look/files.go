@@ -13,8 +13,10 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
@@ -138,49 +140,77 @@ func (s *sums) sum(path, state string) (string, error) {
 	return sum, nil
 }
 
-// writeSums sums up a tree that will be the lower layer of a machine's root: an overlay shows the inode, the size and
-// the times of a lower file until somebody writes to it.
-func writeSums(root, file string) error {
-	s := &sums{kept: map[string]string{}}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		there := strings.TrimPrefix(path, strings.TrimSuffix(root, "/"))
-		sum, err := s.sum(path, state(info.Sys().(*syscall.Stat_t)))
-		s.kept[there] = state(info.Sys().(*syscall.Stat_t)) + " " + sum
-		if there != path {
-			delete(s.kept, path)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.write(file)
-}
-
-// goTree counts the files of a Go toolchain: a tree that lost some isn't whole, whatever its VERSION says.
-func goTree(root string) fact.Seen[fact.Tree] {
+// goTree counts the files of a Go toolchain: a tree that lost some isn't whole, whatever its VERSION says. Its directories are kept with
+// their states and how many files each has: to read them takes ten times as long as to see that they are what they were.
+func goTree(root, keptFile string) fact.Seen[fact.Tree] {
 	var t fact.Tree
 	data, err := os.ReadFile(filepath.Join(root, "VERSION"))
 	if err == nil {
 		t.Version, _, _ = strings.Cut(string(data), "\n")
 	}
-	err = filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
+	dirs := readSums(keptFile)
+	if n, ok := dirs.count(root); ok {
+		t.Files = n
+		return fact.Known(t)
+	}
+	t.Files, dirs, err = countFiles(root)
+	if err == nil {
+		_ = dirs.write(keptFile) // as with files' sums
+	}
+	return fact.See(t, err)
+}
+
+// count is how many files a tree has whose directories are all as they were when they were counted.
+func (s *sums) count(root string) (n int, ok bool) {
+	if s.kept[root] == "" {
+		return 0, false
+	}
+	for dir, kept := range s.kept {
+		info, err := os.Lstat(dir)
+		if err != nil {
+			return 0, false
+		}
+		files, same := strings.CutPrefix(kept, state(info.Sys().(*syscall.Stat_t))+" ")
+		i, err := strconv.Atoi(files)
+		if !same || err != nil {
+			return 0, false
+		}
+		n += i
+	}
+	return n, true
+}
+
+// countFiles reads a tree. What it returns to be kept is nothing where a directory has been written to just now: it may be once more,
+// within what the file system takes for the same time.
+func countFiles(root string) (n int, dirs *sums, err error) {
+	const tick = time.Second
+	start := time.Now()
+	in, states, settled := map[string]int{}, map[string]string{}, true
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			settled = false
+			return nil
+		case err != nil:
+			return err
+		case !d.IsDir():
+			n++
+			in[filepath.Dir(path)]++
 			return nil
 		}
-		if err == nil && !d.IsDir() {
-			t.Files++
+		info, err := d.Info()
+		if err != nil {
+			return err
 		}
-		return err
+		states[path] = state(info.Sys().(*syscall.Stat_t))
+		settled = settled && start.Sub(info.ModTime()) > tick
+		return nil
 	})
-	return fact.See(t, err)
+	dirs = &sums{kept: map[string]string{}, fresh: settled}
+	for dir, state := range states {
+		dirs.kept[dir] = fmt.Sprintf("%s %d", state, in[dir])
+	}
+	return n, dirs, err
 }
 
 func userName(id uint32) string {

@@ -7,12 +7,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -142,46 +145,54 @@ func TestBadSums(t *testing.T) {
 	}
 }
 
-// TestWriteSums: what is summed up in a tree is known under the paths that the tree's files have on the machine.
-func TestWriteSums(t *testing.T) {
-	root, out := t.TempDir(), t.TempDir()+"/sums"
-	write(t, root+"/opt/cni/bin/calico", "calico")
-	write(t, root+"/etc/hosts", "hosts")
-	if err := os.Symlink("calico", root+"/opt/cni/bin/calico-ipam"); err != nil {
-		t.Fatal(err)
-	}
-	for _, from := range []string{root, root + "/"} {
-		if err := writeSums(from, out); err != nil {
-			t.Fatal(err)
-		}
-		want := map[string]string{
-			"/opt/cni/bin/calico": stateOf(t, root+"/opt/cni/bin/calico") + " " + sha("calico"),
-			"/etc/hosts":          stateOf(t, root+"/etc/hosts") + " " + sha("hosts"),
-		}
-		if diff := cmp.Diff(want, readSums(out).kept); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", from, diff)
-		}
-	}
-	if err := writeSums(root+"/none", out); err == nil {
-		t.Error("no tree, no error")
-	}
-}
-
+// TestGoTree: files are counted, and counted again only where a directory is another one than it was.
 func TestGoTree(t *testing.T) {
-	root := t.TempDir()
+	root, kept := t.TempDir(), t.TempDir()+"/go-tree"
 	write(t, root+"/VERSION", "go1.26.8\ntime 2026-01-01T00:00:00Z\n")
 	write(t, root+"/bin/go", "")
 	write(t, root+"/src/fmt/print.go", "")
-	if got := goTree(root); got != fact.Known(fact.Tree{Version: "go1.26.8", Files: 3}) {
-		t.Errorf("whole: %+v", got)
+	settle := func() {
+		for _, dir := range []string{"", "/bin", "/src", "/src/fmt"} {
+			if err := os.Chtimes(root+dir, time.Time{}, time.Now().Add(-time.Minute)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
 	}
+	look := func(want int) {
+		t.Helper()
+		if got := goTree(root, kept); got != fact.Known(fact.Tree{Version: "go1.26.8", Files: want}) {
+			t.Errorf("%+v, want %d files", got, want)
+		}
+	}
+	look(3)
+	if _, err := os.Stat(kept); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("kept, though it may still change: %v", err)
+	}
+	settle()
+	look(3)
+	data, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another number in its place shows whether the directory is read.
+	changed := regexp.MustCompile(`(?m)(/src/fmt\t.*) 1$`).ReplaceAll(data, []byte("$1 5"))
+	write(t, kept, string(changed))
+	look(7)
+	for _, damaged := range []string{"", "\x00\n", strings.ReplaceAll(string(data), "\t", " "), string(data) + root + "/none\t1 1\n", string(changed) + root + "\tx"} {
+		write(t, kept, damaged)
+		look(3)
+	}
+	if err := os.Remove(root + "/src/fmt/print.go"); err != nil {
+		t.Fatal(err)
+	}
+	look(2)
+	settle()
+	look(2)
 	if err := os.RemoveAll(root + "/src/fmt"); err != nil {
 		t.Fatal(err)
 	}
-	if got := goTree(root); got != fact.Known(fact.Tree{Version: "go1.26.8", Files: 2}) {
-		t.Errorf("without fmt: %+v", got)
-	}
-	if got := goTree(root + "/none"); got != fact.Known(fact.Tree{}) {
+	look(2)
+	if got := goTree(root+"/none", kept); got != fact.Known(fact.Tree{}) {
 		t.Errorf("no Go: %+v", got)
 	}
 }

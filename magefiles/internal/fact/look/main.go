@@ -37,10 +37,8 @@ func main() {
 		err = serve(func(o fact.Order) (struct{}, error) { return struct{}{}, order(o) })
 	case os.Args[1] == "trace":
 		err = trace(os.Stdin, os.Stdout)
-	case os.Args[1] == "sums" && len(os.Args) == 4:
-		err = writeSums(os.Args[2], os.Args[3])
 	default:
-		err = errors.New("usage: look | look probe | look trace | look etcd | look sums ROOT FILE")
+		err = errors.New("usage: look | look probe | look trace | look etcd")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "look:", err)
@@ -114,7 +112,7 @@ func look(r fact.Request) fact.Machine {
 	all.Go(func() { m.Files = files(r, m.Login, fact.SumsFile) })
 	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(fact.Journal), attachments(), lacks() })
 	if r.GoTree {
-		all.Go(func() { m.Go = goTree("/usr/local/go") })
+		all.Go(func() { m.Go = goTree("/usr/local/go", fact.TreeFile) })
 	}
 	if r.Etcd != nil {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })

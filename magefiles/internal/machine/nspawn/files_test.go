@@ -1,18 +1,23 @@
+//go:build linux
+
 package nspawn
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -98,6 +103,19 @@ drwxrwxrwt 0:0 tmp
 	}
 	if data, err := os.ReadFile(filepath.Join(layer, "usr/local/bin/calicoctl")); string(data) != "a program" {
 		t.Errorf("%q, %v", data, err)
+	}
+
+	// The look program finds programs' sums by their states.
+	var sums strings.Builder
+	for _, f := range []remote.File{files[2], files[0]} {
+		var st unix.Stat_t
+		if err := unix.Lstat(layer+f.Path, &st); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&sums, "%s\t%d %d %d.%09d %d.%09d %s\n", f.Path, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec, f.SHA256)
+	}
+	if data, err := os.ReadFile(layer + fact.SumsFile); string(data) != sums.String() {
+		t.Errorf("sums are\n%s%v, want\n%s", data, err, sums.String())
 	}
 
 	// The order doesn't count; everything else does.
