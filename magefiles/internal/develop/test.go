@@ -47,8 +47,8 @@ type testPlan struct {
 // those that make labs, then the one on virtual machines, which a user's computer is spared unless it is asked for. What it will install and
 // how long it takes it says before it does anything.
 //
-// They run one after the other. On two cores each fills them: compiling for the race detector, machines that boot, a CPU that
-// is emulated; and side by side the tests of deadlines would fail for want of CPU time.
+// These parts run one after the other. Of the labs, each of which waits for much of its time, as many run side by side as there are
+// cores; the virtual machines, whose CPU is emulated, run alone.
 func Test(ctx context.Context, r *run.Run) error {
 	p, err := newTestPlan(os.Getenv, os.Geteuid() == 0)
 	if err != nil {

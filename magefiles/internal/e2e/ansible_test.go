@@ -20,12 +20,11 @@ func TestAnsible(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	if err := ansible.Missing(); err != nil {
 		t.Skip(err)
 	}
 	l := newLab(t, "nspawn")
-	l.name += "-ansible"
-	l.change("name: ", "name: "+l.name+" #")
 
 	l.sub("no lab to work on", func(l *lab) {
 		out, err := l.playbooks()

@@ -30,6 +30,7 @@ func TestDocker(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("it runs a Docker daemon and makes a user, and so has to be run by root")
 	}

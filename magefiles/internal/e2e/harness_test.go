@@ -32,6 +32,7 @@ type lab struct {
 	dir    string // with lab.yaml and .lab
 	name   string
 	hw     string          // LAB_HARDWARE
+	env    []string        // further variables of every command
 	prefix []string        // of every command: where it is run
 	want   *definition.Lab // what the project's lab.yaml says
 	pins   artifact.Pins
@@ -43,7 +44,9 @@ func newLab(t *testing.T, hardware string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, root: root, dir: t.TempDir(), name: fmt.Sprintf("test-%d", os.Getpid()), hw: hardware}
+	l := &lab{t: t, root: root, dir: t.TempDir(), hw: hardware}
+	// No test's name is the beginning of another's: tests run side by side, and what a lab left is found by its name.
+	l.name = fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
 	l.mage = filepath.Join(l.dir, "mage")
 	if out, err := l.start(context.Background(), "go", "tool", "mage", "-compile", l.mage).CombinedOutput(); err != nil {
 		t.Fatalf("compiling the targets: %v\n%s", err, out)
@@ -122,6 +125,7 @@ func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = l.root
 	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0")
+	cmd.Env = append(cmd.Env, l.env...)
 	return cmd
 }
 

@@ -17,8 +17,9 @@ func TestLearn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	l := newLab(t, "nspawn")
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir()) // where a reader's progress is
+	l.env = []string{"XDG_CONFIG_HOME=" + t.TempDir()} // where a reader's progress is
 	l.sub("without a lab", func(l *lab) {
 		l.has(l.ok("learn"), "the-lab", "next: ", "go tool mage learn the-lab")
 		l.has(l.ok("learn", "the-lab"), "# The lab and its machines") // there is no terminal

@@ -17,8 +17,8 @@ func TestTenNodes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	l := newLab(t, "nspawn")
-	l.name += "-ten"
 	const nodes = "{name: calico, role: calico, count: 10, address: 192.168.4.11, workloads: {count: 3, labels: {app: web}}}"
 	l.write(withMachines(l, nodes))
 	l.change("network: ", "bgp: {reflectors: [calico1, calico2]}\nnetwork: ")
@@ -116,6 +116,7 @@ func TestVXLAN(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	l := newLab(t, "nspawn")
 	for _, step := range []struct{ mode, route, mtu string }{
 		{"Always", " dev vxlan.calico onlink", "1450"}, {"CrossSubnet", "via 192.168.4.6 dev host0 proto 80 onlink", "1450"}, {"Never", "via 192.168.4.6 dev host0 proto bird", "1500"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,7 +105,7 @@ func leftOver(l *lab) {
 				if _, err := os.Stat(filepath.Join(home, "calico1", "layers")); err != nil {
 					l.t.Fatalf("it was touched: %v", err)
 				}
-				l.t.Setenv("LAB_TAKE_OVER", name)
+				o.env = append(slices.Clone(o.env), "LAB_TAKE_OVER="+name)
 			}
 			if c.say != "" {
 				l.has(o.fails("destroy"), c.say)

@@ -47,6 +47,7 @@ func TestStrangers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	s := newStrangers(t)
 	l := *s.lab
 	l.hw, l.dir = "auto", t.TempDir()
@@ -166,9 +167,7 @@ func newStrangers(t *testing.T) *strangers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.labYAML = strings.Replace(string(base), "name: "+s.name, "name: "+s.name+"-strangers", 1)
-	s.name += "-strangers"
-	s.labYAML = strings.Replace(s.labYAML, "network: test-calico", "", 1)
+	s.labYAML = strings.Replace(string(base), "network: test-calico", "", 1)
 	s.labYAML = strings.Replace(s.labYAML, "\npool: ", "\n  - name: calico3\n    role: calico\n    address: 192.168.4.8\n\nnetwork: test-calico\n\npool: ", 1)
 	s.write(s.labYAML)
 	s.ok("up")

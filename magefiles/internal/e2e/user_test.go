@@ -24,6 +24,7 @@ func TestUser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	u := newUser(t, true)
 	l := u.lab(t)
 	l.sub("a release that isn't there", func(l *lab) {
