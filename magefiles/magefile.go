@@ -235,6 +235,9 @@ func (Dev) TestVagrant(ctx context.Context) error { return on(ctx, develop.TestV
 // TestArchitectures compiles what the lab is made of for the other CPU too, and looks whether it is that.
 func (Dev) TestArchitectures(ctx context.Context) error { return on(ctx, develop.TestArchitectures) }
 
+// TestExperiments plays every experiment on a lab of its own.
+func (Dev) TestExperiments(ctx context.Context) error { return on(ctx, develop.TestExperiments) }
+
 // Benchmark measures the lab, wall time and CPU, and prints a table. It destroys the lab.
 func (Dev) Benchmark(
 	ctx context.Context,
