@@ -254,6 +254,23 @@ func (Dev) Benchmark(
 	})
 }
 
+// Faults breaks a lab of its own in every way that is known, looks what check says, mends it with verify, and prints a table.
+func (Dev) Faults(
+	ctx context.Context,
+	only *string, // parts of the faults' names, with commas
+	rounds *int, // how many of all faults; 1 where it isn't said
+	seed *int, // of their order, and of the moments
+	destroy *bool, // destroys the lab broken in each way, too
+	kills *int, // how many runs are killed or paused at a random moment
+	cycles *int, // how many of up and destroy
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return develop.Faults(ctx, r, develop.FaultOptions{
+			Only: value(only, ""), Rounds: value(rounds, 1), Seed: uint64(value(seed, 0)), Destroy: given(destroy), Kills: value(kills, 0), Cycles: value(cycles, 0),
+		})
+	})
+}
+
 // Race measures the targets against the playbooks and prints a table. It destroys the lab.
 func (Dev) Race(
 	ctx context.Context,

@@ -78,13 +78,23 @@ keep=$(printf 'cap_%s\n' chown dac_override fowner fsetid kill mknod setfcap set
 drop=$(systemd-nspawn --capability=help | grep -vxF "$keep" | paste -sd,)
 
 # nsenter and not `ip netns exec`: that one mounts a fresh /sys and hides the control groups from nspawn.
-nsenter --net="/run/netns/$netns" systemd-nspawn \
-	--quiet --boot --register=no --keep-unit --console=pipe --settings=no \
-	--directory="$dir/root" --machine="$name" --hostname="$name" \
-	--network-bridge="$bridge" \
-	--private-users="$base:65536" --private-users-ownership=off \
-	--capability=all --drop-capability="$drop" --system-call-filter=@keyring \
-	--resolv-conf=off --timezone=off --link-journal=no \
-	--bind="$dir/own/docker:/var/lib/docker:idmap" \
-	--bind="$dir/run:/run/lab" \
-	--bind-ro="$share:/run/lab-share:idmap"
+boot() {
+	nsenter --net="/run/netns/$netns" systemd-nspawn \
+		--quiet --boot --register=no --keep-unit --console=pipe --settings=no \
+		--directory="$dir/root" --machine="$name" --hostname="$name" \
+		--network-bridge="$bridge" \
+		--private-users="$base:65536" --private-users-ownership=off \
+		--capability=all --drop-capability="$drop" --system-call-filter=@keyring \
+		--resolv-conf=off --timezone=off --link-journal=no \
+		--bind="$dir/own/docker:/var/lib/docker:idmap" \
+		--bind="$dir/run:/run/lab" \
+		--bind-ro="$share:/run/lab-share:idmap"
+}
+
+# A machine that is rebooted ends nspawn with 133, for whoever keeps the unit to start it anew (systemd's EXIT_FORCE_RESTART).
+while :; do
+	status=0
+	boot || status=$?
+	if [ "$status" -ne 133 ]; then exit "$status"; fi
+	rm -f "$dir/run/ssh.sock"
+done

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 )
 
 // denyAll is a policy that lets nothing in, as a line that makes it.
@@ -37,7 +38,7 @@ var dying = []struct {
 		"It dies on calico1: forwarding is off", []string{"net.ipv4.ip_forward = 0", "IpInAddrErrors grew by 3"},
 	},
 	{
-		"no-default-route", "calico1", "sudo ip route del default; sudo ip neigh flush all; " + inSandbox("ip neigh flush all"), "sudo ip route add default via 192.168.4.1 dev host0 proto static metric 100", "calico1/workload", "calico2/workload",
+		"no-default-route", "calico1", "sudo ip route del default; sudo ip neigh flush all; " + fault.InSandbox("ip neigh flush all"), "sudo ip route add default via 192.168.4.1 dev host0 proto static metric 100", "calico1/workload", "calico2/workload",
 		"It dies on calico1: ARP failed", []string{"who has 169.254.1.1?", "calico1 has no default route"},
 	},
 	{"nobody", "", "", "", "calico1/workload", "10.1.86.120", "It dies on calico2: the route that counts for 10.1.86.120 is a blackhole", []string{"10.1.86.120 is nobody's", "made by BIRD, which learned it by BGP from 192.168.4.6 (calico2)"}},

@@ -19,6 +19,8 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 	definition "github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
@@ -249,52 +251,31 @@ func (l *lab) did(out string, already bool) {
 	}
 }
 
-// processes are a machine's, found by its control group.
+// processes are a machine's.
 func (l *lab) processes(machine string) []int {
 	l.t.Helper()
-	var pids []int
-	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup"} {
-		_ = filepath.WalkDir(filepath.Join(root, "calico-cni-lab", l.name, machine), func(path string, _ os.DirEntry, err error) error {
-			if err == nil && filepath.Base(path) == "cgroup.procs" {
-				data, _ := os.ReadFile(path)
-				for _, f := range strings.Fields(string(data)) {
-					var pid int
-					if _, err := fmt.Sscan(f, &pid); err == nil {
-						pids = append(pids, pid)
-					}
-				}
-			}
-			return nil
-		})
-		if len(pids) > 0 {
-			return pids
-		}
-	}
-	return nil
+	return l.faulty().Processes(machine)
 }
 
 // nothingLeft looks for everything that a lab makes on this computer.
 func (l *lab) nothingLeft() {
 	l.t.Helper()
-	for _, pattern := range []string{
-		l.home(), filepath.Join(l.dir, ".lab"), "/run/netns/" + l.name,
-		"/sys/fs/cgroup/calico-cni-lab/" + l.name, "/sys/fs/cgroup/*/calico-cni-lab/" + l.name,
-	} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			l.t.Errorf("left: %v", left)
+	for _, left := range l.faulty().Remains() {
+		l.t.Errorf("left: %s", left)
+	}
+}
+
+// appears looks until a condition doesn't hold: BIRD and Felix take a moment to notice.
+func (l *lab) appears(id string) {
+	l.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if slices.ContainsFunc(l.unmet(), func(r check.Result) bool { return r.ID == id }) {
+			return
 		}
 	}
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	if strings.Contains(string(mounts), l.name) {
-		l.t.Errorf("left mounted:\n%s", mounts)
-	}
-	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, p := range processes {
-		if line, _ := os.ReadFile(p); bytes.Contains(line, []byte("/labs/"+l.name+"/")) {
-			l.t.Errorf("left running: %s", bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
-		}
-	}
+}
+
+// faulty is the lab as faults are brought about in it.
+func (l *lab) faulty() *fault.Lab {
+	return &fault.Lab{Name: l.name, Root: l.root, Dir: l.dir, Mage: []string{l.mage}, Run: &command.Runner{}}
 }

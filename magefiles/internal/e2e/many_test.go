@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 )
 
 // TestTenNodes: everything is linear in the nodes, and a lab of ten with two route reflectors and three workloads a node works as one
@@ -33,7 +35,7 @@ func TestTenNodes(t *testing.T) {
 
 	l.sub("who speaks with whom, and who reaches whom", func(l *lab) {
 		for node, sessions := range map[string]string{"calico1": "9", "calico2": "9", "calico3": "2", "calico10": "2"} {
-			if got := l.ssh(node, inNode("birdcl -s /var/run/calico/bird.ctl show protocols | grep -c 'BGP .* up .* Established'")); got != sessions {
+			if got := l.ssh(node, fault.InNode("birdcl -s /var/run/calico/bird.ctl show protocols | grep -c 'BGP .* up .* Established'")); got != sessions {
 				l.t.Errorf("%s has %s sessions, not %s", node, got, sessions)
 			}
 		}
@@ -57,7 +59,7 @@ func TestTenNodes(t *testing.T) {
 	})
 	l.sub("Felix and etcd", func(l *lab) {
 		for _, m := range []string{"calico3", "calico7"} {
-			l.ssh(m, inNode("sv stop felix"))
+			l.ssh(m, fault.InNode("sv stop felix"))
 		}
 		l.appears("felix/calico7")
 		out := l.fails("check")

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,30 +11,26 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 )
 
 // cnitool is a command line of cnitool's, as root.
 const cnitool = "sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d /home/vagrant/go/bin/cnitool"
 
-// apply feeds a resource to calicoctl.
-func apply(kind, name, spec string) string {
-	return fmt.Sprintf(`printf 'apiVersion: projectcalico.org/v3\nkind: %s\nmetadata: {name: %s}\nspec: %s\n' | sudo calicoctl apply -f -`, kind, name, spec)
-}
-
 // mischief is what readers do to a lab, one thing each, told or not; and what a reset says of it, if it is to say something.
 var mischief = []struct{ machine, command, says string }{
 	{"etcd-node", `sudo calicoctl delete workloadendpoint -n default $(sudo calicoctl get workloadendpoints -A -o json | jq -r '.items[]|select(.spec.node=="calico1")|.metadata.name')`, "put back workloadendpoints/default/calico1-cni-"},
-	{"etcd-node", apply("Tier", "mine", "{order: 10}"), "took away tiers/mine"},
-	{"etcd-node", apply("GlobalNetworkPolicy", "mine.deny", "{tier: mine, types: [Ingress, Egress], ingress: [{action: Deny}]}"), "took away globalnetworkpolicies/mine.deny"},
-	{"etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"), "took away globalnetworkpolicies/default.deny-all"},
-	{"etcd-node", apply("Profile", "open", "{ingress: [{action: Allow}]}"), "took away profiles/open"},
-	{"etcd-node", apply("BGPPeer", "tor", "{peerIP: 192.168.4.99, asNumber: 64999}"), "took away bgppeers/tor"},
-	{"etcd-node", apply("IPPool", "small", "{cidr: 10.9.0.0/28, blockSize: 30, ipipMode: Never}"), "took away ippools/small"},
-	{"etcd-node", apply("HostEndpoint", "guard", "{node: calico2, interfaceName: none0}"), ""},
+	{"etcd-node", fault.Apply("Tier", "mine", "{order: 10}"), "took away tiers/mine"},
+	{"etcd-node", fault.Apply("GlobalNetworkPolicy", "mine.deny", "{tier: mine, types: [Ingress, Egress], ingress: [{action: Deny}]}"), "took away globalnetworkpolicies/mine.deny"},
+	{"etcd-node", fault.Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"), "took away globalnetworkpolicies/default.deny-all"},
+	{"etcd-node", fault.Apply("Profile", "open", "{ingress: [{action: Allow}]}"), "took away profiles/open"},
+	{"etcd-node", fault.Apply("BGPPeer", "tor", "{peerIP: 192.168.4.99, asNumber: 64999}"), "took away bgppeers/tor"},
+	{"etcd-node", fault.Apply("IPPool", "small", "{cidr: 10.9.0.0/28, blockSize: 30, ipipMode: Never}"), "took away ippools/small"},
+	{"etcd-node", fault.Apply("HostEndpoint", "guard", "{node: calico2, interfaceName: none0}"), ""},
 	{"etcd-node", `sudo calicoctl patch ippool my.ippool-1 --patch='{"spec":{"natOutgoing":false}}'`, "put back ippools/my.ippool-1"},
 	{"etcd-node", `sudo calicoctl patch node calico1 --patch='{"metadata":{"labels":{"rr":"yes"}},"spec":{"bgp":{"routeReflectorClusterID":"224.0.0.1"}}}'`, "put back nodes/calico1"},
 	{"etcd-node", `sudo calicoctl patch felixconfiguration default --patch='{"spec":{"defaultEndpointToHostAction":"Accept"}}'`, "put back felixconfigurations/default"},
-	{"etcd-node", apply("BGPConfiguration", "default", "{nodeToNodeMeshEnabled: false}"), "bgpconfigurations/default"},
+	{"etcd-node", fault.Apply("BGPConfiguration", "default", "{nodeToNodeMeshEnabled: false}"), "bgpconfigurations/default"},
 	{"calico1", "sudo docker run -d --name mine --net none calico-cni-lab/workload:bookworm sleep 3000 && " + cnitool + " add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' mine)", "took away container mine"},
 	{"calico1", "sudo docker network create mine && sudo docker run -d --name bridged --net mine calico-cni-lab/workload:bookworm sleep 3000", "took away container bridged"},
 	{"calico1", `sudo sed -i 's/"calico-ipam"/"calico-ipam", "ipv4_pools": ["small"]/' /etc/cni/net.d/10-test-calico.conflist`, "put back /etc/cni/net.d/10-test-calico.conflist"},
@@ -52,8 +47,8 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico2", "sudo ip link set host0 mtu 1400; sudo /usr/sbin/tc qdisc add dev host0 root tbf rate 1mbit burst 32kbit latency 400ms", "put back interface host0"},
 	{"calico2", "sudo ip route add default via 192.168.4.1 metric 5; sudo ip route del default metric 100", "put back route default via 192.168.4.1"},
 	{"calico2", "sudo sed -i s/etcdv3/kubernetes/ /etc/calico/calicoctl.cfg; echo calico1 | sudo tee /var/lib/calico/nodename; sudo rm /opt/cni/bin/portmap", "put back /var/lib/calico/nodename"},
-	{"calico2", inNode("sv stop confd") + "; " + inNode("sed -i 's/connect retry time 5/connect retry time 6/' /etc/calico/confd/config/bird.cfg") + "; " + inNode("birdcl -s /var/run/calico/bird.ctl configure"), "put back BIRD's bird.cfg"},
-	{"calico2", "sudo pkill -KILL -x bird; " + inNode("sv stop felix"), "put back calico-node's felix"},
+	{"calico2", fault.InNode("sv stop confd") + "; " + fault.InNode("sed -i 's/connect retry time 5/connect retry time 6/' /etc/calico/confd/config/bird.cfg") + "; " + fault.InNode("birdcl -s /var/run/calico/bird.ctl configure"), "put back BIRD's bird.cfg"},
+	{"calico2", "sudo pkill -KILL -x bird; " + fault.InNode("sv stop felix"), "put back calico-node's felix"},
 	{"calico1", "sudo docker stop -t 2 $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)", "put back container calico-release"},
 	{"etcd-node", "sudo docker stop -t 2 etcd", "put back container etcd"},
 }
@@ -186,7 +181,7 @@ func lostData(l *lab, before map[string]string) {
 	l.ssh("etcd-node", "sudo docker rm -f etcd && sudo docker volume rm calico-cni-lab-etcd")
 	l.has(l.ok("reset"), "datastore put back")
 	l.same(before)
-	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
+	l.ssh("etcd-node", fault.Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
 	for _, m := range []string{"calico1", "calico2"} {
 		l.ssh(m, "for i in {1..50}; do sudo iptables-save | grep -q deny-all && exit; sleep 0.1; done; exit 1")
 	}
@@ -203,10 +198,10 @@ func (l *lab) mischief() {
 
 // notPart: what was made by hand is no part of the baseline after the next verify, even where lab.yaml has changed.
 func notPart(l *lab, before map[string]string) {
-	l.ssh("etcd-node", apply("GlobalNetworkSet", "mine", "{nets: [198.51.100.0/24]}"))
+	l.ssh("etcd-node", fault.Apply("GlobalNetworkSet", "mine", "{nets: [198.51.100.0/24]}"))
 	l.ok("verify")
 	l.has(l.ok("reset"), "took away globalnetworksets/mine")
-	l.ssh("etcd-node", apply("GlobalNetworkSet", "mine", "{nets: [198.51.100.0/24]}"))
+	l.ssh("etcd-node", fault.Apply("GlobalNetworkSet", "mine", "{nets: [198.51.100.0/24]}"))
 	back := l.change("natOutgoing: true", "natOutgoing: false")
 	l.has(l.fails("reset"), "has changed since the baseline was recorded", "go tool mage verify")
 	l.ok("ipPool", "verify")
@@ -245,7 +240,7 @@ func underWay(l *lab) {
 	if err := lesson.Write(filepath.Join(l.dir, ".lab")); err != nil {
 		l.t.Fatal(err)
 	}
-	l.ssh("etcd-node", apply("Profile", "open", "{ingress: [{action: Allow}]}"))
+	l.ssh("etcd-node", fault.Apply("Profile", "open", "{ingress: [{action: Allow}]}"))
 	says := `"who may talk" is under way (step 3, since`
 	l.has(l.ok("status"), says, "1 thing differs from the baseline; leave it with: ", "go tool mage reset")
 	l.has(l.ok("verify"), says, "leave it with: ", "go tool mage reset")
@@ -265,7 +260,7 @@ func resetOnTheirs(l *lab) {
 	was := l.ssh("calico1", theirs)
 	l.ssh("calico1", "sudo docker run -d --name handmade --net none calico-cni-lab/workload:bookworm sleep 3000 && "+
 		"sudo CNI_PATH=/opt/cni/bin NETCONFPATH=/etc/cni/net.d ~/go/bin/cnitool add test-calico $(sudo docker inspect -f '{{.NetworkSettings.SandboxKey}}' handmade) && sudo docker rm -f workload")
-	l.ssh("etcd-node", apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
+	l.ssh("etcd-node", fault.Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
 	l.has(l.ok("reset"), "took away container handmade", "took away globalnetworkpolicies/default.deny-all", "put back container workload", " things undone")
 	if is := l.ssh("calico1", theirs); is != was || strings.Count(is, "\n") != 3 {
 		l.t.Errorf("theirs: %s\nwas: %s", is, was)

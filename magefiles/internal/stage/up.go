@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,8 +56,14 @@ func upConditions(e *Env) []check.Condition {
 		}
 		link := on("link", m, fact.Links,
 			"an interface of "+m.Name+" has its address and is up", "sets up the interface again",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				return linkFinding(seen, m.Address)
+			func(seen fact.Machine, f *fact.Lab) check.Finding {
+				found := linkFinding(seen, m.Address)
+				if want := e.underlayMTU(f); found.State == check.Holds && want > 0 {
+					if l, _ := seen.LinkWith(m.Address); l.MTU < want {
+						return check.Not("%s has MTU %d, and other machines' have %d: it gets no longer packet of theirs", l.Name, l.MTU, want)
+					}
+				}
+				return found
 			})
 		route := on("default-route", m, fact.Routes, m.Name+" has a default route", "sets up the interface again", defaultRoute)
 		if !e.Caps.RepairsNetwork {
@@ -106,6 +113,19 @@ func linkFinding(seen fact.Machine, a netip.Addr) check.Finding {
 	return check.OK("%s has %s", l.Name, a)
 }
 
+// underlayMTU is the largest of the interfaces on the underlay, where that is one link that the lab has made; 0 elsewhere: between
+// machines that exist already there may be routers, which say what is too long.
+func (e *Env) underlayMTU(f *fact.Lab) (largest int) {
+	if !e.Caps.RepairsNetwork {
+		return 0
+	}
+	for _, m := range e.Lab.Machines {
+		l, _ := f.Machines[m.Name].LinkWith(m.Address)
+		largest = max(largest, l.MTU)
+	}
+	return largest
+}
+
 // defaultRoute: without one the kernel doesn't answer ARP for 169.254.1.1, the workloads' next hop, and every workload is
 // cut off without an error anywhere.
 func defaultRoute(seen fact.Machine, _ *fact.Lab) check.Finding {
@@ -141,7 +161,7 @@ func applyUp(ctx context.Context, e *Env, j Job) error {
 		}
 	}
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-		return repair(ctx, h, m, j)
+		return repair(ctx, e, h, m, j)
 	})
 }
 
@@ -180,7 +200,7 @@ func bringUp(ctx context.Context, e *Env) error {
 }
 
 // repair mends what is wrong with a machine that runs.
-func repair(ctx context.Context, h *remote.Host, m lab.Machine, j Job) error {
+func repair(ctx context.Context, e *Env, h *remote.Host, m lab.Machine, j Job) error {
 	seen := j.Facts.Machines[m.Name]
 	if len(seen.Lacks) > 0 {
 		args := append([]string{"bash", "-s", "--"}, seen.Lacks...)
@@ -192,6 +212,9 @@ func repair(ctx context.Context, h *remote.Host, m lab.Machine, j Job) error {
 	if j.Has(m.Name, "link", "default-route") {
 		if l, ok := seen.LinkWith(m.Address); ok {
 			s.cmd("ip", "link", "set", l.Name, "up")
+			if want := e.underlayMTU(j.Facts); l.MTU < want {
+				s.cmd("ip", "link", "set", l.Name, "mtu", strconv.Itoa(want))
+			}
 		}
 		// What it configured, it configures again.
 		s.cmd("systemctl", "restart", "systemd-networkd")

@@ -1,0 +1,141 @@
+package fault
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
+)
+
+// signalled sends a signal to all processes of a machine.
+func signalled(name, signal string) Act {
+	return func(ctx context.Context, l *Lab) error { return l.signal(ctx, name, signal) }
+}
+
+// killed ends all processes of a machine, as a power cut would.
+func killed(name string) Act {
+	return func(ctx context.Context, l *Lab) error {
+		var last error
+		err := await(ctx, 10*time.Second, func() (bool, error) {
+			if len(l.Processes(name)) == 0 {
+				return true, nil
+			}
+			last = l.signal(ctx, name, "KILL") // some are gone before it is their turn
+			return false, nil
+		})
+		if err != nil {
+			return errors.Join(err, last)
+		}
+		return nil
+	}
+}
+
+// rebooted has a machine boot anew, and waits until it answers.
+func rebooted(name string) Act {
+	return func(ctx context.Context, l *Lab) error {
+		const booted = "awk '{print $22}' /proc/1/stat" // when PID 1 was started
+		before, err := l.On(ctx, name, booted)
+		if err == nil {
+			_, err = l.On(ctx, name, soon("systemctl reboot"))
+		}
+		if err != nil {
+			return err
+		}
+		return await(ctx, time.Minute, func() (bool, error) {
+			now, err := l.On(ctx, name, booted)
+			return err == nil && now != before, nil
+		})
+	}
+}
+
+// restartedAlone registers a node that is dead, starts calico1's calico-node anew without its routes, and wants those via calico2 back
+// within 30 seconds. That is what the graceful restart wait of BIRD's is about: it waits for the routes of every peer, the dead one's too.
+func restartedAlone(ctx context.Context, l *Lab) error {
+	if _, err := l.On(ctx, etcdNode, Apply("Node", "ghost", "{bgp: {ipv4Address: 192.168.4.99/24}}")); err != nil {
+		return err
+	}
+	_, err := l.On(ctx, calico1, `until sudo birdc -s /var/run/calico/bird.ctl show protocols 2>/dev/null | grep -q Mesh_192_168_4_99 || `+InNode("birdcl -s /var/run/calico/bird.ctl show protocols")+` | grep -q Mesh_192_168_4_99; do sleep 0.2; done
+sudo docker stop -t 2 `+node+` && sudo ip route flush proto bird && sudo docker start `+node+` && timeout 30 sh -c 'until ip route | grep -q "via 192.168.4.6 .*proto bird"; do sleep 0.2; done'`)
+	return err
+}
+
+// fullStateDir lays a full file system over the lab's state directory on this computer.
+func fullStateDir(ctx context.Context, l *Lab) error {
+	_, err := l.Run.Run(ctx, command.Cmd{Root: true, Args: []string{"bash", "-c", `set -e
+copy=$(mktemp -d)
+mount -t tmpfs -o size=16m full "$copy"
+cp -a "$1/." "$copy"
+dd if=/dev/zero of="$copy/full" bs=64k status=none || true
+mount --move "$copy" "$1" 2>/dev/null || { mount --bind "$copy" "$1"; umount "$copy"; }
+rmdir "$copy"`, "bash", l.StateDir()}})
+	return err
+}
+
+// unmountStateDir takes it away.
+func unmountStateDir(ctx context.Context, l *Lab) error {
+	_, err := l.Run.Root(ctx, "umount", l.StateDir())
+	return err
+}
+
+// certificate replaces a certificate of a machine's: by one of the lab's own that has expired, as this computer has it, too; or by one
+// of another authority. Its key stays what it is. Calico's calico-node has to show it anew.
+func certificate(name, subject string, expired bool) Act {
+	return func(ctx context.Context, l *Lab) error {
+		dir := filepath.Join(l.StateDir(), "pki")
+		text, err := reissued(dir, subject, expired)
+		if err != nil {
+			return err
+		}
+		if expired {
+			if err := os.WriteFile(filepath.Join(dir, subject+".crt"), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+		_, err = l.On(ctx, name, fmt.Sprintf("printf %%s %s | sudo tee %s/%s/tls.crt && sudo docker restart -t 2 %s", command.Quote(text), spec.PKIDir, subject, node))
+		return err
+	}
+}
+
+// reissued is a certificate like a subject's in PEM: one that has expired, or one of an authority that nobody knows.
+func reissued(dir, subject string, expired bool) (string, error) {
+	read := func(name string) (tls.Certificate, error) {
+		return tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+	}
+	ca, err := read(pki.CA)
+	if err != nil {
+		return "", err
+	}
+	old, err := read(subject)
+	if err != nil {
+		return "", err
+	}
+	like := *old.Leaf
+	if expired {
+		like.NotBefore, like.NotAfter = like.NotBefore.AddDate(-1, 0, 0), time.Now().Add(-time.Hour)
+	} else if ca.PrivateKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return "", err
+	}
+	if !expired { // signed by a key that isn't the certificate's
+		other := *ca.Leaf
+		other.PublicKey, other.SubjectKeyId, like.AuthorityKeyId = ca.PrivateKey.(*ecdsa.PrivateKey).Public(), nil, nil
+		ca.Leaf = &other
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &like, ca.Leaf, old.Leaf.PublicKey, ca.PrivateKey)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))) + "\n", nil
+}
