@@ -154,6 +154,8 @@ func faultRow(o fault.Outcome) []string {
 		by = "**not as it should be**"
 	case o.Left != "":
 		by, took = "you, then verify: "+o.Left, seconds(o.Leaving)+" + "+seconds(o.Mending)
+	case o.Chance:
+		by = "nobody: verify gets along with it, mostly; `reset` takes it away"
 	case o.First == "":
 		by = "itself, or verify"
 	}

@@ -26,9 +26,10 @@ type Machine struct {
 	Docker      Seen[Docker]          `json:"docker"`
 	BIRD        Seen[BIRD]            `json:"bird"`
 	Felix       Seen[Health]          `json:"felix"`
-	MTU         Seen[int]             `json:"mtu,omitzero"` // that workloads are to have, by Felix; 0: it hasn't said
-	Etcd        Seen[Health]          `json:"etcd"`         // as it answers this machine
-	Auth        Seen[Auth]            `json:"auth"`         // what etcd lets its clients do
+	MTU         Seen[int]             `json:"mtu,omitzero"`     // that workloads are to have, by Felix; 0: it hasn't said
+	Etcd        Seen[Health]          `json:"etcd"`             // as it answers this machine
+	Dialled     Seen[[]Dialled]       `json:"dialled,omitzero"` // etcd's addresses, from a Calico node
+	Auth        Seen[Auth]            `json:"auth"`             // what etcd lets its clients do
 	Files       Seen[map[string]File] `json:"files"`
 	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them
@@ -193,6 +194,12 @@ type Health struct {
 	OK      bool   `json:"ok"`
 	Said    string `json:"said"`
 	Version string `json:"version,omitempty"`
+}
+
+// Dialled is what came of a TCP connection to an address.
+type Dialled struct {
+	To   netip.AddrPort `json:"to"`
+	Said string         `json:"said,omitempty"` // why there was none; "" is that it was made
 }
 
 // Auth is what etcd lets its clients do.

@@ -13,6 +13,7 @@ type Request struct {
 	Etcd   *Etcd    `json:"etcd,omitempty"`   // how it is asked, for its health and for Calico's part of it; nil: it isn't
 	Dirs   []string `json:"dirs,omitempty"`   // directories whose files are looked at, too
 	Ports  []uint16 `json:"ports,omitempty"`  // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
+	Dial   *Dial    `json:"dial,omitempty"`   // what the machine has to reach over TCP; nil: nobody asks
 	Until  *Until   `json:"until,omitempty"`  // what to wait for first
 	Deep   bool     `json:"deep,omitempty"`   // whether to look at what a baseline and explanations need
 	Texts  []string `json:"texts,omitempty"`  // files and directories whose contents a deep look has, too
@@ -25,6 +26,12 @@ type Etcd struct {
 	URL    string `json:"url"`
 	Health string `json:"health"` // of who asks for its health
 	Admin  string `json:"admin"`  // of who may do everything
+}
+
+// Dial are addresses of etcd's, and the directory with the certificate that is shown there, so that etcd doesn't take it for an attack.
+type Dial struct {
+	To          []netip.AddrPort `json:"to"`
+	Certificate string           `json:"certificate"`
 }
 
 // Order is what `look etcd` reads at its standard input: what is to be done to etcd, as its administrator.

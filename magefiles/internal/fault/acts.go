@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,18 +27,12 @@ func signalled(name, signal string) Act {
 // killed ends all processes of a machine, as a power cut would.
 func killed(name string) Act {
 	return func(ctx context.Context, l *Lab) error {
-		var last error
-		err := await(ctx, 10*time.Second, func() (bool, error) {
+		return await(ctx, 10*time.Second, func() (bool, error) {
 			if len(l.Processes(name)) == 0 {
 				return true, nil
 			}
-			last = l.signal(ctx, name, "KILL") // some are gone before it is their turn
-			return false, nil
+			return false, l.signal(ctx, name, "KILL")
 		})
-		if err != nil {
-			return errors.Join(err, last)
-		}
-		return nil
 	}
 }
 

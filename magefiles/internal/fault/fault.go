@@ -21,7 +21,10 @@ type Fault struct {
 	Follows string
 	// Left is a part of what verify says where it is left to the user, and why; "" is that one verify mends it.
 	Left string
-	Undo Act // what the user does then
+	// Undo is what the user does then; where nothing is left to him, what he does afterwards, as verify does without.
+	Undo Act
+	// Chance says that whether verify can do without what is broken is a matter of chance.
+	Chance bool
 	// Within is how long verify may take, to mend it or to leave it; 0 is Limit.
 	Within time.Duration
 	// Rare ones take long, or are told apart from others only by where they happen: the tests leave them out.

@@ -119,7 +119,8 @@ func (l *Lab) Processes(name string) (pids []int) {
 
 // signal sends a signal to all of a machine's processes.
 func (l *Lab) signal(ctx context.Context, name, signal string) error {
-	args := []string{"kill", "-" + signal}
+	// Some are gone before it is their turn.
+	args := []string{"bash", "-c", `for pid in "${@:2}"; do kill "-$1" "$pid" 2>/dev/null || true; done`, "bash", signal}
 	for _, pid := range l.Processes(name) {
 		args = append(args, strconv.Itoa(pid))
 	}

@@ -44,10 +44,15 @@ func (l *Lab) Round(ctx context.Context, f Fault) Outcome {
 	start := time.Now()
 	out, err := l.Target(ctx, "verify")
 	o.Mending = time.Since(start)
-	if err != nil {
+	if err != nil && !f.Chance {
 		o.wrong("verify: %w\n%s", err, out)
 	} else if within := f.within(); o.Mending > within {
 		o.wrong("verify took %s, more than %s", o.Mending.Round(time.Second), within)
+	}
+	if f.Left == "" && f.Undo != nil {
+		if err := f.Undo(ctx, l); err != nil {
+			o.wrong("undoing it: %w", err)
+		}
 	}
 	for _, err := range l.Unhealthy(ctx) {
 		o.wrong("it is not mended: %w", err)

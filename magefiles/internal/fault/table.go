@@ -17,14 +17,14 @@ const (
 
 // Follows of whole parts.
 const (
-	withoutEtcd    = "etcd etcd-auth reflectors mesh node calico-release routes pool address felix reach"
+	withoutEtcd    = "datastore etcd etcd-auth reflectors mesh node calico-release routes pool address felix reach"
 	withoutNode    = "felix bird bgp routes reach"
 	withoutDocker  = "names etcd-container etcd etcd-auth calico-node felix bird bgp routes workload attachment address endpoint reach"
-	withoutPackets = "bgp routes felix reach"
+	withoutPackets = "datastore bgp routes felix reach"
 )
 
 // leaving is how long verify may take to see that it has nothing to do.
-const leaving = 10 * time.Second
+const leaving = 20 * time.Second
 
 // All are the faults of the default lab, but for those of each single file. For each condition there is one.
 func All() []Fault {
@@ -57,7 +57,7 @@ func machines() []Fault {
 // network: a machine's interfaces, addresses, routes.
 func network() []Fault {
 	return []Fault{
-		{Name: "interface down", Break: on(calico2, soon("ip link set host0 down")), First: "link/calico2", Follows: "default-route felix bgp routes reach"},
+		{Name: "interface down", Break: on(calico2, soon("ip link set host0 down")), First: "link/calico2", Follows: "default-route " + withoutPackets},
 		{Name: "interface of etcd-node down", Break: on(etcdNode, soon("ip link set host0 down")), First: "link/etcd-node", Follows: Everything, Rare: true},
 		{Name: "address removed", Break: on(calico2, "sudo ip address flush dev host0"), First: "link/calico2", Follows: "default-route " + withoutPackets},
 		{Name: "default route removed", Break: on(calico1, "sudo ip route del default"), First: "default-route/calico1", Follows: "reach"},
@@ -71,12 +71,12 @@ func network() []Fault {
 func filters() []Fault {
 	const filtered = "go tool mage reset"
 	return []Fault{
-		{Name: "TCP port 179 dropped", Break: on(calico2, dropped(179)+"; "+InNode("birdcl -s /var/run/calico/bird.ctl restart all")), First: "bgp/calico1", Follows: "routes reach",
+		{Name: "TCP port 179 dropped", Break: on(calico2, dropped(179)+"; "+InNode("birdcl -s /var/run/calico/bird.ctl restart all")), First: "bgp/calico2", Follows: "bgp routes reach", Within: 2 * time.Minute,
 			Left: filtered, Undo: targets("reset"), Rare: true},
-		{Name: "TCP port 2379 dropped", Break: on(etcdNode, dropped(2379)), First: "etcd/etcd-node", Follows: withoutEtcd, Left: filtered, Undo: targets("reset"), Rare: true},
-		{Name: "TCP port 2379 dropped on a node", Break: on(calico2, dropped(2379)), First: "felix/calico2", Left: filtered, Undo: targets("reset"), Rare: true},
+		{Name: "TCP port 2379 dropped", Break: on(etcdNode, dropped(2379)), First: "etcd/etcd-node", Follows: withoutEtcd, Left: filtered, Within: 2 * time.Minute, Undo: targets("reset"), Rare: true},
+		{Name: "TCP port 2379 dropped on a node", Break: on(calico2, dropped(2379)), First: "datastore/calico2", Follows: "felix", Left: filtered, Undo: targets("reset")},
 		{Name: "three packets in ten lost", Break: on(calico2, "for chain in INPUT FORWARD; do sudo iptables -I $chain -i host0 -m statistic --mode random --probability 0.3 -j DROP || exit; done"),
-			Follows: "reach " + withoutPackets, Rare: true},
+			Follows: "reach " + withoutPackets, Undo: targets("reset"), Chance: true, Rare: true},
 		{Name: "a policy of the user's own", Break: on(etcdNode, Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}")), First: "reach/calico1",
 			Left: "yours: there are policies of yours", Undo: on(etcdNode, "sudo calicoctl delete globalnetworkpolicy deny-all"), Within: leaving},
 	}
@@ -92,8 +92,8 @@ func etcd() []Fault {
 		{Name: "the plugin may do everything", Break: on(etcdNode, "sudo docker exec etcd etcdctl role grant-permission calico-cni readwrite --prefix /calico/"), First: "etcd-auth/etcd-node"},
 		{Name: "authentication off", Break: on(etcdNode, "sudo docker exec etcd etcdctl auth disable"), First: "etcd-auth/etcd-node"},
 		{Name: "calico-node's certificate removed", Break: on(calico2, "sudo rm -r /etc/calico/pki/calico-node"), First: "certificates/calico2", Follows: "felix"},
-		{Name: "calico-node's certificate expired", Break: certificate(calico2, "calico-node", true), First: "certificates/calico1", Follows: "felix"},
-		{Name: "calico-node's certificate of another CA", Break: certificate(calico2, "calico-node", false), First: "certificates/calico2", Follows: "felix"},
+		{Name: "calico-node's certificate expired", Break: certificate(calico2, "calico-node", true), First: "certificates/calico1", Follows: withoutNode},
+		{Name: "calico-node's certificate of another CA", Break: certificate(calico2, "calico-node", false), First: "certificates/calico2", Follows: withoutNode},
 	}
 }
 

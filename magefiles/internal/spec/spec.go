@@ -379,6 +379,10 @@ func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
 		r.Files = append(r.Files, goProfile)
 		r.Dirs = append(r.Dirs, PluginDir, ConfDir, homeBin)
 		r.GoTree = true
+		r.Dial = &fact.Dial{Certificate: certDir(certCalicoctl)}
+		for _, etcd := range l.ByRole(lab.RoleEtcd) {
+			r.Dial.To = append(r.Dial.To, netip.AddrPortFrom(etcd.Address, 2379))
+		}
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package spec
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -177,7 +178,7 @@ func TestRequest(t *testing.T) {
 			Files: []string{Calicoctl, "/etc/calico/calicoctl.cfg", "/etc/profile.d/golang.sh"},
 			Dirs: []string{
 				"/etc/calico/pki/calicoctl", "/etc/calico/pki/calico-node", "/etc/calico/pki/calico-cni", "/opt/cni/bin", "/etc/cni/net.d", "~/go/bin",
-			}, GoTree: true,
+			}, GoTree: true, Dial: &fact.Dial{To: []netip.AddrPort{netip.MustParseAddrPort("192.168.4.7:2379")}, Certificate: "/etc/calico/pki/calicoctl"},
 		},
 	} {
 		m, _ := s.Lab.Machine(name)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -56,6 +57,9 @@ func calicoConditions(e *Env) []check.Condition {
 			}))
 	}
 	for _, m := range e.Nodes() {
+		all = append(all, datastoreCondition(e, m))
+	}
+	for _, m := range e.Nodes() {
 		c := e.Node(m)
 		all = append(all, on("calico-node", m, fact.Containers,
 			"calico-node's container runs as it should on "+m.Name, "starts calico-node",
@@ -78,6 +82,28 @@ func calicoConditions(e *Env) []check.Condition {
 			}
 			return check.OK("Calico %s", d.Cluster.Version)
 		}))
+}
+
+// datastoreCondition wants packets to etcd to arrive: without them calico-node goes on with what it knows, and says that it is ready.
+func datastoreCondition(e *Env, m lab.Machine) check.Condition {
+	c := on("datastore", m, fact.Rules, m.Name+" reaches etcd", "", func(seen fact.Machine, f *fact.Lab) check.Finding {
+		if seen.Dialled.Unknown != "" {
+			return check.CantSee("%s", seen.Dialled.Unknown)
+		}
+		for _, d := range seen.Dialled.Value {
+			there := slices.IndexFunc(e.Lab.Machines, func(m lab.Machine) bool { return m.Address == d.To.Addr() })
+			switch {
+			case d.Said == "":
+			case linkFinding(seen, m.Address).State != check.Holds, there < 0 || !f.Machines[e.Lab.Machines[there].Name].Etcd.Value.OK:
+				return check.CantSee("something else comes first: %s", d.Said)
+			default:
+				return check.Not("%s", d.Said)
+			}
+		}
+		return check.OK("etcd answers")
+	})
+	c.Left = "packets to etcd are lost, by a packet filter, say; what was changed on the machines is undone by: go tool mage reset"
+	return c
 }
 
 // nodeConditions are what calico-node does on a machine.

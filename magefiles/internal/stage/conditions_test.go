@@ -48,9 +48,9 @@ func TestConditions(t *testing.T) {
 func TestLeft(t *testing.T) {
 	e := envOf(t, recording(t, healthyFile), "")
 	for caps, want := range map[machine.Capabilities][]string{
-		{RepairsNetwork: true, Packages: true}: nil,
-		{RepairsNetwork: true}:                 {"packages"},
-		{Packages: true}:                       {"link", "default-route"},
+		{RepairsNetwork: true, Packages: true}: {"datastore"},
+		{RepairsNetwork: true}:                 {"packages", "datastore"},
+		{Packages: true}:                       {"link", "default-route", "datastore"},
 	} {
 		e.Caps = caps
 		var got []string

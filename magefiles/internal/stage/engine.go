@@ -57,7 +57,7 @@ type Engine struct {
 func isPacket(r check.Result) bool { return strings.HasPrefix(r.ID, "reach/") }
 
 const (
-	rounds     = 3               // looks and applies before it is given up
+	rounds     = 3               // looks and applies before it is given up; fewer where the larger hammer has moved nothing
 	settleTime = 8 * time.Second // what BIRD, confd and Felix take to catch up with a change, at most
 )
 
@@ -82,6 +82,7 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 		return report, nil
 	}
 	var report check.Report
+	var before []string
 	for round := range rounds {
 		changed, err := e.apply(ctx, stages, round)
 		if err != nil {
@@ -93,9 +94,22 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 		if err != nil || len(left) == 0 {
 			return report, err
 		}
+		now := ids(left)
+		if round > 0 && slices.Equal(now, before) {
+			return report, nil
+		}
+		before = now
 		e.lost = !slices.ContainsFunc(left, func(r check.Result) bool { return !isPacket(r) })
 	}
 	return report, nil
+}
+
+// ids are what conditions are called.
+func ids(results []check.Result) (all []string) {
+	for _, r := range results {
+		all = append(all, r.ID)
+	}
+	return all
 }
 
 // Facts are the newest.

@@ -140,7 +140,7 @@ func TestForeignUnknown(t *testing.T) {
 func TestForeignElsewhere(t *testing.T) {
 	f := recording(t, healthyFile)
 	made, were := Conditions(envOf(t, f, ""), All()), Conditions(existing(t, f), All())
-	if len(made) != 63 || len(were) != 63+4*3 {
+	if len(made) != 65 || len(were) != 65+4*3 {
 		t.Errorf("%d conditions on machines that the lab made, %d on others", len(made), len(were))
 	}
 }

@@ -95,6 +95,9 @@ var calicoMutations = []mutation{
 	},
 	{"node/calico1", "no address yet", registered(func(n *fact.Node) { n.Address = netip.Prefix{} }), "calico1 is registered without an address", nil},
 	{"forwarding/calico1", "off", at("calico1", func(m *fact.Machine) { m.Forwarding.Value = false }), "net.ipv4.ip_forward is 0: no workload reaches another node", nil},
+	{"datastore/calico1", "packets to etcd are dropped", at("calico1", func(m *fact.Machine) {
+		m.Dialled = fact.Known([]fact.Dialled{{To: netip.MustParseAddrPort("192.168.4.7:2379"), Said: "dial tcp 192.168.4.7:2379: i/o timeout"}})
+	}), "dial tcp 192.168.4.7:2379: i/o timeout", nil},
 	{"felix/calico1", "stopped", at("calico1", func(m *fact.Machine) { m.Felix.Value = fact.Health{Said: "nothing answers"} }), "nothing answers", nil},
 	{"bird/calico1", "stopped", at("calico1", func(m *fact.Machine) { m.BIRD = fact.Unknown[fact.BIRD]("BIRD doesn't run") }), "BIRD doesn't run", on1("bgp", "routes")},
 	{

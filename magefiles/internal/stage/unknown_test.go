@@ -59,6 +59,7 @@ func TestUnknown(t *testing.T) {
 		"MTU":         unknown("attachment"),
 		"Etcd":        unknown("etcd"),
 		"Auth":        unknown("etcd-auth"),
+		"Dialled":     unknown("datastore"),
 		"Files":       unknown("etcd-certificates", "certificates", "calicoctl", "go-path", "plugins", "conflist", "cnitool", "old-network"),
 		"Go":          unknown("go"),
 		"Owned":       unknown("old-network"),

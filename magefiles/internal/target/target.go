@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -63,6 +64,7 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	var refused *stage.RefusedError
 	if err != nil && !errors.As(err, &refused) { // of a refusal there is nothing to find out
 		r.Console.Cause(err)
+		byHand(r)
 		support.CollectFailed(ctx, r, l)
 		return l, report, &printedError{err}
 	}
@@ -152,6 +154,9 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		err = show(r, report, o.JSON, o.Verbose)
 	}
 	if err == nil && !report.OK {
+		if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+			byHand(r)
+		}
 		support.CollectFailed(ctx, r, l)
 		err = unmet(report)
 	}
@@ -159,6 +164,14 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		r.Console.Finished(time.Since(start), "go tool mage ssh "+l.ByRole(lab.RoleCalico)[0].Name)
 	}
 	return err
+}
+
+// byHand says how to undo what verify doesn't look for, where it couldn't mend what it should have.
+func byHand(r *run.Run) {
+	if b, err := baseline.Read(r.StateDir); err == nil {
+		r.Console.Notice("something that verify doesn't look for may be the cause, a packet filter, say; what was changed on the machines since %s is undone by: go tool mage reset",
+			b.At.Local().Format("15:04 on 2 January"))
+	}
 }
 
 // show prints a report, and adds it to the summary of a job of GitHub Actions.

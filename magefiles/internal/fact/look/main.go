@@ -108,6 +108,7 @@ func look(r fact.Request) fact.Machine {
 		all.Go(func() { m.Listeners = listeners("/", r.Ports) })
 	}
 	all.Go(func() { m.BIRD = bird(birdSocket) })
+	all.Go(func() { m.Dialled = dial(r.Dial, r.Slow) })
 	all.Go(func() { m.Felix, m.MTU = felix(), mtu("/var/lib/calico/mtu") })
 	all.Go(func() { m.Files = files(r, m.Login, fact.SumsFile) })
 	all.Go(func() { m.Owned, m.Attachments, m.Lacks = owned(fact.Journal), attachments(), lacks() })
