@@ -82,7 +82,8 @@ func (l *Lab) Merge(newer Lab) {
 			delete(l.Off, name)
 		}
 	}
-	if newer.Datastore.Unknown != NotAsked && !l.DatastoreAt.After(newer.DatastoreAt) {
+	// Where the etcd machine didn't answer, there is no time by its clock.
+	if newer.Datastore.Unknown != NotAsked && (newer.DatastoreAt.IsZero() || !l.DatastoreAt.After(newer.DatastoreAt)) {
 		l.Datastore, l.DatastoreAt, l.Resources = newer.Datastore, newer.DatastoreAt, newer.Resources
 	}
 }

@@ -56,6 +56,11 @@ func TestMerge(t *testing.T) {
 			Lab{At: late, Machines: map[string]Machine{"calico1": {At: early}}, Unreached: map[string]string{"etcd-node": "gone"}, Datastore: Unknown[Datastore]("etcd-node doesn't answer")},
 		},
 		{
+			"an etcd machine whose clock is ahead stops answering", Lab{At: early, Datastore: read, DatastoreAt: late.AddDate(0, 0, 1)},
+			Lab{At: late, Unreached: map[string]string{"etcd-node": "gone"}, Datastore: Unknown[Datastore]("etcd-node doesn't answer")},
+			Lab{At: late, Unreached: map[string]string{"etcd-node": "gone"}, Datastore: Unknown[Datastore]("etcd-node doesn't answer")},
+		},
+		{
 			"a machine answers again", Lab{At: early, Machines: map[string]Machine{}, Unreached: map[string]string{"calico1": "no", "calico2": "no"}, Datastore: read},
 			Lab{At: late, Machines: map[string]Machine{"calico1": {At: late}}, Datastore: Known(Datastore{})},
 			Lab{At: late, Machines: map[string]Machine{"calico1": {At: late}}, Unreached: map[string]string{"calico2": "no"}, Datastore: Known(Datastore{})},

@@ -60,8 +60,14 @@ func restartedAlone(ctx context.Context, l *Lab) error {
 	if _, err := l.On(ctx, etcdNode, Apply("Node", "ghost", "{bgp: {ipv4Address: 192.168.4.99/24}}")); err != nil {
 		return err
 	}
-	_, err := l.On(ctx, calico1, `until sudo birdc -s /var/run/calico/bird.ctl show protocols 2>/dev/null | grep -q Mesh_192_168_4_99 || `+InNode("birdcl -s /var/run/calico/bird.ctl show protocols")+` | grep -q Mesh_192_168_4_99; do sleep 0.2; done
-sudo docker stop -t 2 `+node+` && sudo ip route flush proto bird && sudo docker start `+node+` && timeout 30 sh -c 'until ip route | grep -q "via 192.168.4.6 .*proto bird"; do sleep 0.2; done'`)
+	until := func(seconds int, condition string) string {
+		return fmt.Sprintf("timeout %d sh -c 'until %s; do sleep 0.2; done'", seconds, condition)
+	}
+	_, err := l.On(ctx, calico1, strings.Join([]string{
+		until(20, InNode("birdcl -s /var/run/calico/bird.ctl show protocols")+" | grep -q Mesh_192_168_4_99"),
+		"sudo docker stop -t 2 " + node, "sudo ip route flush proto bird", "sudo docker start " + node,
+		until(30, `ip route | grep -q "via 192.168.4.6 .*proto bird"`),
+	}, " && "))
 	return err
 }
 

@@ -68,7 +68,7 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 			if err != nil {
 				f.Unreached[m.Name] = err.Error()
 				if m.Role == lab.RoleEtcd {
-					f.Datastore, f.DatastoreAt = fact.Unknown[fact.Datastore](m.Name+" doesn't answer"), f.At
+					f.Datastore = fact.Unknown[fact.Datastore](m.Name + " doesn't answer")
 					f.Resources = fact.Unknown[fact.Resources](m.Name + " doesn't answer")
 				}
 				return
