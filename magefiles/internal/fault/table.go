@@ -134,8 +134,8 @@ func files() []Fault {
 	return []Fault{
 		{Name: "calicoctl is another program", Break: on(calico2, "printf '#!/bin/sh\\necho v3.14.0\\n' | sudo tee /usr/local/bin/calicoctl"), First: "calicoctl/calico2"},
 		{Name: "calicoctl's configuration unreadable", Break: on(etcdNode, "sudo chmod 600 /etc/calico/calicoctl.cfg"), First: "calicoctl/etcd-node"},
-		{Name: "half of Go", Break: on(calico1, "sudo rm -rf /usr/local/go/src/net"), First: "go/calico1"},
-		{Name: "Go removed", Break: on(calico2, "sudo rm -rf /usr/local/go"), First: "go/calico2"},
+		{Name: "half of Go", Break: on(calico1, "sudo rm -rf /usr/local/go/src/net"), First: "go/calico1", Within: 2 * time.Minute},
+		{Name: "Go removed", Break: on(calico2, "sudo rm -rf /usr/local/go"), First: "go/calico2", Within: 2 * time.Minute},
 		{Name: "Go's profile changed", Break: on(calico2, "echo : | sudo tee /etc/profile.d/golang.sh"), First: "go-path/calico2"},
 		{Name: "a plugin truncated and another's link removed", Break: on(calico2, "sudo truncate -s 1000 /opt/cni/bin/loopback; sudo rm /opt/cni/bin/calico-ipam"), First: "plugins/calico2"},
 		{Name: "conflist changed", Break: on(calico1, "sudo sed -i s/1.0.0/1.1.0/ /etc/cni/net.d/10-test-calico.conflist"), First: "conflist/calico1"},

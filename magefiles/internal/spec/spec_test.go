@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/hashicorp/go-version"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -182,11 +183,11 @@ func TestRequest(t *testing.T) {
 		},
 	} {
 		m, _ := s.Lab.Machine(name)
-		if diff := cmp.Diff(want, Request(s.Lab, m, false)); diff != "" {
+		if diff := cmp.Diff(want, Request(s.Lab, m, false), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 		want.Ports = map[lab.Role][]uint16{lab.RoleEtcd: {2379, 2380}, lab.RoleCalico: {179, 8080, 9099}}[m.Role]
-		if diff := cmp.Diff(want, Request(s.Lab, m, true)); diff != "" {
+		if diff := cmp.Diff(want, Request(s.Lab, m, true), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 			t.Errorf("%s, which existed before (-want +got):\n%s", name, diff)
 		}
 	}
