@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
 	"github.com/calico-cni-lab/lab/magefiles/internal/develop"
+	"github.com/calico-cni-lab/lab/magefiles/internal/reference"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/support"
@@ -113,8 +115,8 @@ func Explain( //nolint:unparam // the flags are for Mage's help; the target read
 // Graph draws the lab, or without one what lab.yaml describes.
 func Graph(
 	ctx context.Context,
-	format *string, // mermaid, which it is where nothing is said, dot, svg or json
-	what *string, // topology, which it is where nothing is said, bgp, blocks or packet
+	format *string, // mermaid|dot|svg|json: how; mermaid where it isn't said
+	what *string, // topology|bgp|blocks|packet: what; topology where it isn't said
 	from *string, // MACHINE[/WORKLOAD]: where a packet comes from
 	to *string, // MACHINE[/WORKLOAD]: where it goes
 	o *string, // FILE: writes it there
@@ -281,6 +283,15 @@ func (Dev) Race(
 
 // Box makes the boxes that Vagrant's virtual machines start from.
 func (Dev) Box(ctx context.Context) error { return on(ctx, develop.Box) }
+
+// Docs writes the parts of docs/ that the code says: the targets, the keys of lab.yaml, and their schema.
+func (Dev) Docs() error {
+	changed, err := reference.Write(".")
+	for _, file := range changed {
+		fmt.Println("written:", file)
+	}
+	return err
+}
 
 // Outdated shows what is pinned, what is newer, and whether lab.yaml allows it.
 func (Dev) Outdated(ctx context.Context) error { return on(ctx, develop.Outdated) }

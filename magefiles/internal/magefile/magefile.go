@@ -37,6 +37,14 @@ type Flag struct {
 	Text  string
 }
 
+// String is a flag as it is typed: -forget=MACHINE,...
+func (f Flag) String() string {
+	if f.Value == "" {
+		return "-" + f.Name
+	}
+	return "-" + f.Name + "=" + f.Value
+}
+
 // Read reads the magefiles in a directory. A section without targets is left out.
 func Read(dir string) ([]Section, error) {
 	info, err := parse.Package(dir, nil, false)
@@ -140,9 +148,9 @@ func newTarget(f *parse.Function) Target {
 	return t
 }
 
-var example = regexp.MustCompile(`^([A-Z0-9][A-Z0-9/,.|]*): (.*)$`)
+var example = regexp.MustCompile(`^([A-Z0-9][A-Z0-9/,.|\[\]]*|[a-z]+(?:\|[a-z]+)+): (.*)$`)
 
-// newFlag takes what its comment says before a colon, MACHINE,... or 10,20,50, for the shape of the value; else the type says it.
+// newFlag takes what its comment says before a colon, MACHINE,..., 10,20,50 or svg|json, for the shape of the value; else the type says it.
 func newFlag(a parse.Arg) Flag {
 	f := Flag{Name: a.Name, Text: strings.Join(strings.Fields(a.Comment), " ")}
 	switch m := example.FindStringSubmatch(f.Text); {

@@ -22,6 +22,7 @@ func Verify(
 	ctx context.Context,
 	v *bool, // shows all
 	forget *string, // MACHINE,...: leaves some out
+	as *string, // svg|json: how
 	rounds *int, time *time.Duration, word *string,
 ) error { return nil }
 
@@ -56,6 +57,7 @@ func TestRead(t *testing.T) {
 			Name: "verify", Synopsis: "proves it.", Text: "proves it. And more: verify once.",
 			Flags: []Flag{
 				{Name: "v", Text: "shows all"}, {Name: "forget", Value: "MACHINE,...", Text: "leaves some out"},
+				{Name: "as", Value: "svg|json", Text: "how"},
 				{Name: "rounds", Value: "N"}, {Name: "time", Value: "DURATION"}, {Name: "word", Value: "TEXT"},
 			},
 		}}},
