@@ -15,6 +15,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
 	"github.com/calico-cni-lab/lab/magefiles/internal/develop"
+	"github.com/calico-cni-lab/lab/magefiles/internal/magefile"
 	"github.com/calico-cni-lab/lab/magefiles/internal/reference"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
@@ -308,7 +309,7 @@ func reach(ctx context.Context, name string) error {
 // on calls do with the run of this process, whose context ends with whatever ends Mage, too.
 func on(ctx context.Context, do func(context.Context, *run.Run) error) error {
 	once.Do(func() {
-		if errRun = target.CheckWords("magefiles", os.Args[1:]); errRun == nil {
+		if errRun = magefile.CheckWords("magefiles", os.Args[1:]); errRun == nil {
 			theContext, theRun, errRun = run.New(ctx)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/target"
+	"github.com/calico-cni-lab/lab/magefiles/internal/magefile"
 )
 
 type workflow struct {
@@ -53,7 +53,7 @@ func TestWorkflows(t *testing.T) {
 					continue
 				}
 				words, ours := strings.CutPrefix(step.Run, "go tool mage ")
-				if err := target.CheckWords("../..", strings.Fields(words)); !ours || err != nil {
+				if err := magefile.CheckWords("../..", strings.Fields(words)); !ours || err != nil {
 					t.Errorf("%s, job %s: %q is no target: %v", file, name, step.Run, err)
 				}
 			}

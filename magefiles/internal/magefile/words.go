@@ -1,11 +1,10 @@
-package target
+package magefile
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/magefile"
 	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 )
 
@@ -15,11 +14,15 @@ var takesRest = []string{"ssh", "learn", "explain"}
 // CheckWords looks through a whole command line, what follows the program's name, before the first of its targets is run: Mage
 // itself meets a misspelt one only when it is its turn, and after `destroy` that is late. magefiles is the targets' directory.
 func CheckWords(magefiles string, words []string) error {
-	sections, err := magefile.Read(magefiles)
+	sections, err := Read(magefiles)
 	if err != nil {
 		return err
 	}
-	targets := magefile.Targets(sections)
+	return Check(Targets(sections), words)
+}
+
+// Check is CheckWords for targets that are read already.
+func Check(targets []Target, words []string) error {
 	for len(words) > 0 && strings.HasPrefix(words[0], "-") { // Mage's own flags
 		skip := 1
 		if words[0] == "-t" { // has a value
@@ -29,7 +32,7 @@ func CheckWords(magefiles string, words []string) error {
 	}
 	for len(words) > 0 {
 		name := words[0]
-		i := slices.IndexFunc(targets, func(t magefile.Target) bool { return strings.EqualFold(t.Name, name) })
+		i := slices.IndexFunc(targets, func(t Target) bool { return strings.EqualFold(t.Name, name) })
 		if i < 0 {
 			return fmt.Errorf("there is no target %q; nothing was done. %s", name, instead(targets, name))
 		}
@@ -43,7 +46,7 @@ func CheckWords(magefiles string, words []string) error {
 		words = words[t.Required:]
 		for len(words) > 0 && strings.HasPrefix(words[0], "-") {
 			flag, _, _ := strings.Cut(words[0][1:], "=")
-			if !slices.ContainsFunc(t.Flags, func(f magefile.Flag) bool { return strings.EqualFold(f.Name, flag) }) {
+			if !slices.ContainsFunc(t.Flags, func(f Flag) bool { return strings.EqualFold(f.Name, flag) }) {
 				return fmt.Errorf("%s has no flag -%s; nothing was done. go tool mage -h %[1]s lists them", name, flag)
 			}
 			words = words[1:]
@@ -53,7 +56,7 @@ func CheckWords(magefiles string, words []string) error {
 }
 
 // instead is what somebody may have meant, by a name without its namespace or with a slip in it.
-func instead(targets []magefile.Target, name string) string {
+func instead(targets []Target, name string) string {
 	var names []string
 	for _, t := range targets {
 		if _, rest, found := strings.Cut(t.Name, ":"); found && strings.EqualFold(rest, name) {
