@@ -224,12 +224,13 @@ func (b *bench) rows() [][]string {
 	}
 	if len(b.memories) > 0 {
 		what := "memory of " + machines + " machines"
-		megabytes := func(n int64) string { return fmt.Sprintf("%d MB", n>>20) }
 		row := append([]string{machines, b.bgp(), what, fmt.Sprint(len(b.memories))}, spread(b.memories, megabytes)...)
 		rows = append(rows, append(row, "", "", ""))
 	}
 	return rows
 }
+
+func megabytes(n int64) string { return fmt.Sprintf("%d MB", n>>20) }
 
 func cpuSeconds(d time.Duration) string {
 	if d == 0 { // not known on this computer

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -17,6 +18,12 @@ import (
 const (
 	plotFile  = "benchmark.svg"
 	tableFile = "benchmark.md"
+)
+
+// Between these lines the README has the medians.
+const (
+	readmeFrom = "<!-- benchmark -->\n"
+	readmeTo   = "<!-- benchmark's end -->\n"
 )
 
 // Numbers reads a list of numbers: 10,20,50. An empty one has none.
@@ -34,32 +41,74 @@ func Numbers(text string) (all []int, err error) {
 	return all, nil
 }
 
-// draw writes what was measured into docs: as a plot over the number of nodes, and as a table.
+// draw writes what was measured into docs, as a plot over the number of nodes and as a table, and the medians into the README.
 func draw(r *run.Run, all []*bench) error {
 	var svg, table bytes.Buffer
 	panels := panelsOf(all)
 	plot(&svg, panels)
 	fmt.Fprintf(&table, "# Times and CPU over the number of nodes\n\nWritten by `go tool mage dev:benchmark -nodes=...`; the README says on which computer.\n\n![plot](%s)\n\n", plotFile)
 	markdown(&table, all)
-	for name, data := range map[string][]byte{plotFile: svg.Bytes(), tableFile: table.Bytes()} {
-		if err := os.WriteFile(filepath.Join(r.Root, "docs", name), data, 0o644); err != nil {
+	readme, err := os.ReadFile(filepath.Join(r.Root, "README.md"))
+	if err != nil {
+		return err
+	}
+	if readme, err = withMedians(readme, all); err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{"docs/" + plotFile: svg.Bytes(), "docs/" + tableFile: table.Bytes(), "README.md": readme} {
+		if err := os.WriteFile(filepath.Join(r.Root, name), data, 0o644); err != nil {
 			return err
 		}
 	}
-	r.Console.Notice("plot and table: docs/%s, docs/%s", plotFile, tableFile)
+	r.Console.Notice("plot and table: docs/%s, docs/%s; the medians are in README.md", plotFile, tableFile)
 	return nil
+}
+
+// withMedians returns the README with what was measured last.
+func withMedians(readme []byte, all []*bench) ([]byte, error) {
+	before, rest, ok := bytes.Cut(readme, []byte(readmeFrom))
+	_, after, closed := bytes.Cut(rest, []byte(readmeTo))
+	if !ok || !closed {
+		return nil, fmt.Errorf("README.md has no lines %q and %q, between which the medians go", strings.TrimSpace(readmeFrom), strings.TrimSpace(readmeTo))
+	}
+	var b bytes.Buffer
+	writeRows(&b, []string{"machines", "BGP", "destroyed to verified", "CPU-s", "`verify` again", "`check`", "`destroy`", "memory"}, medians(all))
+	return slices.Concat(before, []byte(readmeFrom), b.Bytes(), []byte(readmeTo), after), nil
+}
+
+// medians has a row for each lab: wall times, and of the way to a lab that works the CPU time too.
+func medians(all []*bench) (rows [][]string) {
+	for _, b := range all {
+		wall, cpu := map[string]string{}, map[string]string{}
+		for _, s := range b.series {
+			var walls, cpus []time.Duration
+			for _, c := range s.costs {
+				walls, cpus = append(walls, c.wall), append(cpus, c.cpu)
+			}
+			wall[s.what], cpu[s.what] = seconds(median(walls)), cpuSeconds(median(cpus))
+		}
+		memory := ""
+		if len(b.memories) > 0 {
+			memory = megabytes(median(b.memories))
+		}
+		rows = append(rows, []string{fmt.Sprint(len(b.lab.Machines)), b.bgp(), wall[whatFull], cpu[whatFull], wall[whatAgain], wall[whatCheck], wall[whatDestroy], memory})
+	}
+	return rows
+}
+
+func writeRows(w io.Writer, head []string, rows [][]string) {
+	for _, cells := range append([][]string{head, slices.Repeat([]string{"---"}, len(head))}, rows...) {
+		fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
+	}
 }
 
 // markdown writes the benchmark's table, and what each further node costs.
 func markdown(w io.Writer, all []*bench) {
-	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
-	line(columns)
-	line(slices.Repeat([]string{"---"}, len(columns)))
+	var rows [][]string
 	for _, b := range all {
-		for _, row := range b.rows() {
-			line(row)
-		}
+		rows = append(rows, b.rows()...)
 	}
+	writeRows(w, columns, rows)
 	fmt.Fprintf(w, "\nWhat a further node costs, destroyed to verified:\n\n| BGP | from | to | sessions then | wall a node | CPU-s a node |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, kind := range []string{"mesh", fmt.Sprintf("%d reflectors", reflectors)} {
 		points := curve(all, kind, whatFull)

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,27 @@ func TestPlot(t *testing.T) {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("no %q in\n%s", want, table.String())
 		}
+	}
+}
+
+// TestMedians: what is measured takes the place of what was, in the README that the project has too.
+func TestMedians(t *testing.T) {
+	all := measured(t, 10)
+	all[0].memories = []int64{1500 << 20}
+	const head = "| machines | BGP | destroyed to verified | CPU-s | `verify` again | `check` | `destroy` | memory |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+	want := "a\n" + readmeFrom + head + "| 11 | mesh | 20.0 s | 40.0 |  |  |  | 1500 MB |\n| 11 | 2 reflectors | 20.0 s | 40.0 |  |  |  |  |\n" + readmeTo + "b\n"
+	if got, err := withMedians([]byte("a\n"+readmeFrom+"old\n"+readmeTo+"b\n"), all); string(got) != want || err != nil {
+		t.Errorf("%v\n%s", err, got)
+	}
+	if _, err := withMedians([]byte("a\n"+readmeTo+readmeFrom), all); err == nil {
+		t.Error("no place, no error")
+	}
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := withMedians(readme, all); err != nil {
+		t.Error(err)
 	}
 }
 
