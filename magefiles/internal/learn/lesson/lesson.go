@@ -263,7 +263,7 @@ func (p *parser) commands(first int, body []string) []Command {
 			p.fault(first+i, "a console block begins with a prompt: calico1$ or $")
 		default:
 			last := &all[len(all)-1]
-			if rest, ok := strings.CutPrefix(line, more); ok && len(last.Output) == 0 {
+			if rest, ok := goesOn(line); ok && len(last.Output) == 0 {
 				last.Command += "\n" + rest
 				continue
 			}
@@ -278,6 +278,14 @@ func (p *parser) commands(first int, body []string) []Command {
 		}
 	}
 	return all
+}
+
+// goesOn returns what of a command stands on a line behind its first; an empty line of it may end behind the mark's first character.
+func goesOn(line string) (rest string, ok bool) {
+	if line == strings.TrimRight(more, " ") {
+		return "", true
+	}
+	return strings.CutPrefix(line, more)
 }
 
 func (p *parser) needs(first int, body []string) []Command {

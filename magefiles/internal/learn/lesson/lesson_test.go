@@ -22,6 +22,7 @@ Text with ` + "`code`" + `.
 ` + "```console" + `
 calico1$ cat >file <<EOF
 > one
+>
 > two
 > EOF
 calico1$ ip route
@@ -61,13 +62,13 @@ func TestParse(t *testing.T) {
 			{Kind: Text, Line: 7, Text: "Text with `code`."},
 			{Kind: Predict, Line: 9, Text: "how many\nof them?"},
 			{Kind: Console, Line: 12, Commands: []Command{
-				{Line: 13, Machine: "calico1", Command: "cat >file <<EOF\none\ntwo\nEOF"},
-				{Line: 17, Machine: "calico1", Command: "ip route", Output: []string{"default via {gateway}", "> is no continuation here"}},
-				{Line: 20, Command: "go tool mage check"},
+				{Line: 13, Machine: "calico1", Command: "cat >file <<EOF\none\n\ntwo\nEOF"},
+				{Line: 18, Machine: "calico1", Command: "ip route", Output: []string{"default via {gateway}", "> is no continuation here"}},
+				{Line: 21, Command: "go tool mage check"},
 			}},
-			{Kind: Answer, Line: 23, Text: "`3`: because.", Key: "3"},
-			{Kind: Text, Line: 29, Text: "```yaml\n# no heading\nkind: IPPool\n```"},
-			{Kind: Check, Line: 34, Checks: []Expect{{Line: 35, Predicate: "route calico1 10.0.0.0/8"}, {Line: 37, Still: true, Predicate: "works"}}},
+			{Kind: Answer, Line: 24, Text: "`3`: because.", Key: "3"},
+			{Kind: Text, Line: 30, Text: "```yaml\n# no heading\nkind: IPPool\n```"},
+			{Kind: Check, Line: 35, Checks: []Expect{{Line: 36, Predicate: "route calico1 10.0.0.0/8"}, {Line: 38, Still: true, Predicate: "works"}}},
 		}},
 		{Title: "Undo"},
 	}}

@@ -167,7 +167,7 @@ func Renew(expected []string, printed string, c Captures) []string {
 		})
 		if i < 0 {
 			line = escape(line)
-			if len(renewed) == 0 && strings.HasPrefix(line, more) {
+			if _, ok := goesOn(line); ok && len(renewed) == 0 {
 				line = `\` + line
 			}
 			renewed = append(renewed, line)
