@@ -55,7 +55,7 @@ const (
 	whatDestroy = "`destroy`"
 )
 
-// Benchmark measures what the README promises and prints it as a table: wall time, and the CPU time of the whole computer, so
+// Benchmark measures what docs/speed.md says and prints it as a table: wall time, and the CPU time of the whole computer, so
 // nothing else should run on it. Labs of as many Calico nodes as nodes has are measured too, each in a mesh and with two route
 // reflectors; with more than one number there, the times over the nodes are drawn into the directory docs. It destroys the lab; with
 // cold it first empties the caches, and downloads and compiles everything once.

@@ -14,16 +14,17 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// Files in the project's directory docs.
+// Files: two in the directory docs, and a page of the project.
 const (
 	plotFile  = "benchmark.svg"
 	tableFile = "benchmark.md"
+	speedFile = "docs/speed.md"
 )
 
-// Between these lines the README has the medians.
+// Between these lines docs/speed.md has the medians.
 const (
-	readmeFrom = "<!-- benchmark -->\n"
-	readmeTo   = "<!-- benchmark's end -->\n"
+	mediansFrom = "<!-- benchmark -->\n"
+	mediansTo   = "<!-- benchmark's end -->\n"
 )
 
 // Numbers reads a list of numbers: 10,20,50. An empty one has none.
@@ -41,39 +42,39 @@ func Numbers(text string) (all []int, err error) {
 	return all, nil
 }
 
-// draw writes what was measured into docs, as a plot over the number of nodes and as a table, and the medians into the README.
+// draw writes what was measured into docs, as a plot over the number of nodes and as a table, and the medians into docs/speed.md.
 func draw(r *run.Run, all []*bench) error {
 	var svg, table bytes.Buffer
 	panels := panelsOf(all)
 	plot(&svg, panels)
-	fmt.Fprintf(&table, "# Times and CPU over the number of nodes\n\nWritten by `go tool mage dev:benchmark -nodes=...`; the README says on which computer.\n\n![plot](%s)\n\n", plotFile)
+	fmt.Fprintf(&table, "# Times and CPU over the number of nodes\n\nWritten by `go tool mage dev:benchmark -nodes=...`; [speed](speed.md) says on which computer.\n\n![plot](%s)\n\n", plotFile)
 	markdown(&table, all)
-	readme, err := os.ReadFile(filepath.Join(r.Root, "README.md"))
+	page, err := os.ReadFile(filepath.Join(r.Root, speedFile))
 	if err != nil {
 		return err
 	}
-	if readme, err = withMedians(readme, all); err != nil {
+	if page, err = withMedians(page, all); err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{"docs/" + plotFile: svg.Bytes(), "docs/" + tableFile: table.Bytes(), "README.md": readme} {
+	for name, data := range map[string][]byte{"docs/" + plotFile: svg.Bytes(), "docs/" + tableFile: table.Bytes(), speedFile: page} {
 		if err := os.WriteFile(filepath.Join(r.Root, name), data, 0o644); err != nil {
 			return err
 		}
 	}
-	r.Console.Notice("plot and table: docs/%s, docs/%s; the medians are in README.md", plotFile, tableFile)
+	r.Console.Notice("plot and table: docs/%s, docs/%s; the medians are in %s", plotFile, tableFile, speedFile)
 	return nil
 }
 
-// withMedians returns the README with what was measured last.
-func withMedians(readme []byte, all []*bench) ([]byte, error) {
-	before, rest, ok := bytes.Cut(readme, []byte(readmeFrom))
-	_, after, closed := bytes.Cut(rest, []byte(readmeTo))
+// withMedians returns that page with what was measured last.
+func withMedians(page []byte, all []*bench) ([]byte, error) {
+	before, rest, ok := bytes.Cut(page, []byte(mediansFrom))
+	_, after, closed := bytes.Cut(rest, []byte(mediansTo))
 	if !ok || !closed {
-		return nil, fmt.Errorf("README.md has no lines %q and %q, between which the medians go", strings.TrimSpace(readmeFrom), strings.TrimSpace(readmeTo))
+		return nil, fmt.Errorf(speedFile+" has no lines %q and %q, between which the medians go", strings.TrimSpace(mediansFrom), strings.TrimSpace(mediansTo))
 	}
 	var b bytes.Buffer
 	writeRows(&b, []string{"machines", "BGP", "destroyed to verified", "CPU-s", "`verify` again", "`check`", "`destroy`", "memory"}, medians(all))
-	return slices.Concat(before, []byte(readmeFrom), b.Bytes(), []byte(readmeTo), after), nil
+	return slices.Concat(before, []byte(mediansFrom), b.Bytes(), []byte(mediansTo), after), nil
 }
 
 // medians has a row for each lab: wall times, and of the way to a lab that works the CPU time too.

@@ -66,23 +66,23 @@ func TestPlot(t *testing.T) {
 	}
 }
 
-// TestMedians: what is measured takes the place of what was, in the README that the project has too.
+// TestMedians: what is measured takes the place of what was, in the page that the project has too.
 func TestMedians(t *testing.T) {
 	all := measured(t, 10)
 	all[0].memories = []int64{1500 << 20}
 	const head = "| machines | BGP | destroyed to verified | CPU-s | `verify` again | `check` | `destroy` | memory |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-	want := "a\n" + readmeFrom + head + "| 11 | mesh | 20.0 s | 40.0 |  |  |  | 1500 MB |\n| 11 | 2 reflectors | 20.0 s | 40.0 |  |  |  |  |\n" + readmeTo + "b\n"
-	if got, err := withMedians([]byte("a\n"+readmeFrom+"old\n"+readmeTo+"b\n"), all); string(got) != want || err != nil {
+	want := "a\n" + mediansFrom + head + "| 11 | mesh | 20.0 s | 40.0 |  |  |  | 1500 MB |\n| 11 | 2 reflectors | 20.0 s | 40.0 |  |  |  |  |\n" + mediansTo + "b\n"
+	if got, err := withMedians([]byte("a\n"+mediansFrom+"old\n"+mediansTo+"b\n"), all); string(got) != want || err != nil {
 		t.Errorf("%v\n%s", err, got)
 	}
-	if _, err := withMedians([]byte("a\n"+readmeTo+readmeFrom), all); err == nil {
+	if _, err := withMedians([]byte("a\n"+mediansTo+mediansFrom), all); err == nil {
 		t.Error("no place, no error")
 	}
-	readme, err := os.ReadFile("../../../README.md")
+	page, err := os.ReadFile("../../../docs/speed.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := withMedians(readme, all); err != nil {
+	if _, err := withMedians(page, all); err != nil {
 		t.Error(err)
 	}
 }

@@ -30,6 +30,7 @@ func TestLearn(t *testing.T) {
 		l.has(l.fails("learn", "-to=bgp/2", "the-lab"), "-to names the chapter itself", "go tool mage learn -to=bgp/2")
 	})
 	l.ok("verify")
+	l.sub("the README's walk", func(l *lab) { l.ok("learn", "-play", "README.md") })
 	l.sub("a walk", walk)
 	l.sub("another lab", anotherLab)
 	l.sub("to a step", toStep)

@@ -121,7 +121,7 @@ func (l *lab) clean() *lab {
 	return &c
 }
 
-// vagrant runs plain vagrant as the README says, in the project's directory.
+// vagrant runs plain vagrant as docs/layers.md says, in the project's directory.
 func (l *lab) vagrant(args ...string) string {
 	l.t.Helper()
 	cmd := l.start(l.t.Context(), append([]string{"vagrant"}, args...)...)

@@ -361,7 +361,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	p.IPIPMode = raw.IPIPMode.Value
 	// An IPIP pool needs Calico's fork of BIRD (the krt_tunnel attribute); the lab's image has Debian's.
 	if v.have(raw.IPIPMode, "pool.ipipMode", raw.CIDR, raw.Name) && p.IPIPMode != "Never" {
-		v.fault(raw.IPIPMode.Line, "pool.ipipMode %q: the lab's image can only do Never; see README.md, \"What is different\"", p.IPIPMode)
+		v.fault(raw.IPIPMode.Line, "pool.ipipMode %q: the lab's image can only do Never; see docs/differences.md", p.IPIPMode)
 	}
 	p.VXLANMode = cmp.Or(raw.VXLANMode.Value, VXLANNever)
 	if modes := []string{VXLANNever, VXLANAlways, VXLANCrossSubnet}; !raw.VXLANMode.bad && !slices.Contains(modes, p.VXLANMode) {

@@ -87,9 +87,9 @@ func edges(t *testing.T, text, line string) map[string]bool {
 	return nil
 }
 
-// TestREADME: the README's picture of the stages is what the stages need. verify is no stage: it is all of them.
-func TestREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+// TestPicture: the documented picture of the stages is what the stages need. verify is no stage: it is all of them.
+func TestPicture(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/how-it-works.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestREADME(t *testing.T) {
 			want[need+" --> "+s.Name] = true
 		}
 	}
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(edges(t, string(readme), "up --> etcd")))); diff != "" {
-		t.Errorf("-stages +README.md:\n%s", diff)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(edges(t, string(page), "up --> etcd")))); diff != "" {
+		t.Errorf("-stages +docs/how-it-works.md:\n%s", diff)
 	}
 }

@@ -204,6 +204,16 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 		chapters = of(tutorial)
 	case filepath.Base(experiments):
 		chapters = of(experiments)
+	case lesson.README:
+		text, err := os.ReadFile(filepath.Join(r.Root, lesson.README))
+		if err != nil {
+			return err
+		}
+		c, err := lesson.Parse(lesson.README, string(text))
+		if err != nil {
+			return err
+		}
+		chapters = []lesson.Chapter{c}
 	default:
 		c, err := chapter(chapters, name)
 		if err != nil {

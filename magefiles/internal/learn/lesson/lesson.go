@@ -95,6 +95,9 @@ const (
 	more        = "> " // what a shell shows before the rest of a command
 )
 
+// README can be played like a chapter; Read leaves it out.
+const README = "README.md"
+
 // Read reads all chapters of some directories, in their order. The error lists every mistake in all of them.
 func Read(root fs.FS, dirs ...string) ([]Chapter, error) {
 	var all []Chapter
@@ -137,6 +140,9 @@ func (c Chapter) Number() string {
 // Parse reads a chapter.
 func Parse(file, text string) (Chapter, error) {
 	m := fileName.FindStringSubmatch(path.Base(file))
+	if path.Base(file) == README {
+		m = []string{"", README}
+	}
 	if m == nil {
 		return Chapter{}, fmt.Errorf("%s: a chapter's file is called NN-name.md", file)
 	}
