@@ -17,11 +17,20 @@ rm -f "$root"/var/lib/dbus/machine-id
 
 chroot "$root" systemctl --quiet enable lab-ssh.socket lab-cgroups.service systemd-networkd.service docker.service
 chroot "$root" systemctl --quiet disable ssh.service
-# What a lab machine doesn't need; with these masked `systemctl --failed` is empty.
+# What a lab machine doesn't need; with these masked `systemctl --failed` is empty. Fifty machines boot on one computer, and each of
+# these is 5 to 15 ms of CPU at every boot.
 chroot "$root" systemctl --quiet mask \
 	systemd-firstboot.service getty@tty1.service console-getty.service \
 	systemd-networkd-wait-online.service systemd-resolved.service \
-	sys-kernel-debug.mount sys-kernel-tracing.mount \
+	systemd-logind.service systemd-sysusers.service systemd-network-generator.service systemd-pstore.service \
+	systemd-journal-flush.service systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-machine-id-commit.service \
+	sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+# Units are made from /etc/fstab, and from nothing else.
+install -d "$root/etc/systemd/system-generators"
+for generator in "$root"/lib/systemd/system-generators/*; do
+	name=${generator##*/}
+	if [ "$name" != systemd-fstab-generator ]; then ln -sf /dev/null "$root/etc/systemd/system-generators/$name"; fi
+done
 # iptables writes to nftables, as Calico's Felix does.
 chroot "$root" update-alternatives --quiet --set iptables /usr/sbin/iptables-nft

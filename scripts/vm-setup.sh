@@ -8,6 +8,8 @@ root=$1
 install -o 1000 -g 1000 -m 0600 "$root/usr/local/lib/lab/vagrant.pub" "$root/home/vagrant/.ssh/authorized_keys"
 chroot "$root" systemctl --quiet enable ssh.service lab-host-keys.service
 chroot "$root" systemctl --quiet disable lab-ssh.socket lab-cgroups.service
+# For the power button, by which a machine is halted.
+chroot "$root" systemctl --quiet unmask systemd-logind.service
 # Empty, not missing: each machine gets its own, without systemd's first-boot wizardry.
 : >"$root/etc/machine-id"
 echo lab >"$root/etc/hostname"

@@ -18,7 +18,7 @@ import (
 // The kernel counts inotify instances by user, and what is in a user namespace counts for the user who made it, too: for root,
 // here (inotify(7), user_namespaces(7)). A machine for which none is left hangs at boot.
 const (
-	inotifyMachine = 8  // of systemd, its logind, D-Bus and containerd; counted
+	inotifyMachine = 8  // of systemd 5, one of D-Bus and one of calico-node; counted, and a bit
 	inotifyOthers  = 16 // for what root may start beside the machines
 )
 
