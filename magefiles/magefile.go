@@ -135,6 +135,17 @@ func Report(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
 }
 
+// View serves a page that shows the lab live, to this computer alone unless it is told otherwise.
+func View(
+	ctx context.Context,
+	listen *string, // ADDRESS: listens there, such as 192.0.2.1:8080; whoever opens the page has to know its token
+	noBrowser *bool, // opens no browser on a desktop
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return target.View(ctx, r, value(listen, ""), !given(noBrowser))
+	})
+}
+
 // SSH logs in to a machine, or runs a command there: ssh MACHINE [COMMAND]. ssh all COMMAND runs it on every machine.
 func SSH(ctx context.Context, machine string) error {
 	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
@@ -234,6 +245,9 @@ func (Dev) Fuzz(
 
 // TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
 func (Dev) TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
+
+// TestView tests the page that view serves in a real browser, which it installs where there is none.
+func (Dev) TestView(ctx context.Context) error { return on(ctx, develop.TestView) }
 
 // TestArchitectures compiles what the lab is made of for the other CPU too, and looks whether it is that.
 func (Dev) TestArchitectures(ctx context.Context) error { return on(ctx, develop.TestArchitectures) }

@@ -136,17 +136,49 @@ const (
 	byKernel
 )
 
-// programmed says who made a route, and from whom he has it.
-func (l *Lab) programmed(w *writer, m lab.Machine, r fact.Route) maker {
+// makerOf is who made a route.
+func makerOf(r fact.Route) maker {
 	switch {
 	case r.Protocol == "bird" && r.Type == "blackhole":
-		w.say("BIRD on %s made it, for a block that %s itself holds: so the block is announced as a whole, and addresses of it that nobody has lead nowhere.", m.Name, m.Name).
-			saw(l.learned(m.Name, r.To)...).by(m.Name, l.birdc(m.Name, "show route "+r.To.String()))
 		return byOwnBIRD
 	case r.Protocol == "bird":
-		l.fromPeer(w, m, r)
 		return byBIRD
 	case r.Type == "" && r.To.IsSingleIP() && strings.HasPrefix(r.Dev, "cali"):
+		return byFelix
+	case r.Protocol == "kernel":
+		return byKernel
+	}
+	return byOther
+}
+
+// Programmer names who made a route.
+func Programmer(r fact.Route) string {
+	switch makerOf(r) {
+	case byBIRD:
+		return "BIRD, learned by BGP"
+	case byOwnBIRD:
+		return "BIRD, for the node's own block"
+	case byFelix:
+		return "Felix"
+	case byKernel:
+		return "the kernel"
+	}
+	if r.To.Bits() == 0 {
+		return "the machine's configuration"
+	}
+	return "somebody else (" + cmp.Or(r.Protocol, "no protocol") + ")"
+}
+
+// programmed says who made a route, and from whom he has it.
+func (l *Lab) programmed(w *writer, m lab.Machine, r fact.Route) maker {
+	by := makerOf(r)
+	switch by {
+	case byOwnBIRD:
+		w.say("BIRD on %s made it, for a block that %s itself holds: so the block is announced as a whole, and addresses of it that nobody has lead nowhere.", m.Name, m.Name).
+			saw(l.learned(m.Name, r.To)...).by(m.Name, l.birdc(m.Name, "show route "+r.To.String()))
+	case byBIRD:
+		l.fromPeer(w, m, r)
+	case byFelix:
 		s := w.say("Felix on %s made it, for a workload endpoint of its node: one route to one address, by the machine's end of the workload's pair of interfaces.", m.Name)
 		for _, e := range l.Facts.Datastore.Value.Endpoints {
 			if e.Node == m.Name && e.Interface == r.Dev {
@@ -154,16 +186,16 @@ func (l *Lab) programmed(w *writer, m lab.Machine, r fact.Route) maker {
 			}
 		}
 		s.by(l.etcd(), fact.Endpoints.Command())
-		return byFelix
-	case r.Protocol == "kernel":
+	case byKernel:
 		w.say("The kernel made it when %s got an address of this network.", r.Dev).by(m.Name, "ip address show "+r.Dev)
-		return byKernel
-	case r.To.Bits() == 0:
-		w.say("The machine's own network configuration made it; Calico needs it, though it leads out of the lab: without a default route the kernel doesn't answer the workloads' ARP requests for 169.254.1.1.").saw("proto "+r.Protocol).by(m.Name, "ip route show default")
-		return byOther
+	case byOther:
+		if r.To.Bits() == 0 {
+			w.say("The machine's own network configuration made it; Calico needs it, though it leads out of the lab: without a default route the kernel doesn't answer the workloads' ARP requests for 169.254.1.1.").saw("proto "+r.Protocol).by(m.Name, "ip route show default")
+			break
+		}
+		w.say("Neither BIRD nor Felix made it: its protocol is %s. Somebody typed it, or the machine's own configuration has it.", r.Protocol).saw(r.String()).by(m.Name, fact.Routes.Command())
 	}
-	w.say("Neither BIRD nor Felix made it: its protocol is %s. Somebody typed it, or the machine's own configuration has it.", r.Protocol).saw(r.String()).by(m.Name, fact.Routes.Command())
-	return byOther
+	return by
 }
 
 // learned are the lines of BIRD's about a prefix.

@@ -34,6 +34,7 @@ func (p *Picture) drawBGP() string {
 	switch {
 	case p.Planned:
 		title += ", as lab.yaml has them"
+	case !p.judged():
 	case up == len(p.Sessions) && up > 0:
 		title += ", all Established"
 	default:
@@ -121,7 +122,7 @@ func (p *Picture) chord(c *canvas, at map[string][2]float64, s Session, cx, cy f
 	if !many {
 		text := map[State]string{OK: "Established", Planned: "BGP", Unknown: "unknown", Bad: short(s.Says, 34)}[s.State]
 		x, y := (a[0]+2*qx+b[0])/4, (a[1]+2*qy+b[1])/4
-		w := 14 + 6.6*float64(len(text))
+		w := 18 + 7*float64(len(text))
 		c.box(rect{x - w/2, y - 11, w, 22}, 11, "tag")
 		c.text(x, y+4, "small mid", text)
 	}

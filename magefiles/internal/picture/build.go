@@ -119,9 +119,13 @@ func (b *builder) machine(m lab.Machine) Machine {
 		for _, name := range partsOf(m) {
 			is.Parts = append(is.Parts, Part{Name: name, State: Unknown})
 		}
+		for n := range m.Workloads.Count { // they keep their places
+			is.Workloads = append(is.Workloads, Workload{Name: m.Name + "/" + fact.WorkloadName(n+1), State: Unknown, Why: "not seen"})
+		}
 		return is
 	}
 	is.State, is.Why = b.judged(m.Name)
+	is.inside(seen)
 	if m.Role == lab.RoleEtcd {
 		is.Parts = []Part{b.part("etcd", seen.Etcd.Unknown, seen.Etcd.Value.OK, seen.Etcd.Value.Said, m.Name, "etcd", "etcd-container")}
 		return is
@@ -137,6 +141,20 @@ func (b *builder) machine(m lab.Machine) Machine {
 	}
 	is.Workloads = b.workloads(m, seen)
 	return is
+}
+
+// inside are the routes, interfaces and containers.
+func (is *Machine) inside(seen fact.Machine) {
+	for _, r := range seen.Routes.Value {
+		is.Routes = append(is.Routes, Route{r.String(), explain.Programmer(r)})
+	}
+	for _, l := range seen.Links.Value {
+		is.Interfaces = append(is.Interfaces, Interface{l.Name, l.Type, l.Up, l.MTU, l.Addresses})
+	}
+	for _, c := range seen.Docker.Value.Containers {
+		is.Containers = append(is.Containers, Container{strings.TrimPrefix(c.Name, "/"), c.Config.Image, c.State.Status})
+	}
+	slices.SortFunc(is.Containers, func(x, y Container) int { return cmp.Compare(x.Name, y.Name) })
 }
 
 // part is a program by what was seen of it, and by the conditions on it.
@@ -324,17 +342,9 @@ func (p *Picture) blocksOf(node string) []Block {
 	return all
 }
 
-// sessionsOf are a node's: how many are Established, and how many there are.
-func (p *Picture) sessionsOf(node string) (up, all int) {
-	for _, s := range p.Sessions {
-		if s.A == node || s.B == node {
-			all++
-			if s.State == OK {
-				up++
-			}
-		}
-	}
-	return up, all
+// judged says whether how any session is, is known.
+func (p *Picture) judged() bool {
+	return slices.ContainsFunc(p.Sessions, func(s Session) bool { return s.State == OK || s.State == Bad })
 }
 
 // established counts the sessions that are.
@@ -346,4 +356,22 @@ func (p *Picture) established() int {
 		}
 	}
 	return n
+}
+
+// Conceal takes out of the picture what it thinks of what it shows: states and findings. What anybody sees who logs in stays.
+func (p *Picture) Conceal() {
+	p.Conds = nil
+	for i := range p.Machines {
+		m := &p.Machines[i]
+		m.State, m.Why = Unknown, ""
+		for j := range m.Parts {
+			m.Parts[j].State, m.Parts[j].Says = Unknown, ""
+		}
+		for j := range m.Workloads {
+			m.Workloads[j].State, m.Workloads[j].Why = Unknown, ""
+		}
+	}
+	for i := range p.Sessions {
+		p.Sessions[i].State, p.Sessions[i].Says, p.Sessions[i].Since = Unknown, "", ""
+	}
 }

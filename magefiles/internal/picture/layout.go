@@ -117,7 +117,7 @@ func (s *scene) laneX(machine string, back bool) float64 {
 	c := s.cards[machine]
 	x := c.x + c.w - lane
 	if back {
-		x -= 9
+		x -= 18
 	}
 	return x
 }

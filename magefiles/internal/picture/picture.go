@@ -51,9 +51,9 @@ type Picture struct {
 	Machines []Machine  `json:"machines"` // the etcd machine first, then in lab.yaml's order
 	Sessions []Session  `json:"sessions"`
 	Pools    []Pool     `json:"pools"`
-	Policies []string   `json:"policies"`           // names, as calicoctl has them
-	Hidden   string     `json:"hidden,omitempty"`   // why the datastore's part is missing
-	Release  string     `json:"release,omitempty"`  // of Calico, by the datastore
+	Policies []string   `json:"policies"`             // names, as calicoctl has them
+	Hidden   string     `json:"hidden,omitempty"`     // why the datastore's part is missing
+	Release  string     `json:"release,omitempty"`    // of Calico, by the datastore
 	Conds    *Condition `json:"conditions,omitempty"` // where they were compared
 	Packet   *Journey   `json:"packet,omitempty"`
 }
@@ -82,6 +82,32 @@ type Machine struct {
 	AS        string     `json:"as,omitempty"`
 	Parts     []Part     `json:"parts"`
 	Workloads []Workload `json:"workloads,omitempty"`
+	// What `ip route`, `ip address` and `docker ps` would show.
+	Routes     []Route     `json:"routes,omitempty"`
+	Interfaces []Interface `json:"interfaces,omitempty"`
+	Containers []Container `json:"containers,omitempty"`
+}
+
+// Route is an entry of a machine's main routing table.
+type Route struct {
+	Route string `json:"route"` // as `ip route` writes it
+	By    string `json:"by"`    // who programmed it
+}
+
+// Interface is one of a machine's.
+type Interface struct {
+	Name      string         `json:"name"`
+	Type      string         `json:"type"`
+	Up        bool           `json:"up"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// Container is one of a machine's, of the lab's or not.
+type Container struct {
+	Name   string `json:"name"`
+	Image  string `json:"image"`
+	Status string `json:"status"` // running, exited, ...
 }
 
 // Part is a program that the lab is about: etcd, Felix, confd, BIRD.
@@ -155,8 +181,8 @@ type Hop struct {
 	Out      bool         `json:"out"` // it left by the interface; otherwise it came in
 	Back     bool         `json:"back"`
 	TTL      int          `json:"ttl"`
-	Says     string       `json:"says"` // echo request, say
-	Seen     string       `json:"seen"` // as tcpdump would have it, more or less
+	Says     string       `json:"says"`             // echo request, say
+	Seen     string       `json:"seen"`             // as tcpdump would have it, more or less
 	Points   [][2]float64 `json:"points,omitempty"` // from the hop before it to this one, in the drawing
 }
 

@@ -19,9 +19,12 @@ func (p *Picture) summary() string {
 	for _, m := range p.Machines {
 		workloads += len(m.Workloads)
 	}
-	what := fmt.Sprintf("%s on the underlay %s, %s, %d of %s of BGP Established", plural(len(p.Machines), "machine"), p.Underlay.Subnet, plural(workloads, "workload"), p.established(), plural(len(p.Sessions), "session"))
-	if p.Planned {
-		return "as lab.yaml has it: " + strings.Replace(what, fmt.Sprintf("%d of ", 0), "", 1)
+	what := fmt.Sprintf("%s on the underlay %s, %s, %s of BGP", plural(len(p.Machines), "machine"), p.Underlay.Subnet, plural(workloads, "workload"), plural(len(p.Sessions), "session"))
+	switch {
+	case p.Planned:
+		return "as lab.yaml has it: " + what
+	case p.judged():
+		return fmt.Sprintf("%s, of which %d Established", what, p.established())
 	}
 	return what
 }
@@ -58,7 +61,7 @@ func (p *Picture) underlay(c *canvas, s *scene) {
 	}
 	for _, m := range p.Machines {
 		card := s.cards[m.Name]
-		x := s.laneX(m.Name, false) - 4
+		x := s.laneX(m.Name, false) - 9
 		if m.Role == etcdRole {
 			c.line(x, card.y+card.h, x, s.rails[0].y, "drop")
 			continue
@@ -86,8 +89,8 @@ func (p *Picture) says(m Machine) string {
 			parts = append(parts, x.Name+" "+map[State]string{OK: "runs", Bad: "doesn't run as it should", Unknown: "wasn't seen"}[x.State])
 		}
 	}
-	if up, all := p.sessionsOf(m.Name); all > 0 && m.State != Planned {
-		parts = append(parts, fmt.Sprintf("%d of %s of BGP Established", up, plural(all, "session")))
+	if text, _ := p.speaks(m.Name); text != "" {
+		parts = append(parts, text+" BGP sessions Established")
 	}
 	return strings.Join(parts, "; ")
 }
@@ -162,12 +165,8 @@ func (p *Picture) card(c *canvas, s *scene, m Machine) {
 	y := r.y + headHeight
 	c.box(rect{r.x + 14, y, r.w - 58, nodeHeight - 4}, 8, "inner")
 	c.text(r.x+24, y+17, "label", "calico-node")
-	if up, all := p.sessionsOf(m.Name); all > 0 && m.State != Planned {
-		class := "label end"
-		if up < all {
-			class += " bad-text"
-		}
-		c.text(r.x+r.w-54, y+17, class, fmt.Sprintf("BGP %d/%d", up, all))
+	if text, class := p.speaks(m.Name); text != "" {
+		c.text(r.x+r.w-54, y+17, "label end"+class, "BGP "+text)
 	}
 	x := r.x + 22
 	for _, part := range m.Parts {
@@ -197,6 +196,28 @@ func (p *Picture) card(c *canvas, s *scene, m Machine) {
 	if n := len(m.Workloads); n > mostChips {
 		c.text(r.x+r.w-46, r.y+r.h-4, "label end", fmt.Sprintf("and %d more", n-mostChips))
 	}
+}
+
+// speaks says how many of a node's sessions are Established, and how that is written.
+func (p *Picture) speaks(node string) (text, class string) {
+	up, all, known := 0, 0, false
+	for _, s := range p.Sessions {
+		if s.A != node && s.B != node {
+			continue
+		}
+		all++
+		known = known || s.State == OK || s.State == Bad
+		if s.State == OK {
+			up++
+		}
+	}
+	if !known {
+		return "", ""
+	}
+	if up < all {
+		class = " bad-text"
+	}
+	return fmt.Sprintf("%d/%d", up, all), class
 }
 
 // inWords is a workload in words.
@@ -239,12 +260,8 @@ func (p *Picture) smallCard(c *canvas, s *scene, m Machine) {
 		c.text(r.x+r.w-8, r.y+19, "tiny end", "RR")
 	}
 	c.text(r.x+10, r.y+35, "tiny mono", m.Address.String())
-	if up, all := p.sessionsOf(m.Name); all > 0 && m.State != Planned {
-		class := "tiny end"
-		if up < all {
-			class += " bad-text"
-		}
-		c.text(r.x+r.w-8, r.y+35, class, fmt.Sprintf("%d/%d", up, all))
+	if text, class := p.speaks(m.Name); text != "" {
+		c.text(r.x+r.w-8, r.y+35, "tiny end"+class, text)
 	}
 	if blocks := p.blocksOf(m.Name); len(blocks) > 0 {
 		used, all := 0, 0
@@ -302,7 +319,7 @@ func (p *Picture) arcs(c *canvas, s *scene) {
 		c.open("session-"+x.A+"-"+x.B, "session "+string(x.State), fmt.Sprintf("BGP between %s and %s: %s", x.A, x.B, x.Says))
 		c.path(fmt.Sprintf("M%.1f %.1fv%.1fq0 14 14 14H%.1fq14 0 14 -14V%.1f", x1, y, depth-26, x2-14, y), "wire")
 		text := map[State]string{OK: "BGP Established", Planned: "BGP", Unknown: "BGP unknown", Bad: "BGP down"}[x.State]
-		w := 22 + 6.7*float64(len(text))
+		w := 32 + 7.2*float64(len(text))
 		mid := rect{(x1+x2)/2 - w/2, y + depth - 12 - 11, w, 22}
 		c.box(mid, 11, "tag")
 		c.glyph(mid.x+11, mid.midY(), 5.5, x.State)

@@ -5,6 +5,7 @@ import (
 	_ "embed" // the page
 	"html/template"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -56,7 +57,8 @@ func (p *Page) drawings() []drawing {
 	title := map[picture.What]string{picture.Topology: "What is where", picture.BGP: "Who speaks BGP with whom", picture.Blocks: "Who holds which addresses"}
 	var all []drawing
 	for _, w := range []picture.What{picture.Topology, picture.BGP, picture.Blocks} {
-		all = append(all, drawing{title[w], template.HTML(p.Picture.Draw(w))}) //nolint:gosec // package picture escapes
+		svg := strings.ReplaceAll(p.Picture.Draw(w), ` id="`, ` id="`+string(w)+"-") // a page has every id once
+		all = append(all, drawing{title[w], template.HTML(svg)})                     //nolint:gosec // package picture escapes
 	}
 	return all
 }

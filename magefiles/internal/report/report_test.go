@@ -33,7 +33,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	html := b.String()
-	for _, want := range []string{"1 of 2 conditions doesn&#39;t hold", "go tool mage ssh calico1 true", "10.1.127.192", "3.31.0", "etcd: apply", "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J", `id="machine-calico1"`} {
+	for _, want := range []string{"1 of 2 conditions doesn&#39;t hold", "go tool mage ssh calico1 true", "10.1.127.192", "3.31.0", "etcd: apply", "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J", `id="topology-machine-calico1"`} {
 		if !strings.Contains(html, want) {
 			t.Errorf("no %q", want)
 		}

@@ -1,0 +1,160 @@
+package target
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+	"github.com/calico-cni-lab/lab/magefiles/internal/view"
+)
+
+// View serves a page that shows the lab live, until it is interrupted. Without an address only this computer can see it.
+func View(ctx context.Context, r *run.Run, address string, open bool) error {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	token := ""
+	if address == "" {
+		address = "127.0.0.1:0"
+	} else if host, _, err := net.SplitHostPort(address); err != nil {
+		return fmt.Errorf("-listen=%s: say an address and a port, such as 127.0.0.1:8080", address)
+	} else if a := net.ParseIP(host); a == nil || !a.IsLoopback() {
+		token = rand.Text()
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	url := "http://" + listener.Addr().String() + "/"
+	if token != "" {
+		url += "?token=" + token
+		r.Console.Notice("others can reach it, and send packets in the lab with it: keep the address, which has a token, to yourself")
+	}
+	r.Console.Notice("the lab, live: %s (Ctrl-C ends it)", url)
+	if open {
+		browse(ctx, url)
+	}
+	err = view.New(watched(r, l), token).Serve(ctx, listener)
+	if err == nil {
+		r.Console.Notice("the page is gone")
+	}
+	return err
+}
+
+// browse opens a browser where there is a desktop. Where that fails the address has been printed.
+func browse(ctx context.Context, url string) {
+	opener := ""
+	switch {
+	case runtime.GOOS == "darwin":
+		opener = "open"
+	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
+		opener = "xdg-open"
+	}
+	if opener == "" || os.Geteuid() == 0 { // root's browser is nobody's
+		return
+	}
+	cmd := exec.CommandContext(ctx, opener, url)
+	if cmd.Start() == nil {
+		go func() { _ = cmd.Wait() }() // the address is printed all the same
+	}
+}
+
+// probeEvery is how often packets are sent where nothing changes: they cost more than a look.
+const probeEvery = 10 * time.Second
+
+// mostDeep is up to how many machines a look has all that can be seen, confd too: of three it takes hardly longer.
+const mostDeep = 8
+
+// watched is the lab as the page asks about it.
+func watched(r *run.Run, l *run.Lab) view.Lab {
+	engine := l.Viewer()
+	observer := l.Observer()
+	if len(l.Machines) <= mostDeep {
+		observer = observer.Deep()
+	}
+	engine.Look = &sparing{Looker: observer}
+	return view.Lab{
+		Lab: l.Lab,
+		Look: func(ctx context.Context) (fact.Lab, check.Report, error) {
+			report, err := engine.Peek(ctx, everything)
+			return engine.Facts(), report, err
+		},
+		Ask: func(ctx context.Context, words []string) (explain.Story, error) {
+			topic, err := explain.Find(l.Lab, words)
+			if err != nil {
+				return explain.Story{}, err
+			}
+			asked, trouble, err := look(ctx, l)
+			if err != nil {
+				return explain.Story{}, err
+			}
+			story, err := topic.Answer(ctx, asked, words)
+			story.Trouble = trouble
+			return story, err
+		},
+		Conceal: func() string { return concealed(r) },
+	}
+}
+
+// sparing is a looker that sends packets anew only where routes or workloads have changed, or now and then, and doesn't wait for their
+// answers: packets that are lost take longer than a look, and what came of them is seen by the next.
+type sparing struct {
+	stage.Looker
+	mu      sync.Mutex
+	sending bool
+	at      time.Time
+	of      string
+	last    map[string]fact.Seen[[]fact.Probe]
+}
+
+// Probe implements stage.Looker.
+func (s *sparing) Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[]fact.Probe] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := ways(f)
+	switch {
+	case s.sending, s.last != nil && of == s.of && time.Since(s.at) < probeEvery:
+	case s.last == nil:
+		s.last, s.of, s.at = s.Looker.Probe(ctx, f), of, time.Now()
+	default:
+		s.sending = true
+		facts := f.Clone()
+		go func() {
+			probes := s.Looker.Probe(ctx, &facts)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.last, s.of, s.at, s.sending = probes, of, time.Now(), false
+		}()
+	}
+	return s.last
+}
+
+// ways is a text that is another one when packets may go other ways.
+func ways(f *fact.Lab) string {
+	text := fmt.Sprint(f.Datastore.Value.Policies)
+	for _, name := range slices.Sorted(maps.Keys(f.Machines)) {
+		m := f.Machines[name]
+		text += fmt.Sprint(name, m.Routes.Value, m.Forwarding.Value)
+		for _, a := range m.Attachments.Value {
+			text += fmt.Sprint(a.NetNS, a.Live)
+		}
+	}
+	return text
+}
+
+// concealed says why the page isn't to tell what is wrong: a challenge is on. "" where it may.
+func concealed(*run.Run) string { return "" }
