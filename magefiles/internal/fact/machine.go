@@ -200,6 +200,8 @@ type Health struct {
 type Dialled struct {
 	To   netip.AddrPort `json:"to"`
 	Said string         `json:"said,omitempty"` // why there was none; "" is that it was made
+	// Refused says that the packets arrive, and nobody listens.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // Auth is what etcd lets its clients do.

@@ -94,7 +94,7 @@ func datastoreCondition(e *Env, m lab.Machine) check.Condition {
 			there := slices.IndexFunc(e.Lab.Machines, func(m lab.Machine) bool { return m.Address == d.To.Addr() })
 			switch {
 			case d.Said == "":
-			case linkFinding(seen, m.Address).State != check.Holds, there < 0 || !f.Machines[e.Lab.Machines[there].Name].Etcd.Value.OK:
+			case d.Refused, linkFinding(seen, m.Address).State != check.Holds, there < 0 || !f.Machines[e.Lab.Machines[there].Name].Etcd.Value.OK:
 				return check.CantSee("something else comes first: %s", d.Said)
 			default:
 				return check.Not("%s", d.Said)

@@ -72,7 +72,7 @@ type Goal struct {
 func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 	start := time.Now()
 	stages := Closure(g.Stages...)
-	done, err := e.first(ctx, stages)
+	done, up, err := e.first(ctx, stages)
 	if err != nil {
 		return check.Report{}, err
 	}
@@ -88,7 +88,8 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 		if err != nil {
 			return report, err
 		}
-		report, err = e.settle(ctx, stages, g.Probe, changed)
+		report, err = e.settle(ctx, stages, g.Probe, changed || up)
+		up = false
 		report.Since(start)
 		left := unmet(report)
 		if err != nil || len(left) == 0 {
@@ -157,26 +158,29 @@ func (e *Engine) look(ctx context.Context) error {
 }
 
 // first looks, and does the stage up, which nothing can be done without. What only a person can decide is refused before anything
-// is touched. done says that there is nothing more to do: a machine runs and nobody can log in.
-func (e *Engine) first(ctx context.Context, stages []Stage) (done bool, err error) {
+// is touched. done says that there is nothing more to do: a machine runs and nobody can log in. up says whether the stage had
+// something to do: what the machines see of one another has changed since.
+func (e *Engine) first(ctx context.Context, stages []Stage) (done, up bool, err error) {
 	if err := Traced(ctx, Up, "look", e.look); err != nil {
-		return false, err
+		return false, false, err
 	}
 	if err := refusal(e.evaluate(ctx, stages, false)); err != nil {
-		return false, err
+		return false, false, err
 	}
 	f := e.Facts()
 	if done = len(f.Unreached) > 0 && len(f.Off) == 0; !done {
-		if err := e.turn(stages[0], 0).run(ctx); err != nil || len(stages) == 1 {
-			return false, err
+		t := e.turn(stages[0], 0)
+		t.wait = func() error { up = true; return nil }
+		if err := t.run(ctx); err != nil || len(stages) == 1 {
+			return false, up, err
 		}
 	}
 	s, err := e.Spec(ctx)
 	if err != nil {
-		return false, err
+		return false, up, err
 	}
 	e.Env.Spec = s
-	return done, refusal(e.evaluate(ctx, stages, false))
+	return done, up, refusal(e.evaluate(ctx, stages, false))
 }
 
 // unreached are the facts of machines that don't all run.

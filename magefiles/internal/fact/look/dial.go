@@ -6,11 +6,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
@@ -32,7 +35,7 @@ func dial(d *fact.Dial, slow int) fact.Seen[[]fact.Dialled] {
 			defer cancel()
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", to.String())
 			if err != nil {
-				all[i].Said = err.Error()
+				all[i].Said, all[i].Refused = err.Error(), errors.Is(err, unix.ECONNREFUSED)
 				return
 			}
 			greet(ctx, conn, to.Addr().String(), d.Certificate)
