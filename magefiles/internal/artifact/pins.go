@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/hashicorp/go-version"
@@ -76,4 +77,40 @@ func pinned(file, module string) (*version.Version, error) {
 		return v, nil
 	}
 	return nil, fmt.Errorf("%s does not require %s; restore it with: git checkout -- %s", file, module, file)
+}
+
+// DebianImageFile is where Debian's image is pinned, below the project's root.
+const DebianImageFile = "components/debian/Dockerfile"
+
+// DebianImage is the pin of the image that Debian publishes of one of its releases.
+type DebianImage struct {
+	Repository string           // debian, or REGISTRY/debian
+	Release    string           // bookworm
+	Date       *version.Version // 20261005
+	Digest     string           // sha256:...
+}
+
+var debianImage = regexp.MustCompile(`(?m)^FROM (\S+):([a-z]+)-(\d{8})-slim@(sha256:[0-9a-f]{64})$`)
+
+// ReadDebianImage reads the pin below the project's root.
+func ReadDebianImage(root string) (DebianImage, error) {
+	file := filepath.Join(root, DebianImageFile)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return DebianImage{}, err
+	}
+	m := debianImage.FindStringSubmatch(string(data))
+	if m == nil {
+		return DebianImage{}, fmt.Errorf("%s has no line like: FROM debian:bookworm-20261005-slim@sha256:...; restore it with: git checkout -- %[1]s", file)
+	}
+	date, err := version.NewVersion(m[3])
+	return DebianImage{Repository: m[1], Release: m[2], Date: date, Digest: m[4]}, err
+}
+
+// Tag is the image's of a day.
+func (i DebianImage) Tag(date string) string { return i.Release + "-" + date + "-slim" }
+
+// String is what `docker pull` takes, and a line FROM.
+func (i DebianImage) String() string {
+	return i.Repository + ":" + i.Tag(i.Date.Original()) + "@" + i.Digest
 }

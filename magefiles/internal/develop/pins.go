@@ -50,7 +50,7 @@ func Outdated(ctx context.Context, r *run.Run) error {
 func pinRow(o pins.Outlook) []string {
 	row := []string{o.Name, "-", "unknown", "unknown", ""}
 	if o.Have != nil {
-		row[1] = o.Have.String()
+		row[1] = pins.Text(o.Have)
 	}
 	switch {
 	case o.Err != nil:
@@ -58,15 +58,15 @@ func pinRow(o pins.Outlook) []string {
 	case o.Newest == nil:
 		row[2], row[3], row[4] = "-", "-", o.Note
 	default:
-		row[2], row[3] = o.Newest.String(), "none"
+		row[2], row[3] = pins.Text(o.Newest), "none"
 		if o.Best != nil {
-			row[3] = o.Best.String()
+			row[3] = pins.Text(o.Best)
 		}
 		if o.Allowed != nil {
 			row[3] += " (" + o.Allowed.String() + ")"
 		}
 		if o.Behind() {
-			row[4] = fmt.Sprintf("go tool mage dev:bump %s %s", o.Name, o.Best)
+			row[4] = fmt.Sprintf("go tool mage dev:bump %s %s", o.Name, pins.Text(o.Best))
 		}
 	}
 	return row

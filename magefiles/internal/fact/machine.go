@@ -105,6 +105,7 @@ type Docker struct {
 	Containers []Container       `json:"containers"`
 	Images     map[string]string `json:"images"` // repository:tag to the image's label LabelImage, "" on those that aren't the lab's
 	Volumes    []Volume          `json:"volumes"`
+	Full       bool              `json:"full,omitempty"` // its disk has no room for a container, and Docker's own errors hide that
 }
 
 // Part returns the containers that carry the lab's label for a part.

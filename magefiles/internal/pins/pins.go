@@ -79,7 +79,11 @@ func (b Book) Pins() ([]Pin, error) {
 			box.Have, box.change = v, b.changeLine("boxVersion")
 		}
 	}
-	all = append(all, box)
+	image, err := b.debianImage()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, box, image)
 	actions, err := b.actions()
 	if err != nil {
 		return nil, err
@@ -125,6 +129,9 @@ func (b Book) required(dir, path string) (*version.Version, error) {
 	}
 	return nil, fmt.Errorf("%s does not require %s", file, path)
 }
+
+// Text is a release as its project writes it, without a v.
+func Text(v *version.Version) string { return strings.TrimPrefix(v.Original(), "v") }
 
 // Outlook is what could be found out about a pin.
 type Outlook struct {

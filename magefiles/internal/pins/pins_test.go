@@ -109,7 +109,7 @@ func project(t *testing.T) Book {
 	root := t.TempDir()
 	for _, name := range []string{
 		"lab.yaml", "go.mod", "go.sum", "components/calico/go.mod", "components/etcd/go.mod", "components/cni/go.mod", "components/cni/go.sum",
-		"components/lint/go.mod", "components/actionlint/go.mod", ".github/workflows/ci.yml", ".github/workflows/pins.yml", ".github/workflows/vagrant.yml",
+		"components/lint/go.mod", "components/actionlint/go.mod", "components/debian/Dockerfile", ".github/workflows/ci.yml", ".github/workflows/pins.yml", ".github/workflows/vagrant.yml",
 	} {
 		data, err := os.ReadFile(filepath.Join("../../..", name))
 		if err != nil {
@@ -142,7 +142,7 @@ func TestPins(t *testing.T) {
 		}
 	}
 	want := []string{
-		"calico", "etcd", "cnitool", "plugins", "mage", "golangci-lint", "actionlint", "govulncheck", "go", "box",
+		"calico", "etcd", "cnitool", "plugins", "mage", "golangci-lint", "actionlint", "govulncheck", "go", "box", "debian-image",
 		"actions/cache", "actions/checkout", "actions/setup-go", "actions/upload-artifact",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {

@@ -44,6 +44,23 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// TestFullDisk: what Docker says then leads elsewhere, and no stage makes room.
+func TestFullDisk(t *testing.T) {
+	f := recording(t, healthyFile)
+	e := envOf(t, f, "")
+	m, _ := f.Machine("calico1")
+	m.Docker.Value.Full = true
+	f.Machines["calico1"] = m
+	report := check.Run(Conditions(e, All()), f)
+	for _, r := range report.Unmet() {
+		if r.ID != "docker/calico1" || !strings.Contains(r.Found, "disk is full") || !strings.Contains(r.Left, "docker system df") || r.Try != "go tool mage ssh calico1 df -h /var/lib/docker" {
+			t.Errorf("%+v", r)
+		}
+		return
+	}
+	t.Error("nothing is unmet")
+}
+
 // TestLeft: what the lab can't do on some machines is said to be the user's, and only there.
 func TestLeft(t *testing.T) {
 	e := envOf(t, recording(t, healthyFile), "")

@@ -34,6 +34,8 @@ func up() Stage {
 	}
 }
 
+const fullDisk = "make room on the machine's disk: of an nspawn container it is this computer's, of a Docker container its daemon's (docker system df)"
+
 func upConditions(e *Env) []check.Condition {
 	var all []check.Condition
 	for _, m := range e.Lab.Machines {
@@ -45,6 +47,10 @@ func upConditions(e *Env) []check.Condition {
 				case ok && f.Off[m.Name]:
 					found := check.Not("%s", why)
 					found.Try = "go tool mage start"
+					return found
+				case ok && strings.Contains(why, "No space left on device"):
+					found := check.Not("%s", why)
+					found.Left = fullDisk
 					return found
 				case ok: // it runs, and booting it again may be what somebody doesn't want
 					found := check.Not("%s", why)
@@ -87,7 +93,12 @@ func upConditions(e *Env) []check.Condition {
 		}
 		all = append(all, packages,
 			on("docker", m, fact.Engine, m.Name+" runs Docker Engine", "starts Docker", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				if seen.Docker.Unknown != "" {
+				switch {
+				case seen.Docker.Value.Full: // whatever else there is comes of it
+					found := check.Not("the disk is full where Docker has its containers, /var/lib/docker")
+					found.Left, found.Try = fullDisk, try(m, "df -h /var/lib/docker")
+					return found
+				case seen.Docker.Unknown != "":
 					return check.Not("%s", seen.Docker.Unknown)
 				}
 				return check.OK("Docker Engine %s", seen.Docker.Value.Version)

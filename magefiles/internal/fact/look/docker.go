@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
@@ -59,7 +61,18 @@ func decodeBody(res *http.Response, url string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func docker(socket string, slow int) fact.Seen[fact.Docker] { return newEngine(socket, slow).look() }
+func docker(socket string, slow int) fact.Seen[fact.Docker] {
+	seen := newEngine(socket, slow).look()
+	seen.Value.Full = full("/var/lib/docker")
+	return seen
+}
+
+// full says whether even root finds hardly room on a file system.
+func full(dir string) bool {
+	const least = 32 << 20
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && int64(fs.Bfree)*fs.Bsize < least
+}
 
 func (e *engine) look() fact.Seen[fact.Docker] {
 	d := fact.Docker{Images: map[string]string{}}

@@ -158,7 +158,14 @@ func (p *Provider) claim(ctx context.Context) (daemon, error) {
 		return d, err
 	}
 	if d.ID != "" && d.Daemon == seen.ID {
-		return d, nil
+		other := d.rebased()
+		if other == d {
+			return d, nil
+		}
+		if other.Layers, err = p.layers(ctx, other); err != nil {
+			return d, err
+		}
+		return other, other.write(p.StateDir)
 	}
 	if d.ID != "" {
 		// Its ID may be another after an update, and then the machines are there.
@@ -173,7 +180,10 @@ func (p *Provider) claim(ctx context.Context) (daemon, error) {
 		d.Daemon = seen.ID
 		return d, d.write(p.StateDir)
 	}
-	d.Daemon, d.Arch, d.Base = seen.ID, seen.arch(), baseImage(p.Lab.Versions.Debian)
+	d.Daemon, d.Arch = seen.ID, seen.arch()
+	if d.Base, err = p.baseImage(); err != nil {
+		return d, err
+	}
 	if d.Layers, err = p.layers(ctx, d); err != nil {
 		return d, err
 	}

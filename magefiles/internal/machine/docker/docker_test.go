@@ -68,7 +68,8 @@ func TestFault(t *testing.T) {
 		{"Debian 12", func(*info) {}, nil},
 		{"Docker Desktop", func(i *info) { i.ServerVersion, i.Architecture = "28.5.1", "aarch64" }, nil},
 		{"too old", func(i *info) { i.ServerVersion = "19.03.15" }, []string{"is 19.03.15", "20.10 or newer"}},
-		{"no version", func(i *info) { i.ServerVersion = "" }, []string{"is it Docker?"}},
+		{"Podman 4.3 at its socket", func(i *info) { i.ServerVersion = "4.3.1" }, []string{"is 4.3.1", "where that is Podman, use Docker"}},
+		{"no version", func(i *info) { i.ServerVersion = "" }, []string{"is it Docker, not Podman?"}},
 		{"Windows containers", func(i *info) { i.OSType = "windows" }, []string{"switch it to Linux containers"}},
 		{"another CPU", func(i *info) { i.Architecture = "riscv64" }, []string{"riscv64"}},
 		{"little memory, and rootless", func(i *info) {

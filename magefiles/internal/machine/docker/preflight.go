@@ -2,10 +2,8 @@ package docker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,10 +61,10 @@ func (i info) fault(machines int) error {
 	var all []error
 	have, err := version.NewVersion(i.ServerVersion)
 	if err != nil {
-		return fmt.Errorf("the Docker daemon says nothing of its version (%q); is it Docker? The lab needs Docker %s or newer", i.ServerVersion, oldest)
+		return fmt.Errorf("the Docker daemon says nothing of its version (%q); is it Docker, not Podman? The lab needs Docker %s or newer", i.ServerVersion, oldest)
 	}
 	if have.LessThan(version.Must(version.NewVersion(oldest))) {
-		all = append(all, fmt.Errorf("the Docker daemon is %s; the lab needs %s or newer: upgrade it", i.ServerVersion, oldest))
+		all = append(all, fmt.Errorf("the daemon says that it is %s; the lab needs Docker %s or newer: upgrade it, or where that is Podman, use Docker", i.ServerVersion, oldest))
 	}
 	if i.OSType != "linux" {
 		all = append(all, fmt.Errorf("the Docker daemon runs containers of %s; switch it to Linux containers", i.OSType))
@@ -78,51 +76,9 @@ func (i info) fault(machines int) error {
 		all = append(all, errors.New("the Docker daemon is rootless, where the machines' own Docker can't have what it needs; use one that isn't: docker context use default, or another hardware layer"))
 	}
 	if need := int64(machines) * memoryMachine; i.MemTotal > 0 && i.MemTotal < need {
-		all = append(all, fmt.Errorf("the Docker daemon's computer has %d MB of memory, %d machines need %d MB; give it more (Docker Desktop: Settings, Resources, Memory)", i.MemTotal>>20, machines, need>>20))
+		all = append(all, fmt.Errorf("the Docker daemon's computer has %d MB of memory, %s %d MB; give it more (Docker Desktop: Settings, Resources, Memory)", i.MemTotal>>20, needs(machines), need>>20))
 	}
 	return errors.Join(all...)
-}
-
-// network is what is asked of each of the daemon's.
-type network struct {
-	Name   string
-	Labels map[string]string
-	IPAM   struct{ Config []struct{ Subnet string } }
-}
-
-// clash returns an error where other networks of the daemon have addresses of the underlay.
-func (p *Provider) clash(ctx context.Context, d daemon) error {
-	ids, err := p.docker(ctx, d, "network", "ls", "--quiet")
-	if err != nil || ids == "" {
-		return err
-	}
-	out, err := p.docker(ctx, d, append([]string{"network", "inspect"}, strings.Fields(ids)...)...)
-	if err != nil && out == "" { // one that goes meanwhile is an error beside what is said of the others
-		return err
-	}
-	var all []network
-	if err := json.Unmarshal([]byte(out), &all); err != nil {
-		return fmt.Errorf("docker network inspect: %w", err)
-	}
-	return clashing(all, p.Plan.Subnet, d.ID, p.Plan.Name)
-}
-
-func clashing(all []network, subnet netip.Prefix, id, name string) error {
-	for _, n := range all {
-		if id != "" && n.Labels[labelID] == id {
-			continue
-		}
-		if n.Name == name {
-			return fmt.Errorf("the Docker daemon has a network %q already, which isn't this lab's; give the lab another name in lab.yaml, or remove it: docker network rm %[1]s", name)
-		}
-		for _, c := range n.IPAM.Config {
-			if other, err := netip.ParsePrefix(c.Subnet); err == nil && other.Overlaps(subnet) {
-				return fmt.Errorf("the underlay %s has addresses that the Docker daemon's network %q has too (%s); give the lab others in lab.yaml (underlay: subnet, and the machines' addresses), "+
-					"or remove that network: docker network rm %[2]s", subnet, n.Name, other)
-			}
-		}
-	}
-	return nil
 }
 
 // fit looks, in a container like the machines, whether machines can be there, and returns the options that show them the kernel's modules.
@@ -155,14 +111,14 @@ func unfit(out string, machines int) error {
 		case "kernel":
 			kernel = append(kernel, detail)
 		case "inotify":
-			all = append(all, fmt.Errorf("the kernel of the Docker daemon's computer lets root have %d inotify instances, and %d machines need %d, so they would hang at boot; "+
+			all = append(all, fmt.Errorf("the kernel of the Docker daemon's computer lets root have %d inotify instances, and %s %d, so they would hang at boot; "+
 				"raise the limit there: sudo sysctl fs.inotify.max_user_instances=512 (Docker Desktop: docker run --rm --privileged %s sysctl -w fs.inotify.max_user_instances=512)",
-				n, machines, machines*inotifyMachine+inotifyOthers, "debian:bookworm-slim"))
+				n, needs(machines), machines*inotifyMachine+inotifyOthers, "debian:bookworm-slim"))
 		case "disk":
-			all = append(all, fmt.Errorf("the Docker daemon has %d MB of free space, %d machines need %d MB; make room there: docker system df", n>>10, machines, machines*diskMachine>>20))
+			all = append(all, fmt.Errorf("the Docker daemon has %d MB of free space, %s %d MB; make room there (docker system df shows what takes it), then run this again", n>>10, needs(machines), machines*diskMachine>>20))
 		case "memory":
-			all = append(all, fmt.Errorf("the Docker daemon's computer has %d MB of memory free, %d machines need %d MB; stop something, or give it more (Docker Desktop: Settings, Resources, Memory)",
-				n>>10, machines, machines*memoryMachine>>20))
+			all = append(all, fmt.Errorf("the Docker daemon's computer has %d MB of memory free, %s %d MB; stop something, or give it more (Docker Desktop: Settings, Resources, Memory)",
+				n>>10, needs(machines), machines*memoryMachine>>20))
 		}
 	}
 	if len(kernel) > 0 {
@@ -172,16 +128,10 @@ func unfit(out string, machines int) error {
 	return errors.Join(all...)
 }
 
-// size reads what docker stats says of memory, such as "45.3MiB / 23GiB", in bytes; 0 where it says nothing.
-func size(usage string) int64 {
-	used, _, _ := strings.Cut(usage, " ")
-	number := strings.TrimRight(used, "BiKMGTk")
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil {
-		return 0
+// needs begins what machines need.
+func needs(machines int) string {
+	if machines == 1 {
+		return "1 machine needs"
 	}
-	units := map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-	return int64(n * units[strings.TrimPrefix(used, number)])
+	return fmt.Sprintf("%d machines need", machines)
 }
-
-var _ machine.Meter = (*Provider)(nil)
