@@ -222,6 +222,10 @@ func Unplumb(ctx context.Context) error { return on(ctx, target.Unplumb) }
 // Targets lists the targets in the order of use, as no word behind `go tool mage` does.
 func Targets() error { return target.List(os.Stdout, "magefiles") }
 
+// Completion prints what a shell completes targets, flags, machines and chapters with: completion SHELL. Of bash: source <(go tool mage
+// completion bash).
+func Completion(shell string) error { return target.Completion(os.Stdout, ".", shell) }
+
 // Inventory prints Ansible's inventory of the lab, for ansible/inventory.
 func Inventory(ctx context.Context) error { return on(ctx, ansible.Print) }
 
