@@ -88,6 +88,6 @@ leave() {
 	for e in "$journal"/[0-9]*; do
 		if [ -e "$e" ]; then return 1; fi
 	done
-	rm -rf -- "$journal.gone" && mv -T -- "$journal" "$journal.gone" && rm -rf -- "$journal.gone" "$home"/{put,sums,sums.*,look-*} &&
+	rm -rf -- "$journal.gone" && mv -T -- "$journal" "$journal.gone" && rm -rf -- "$journal.gone" "$home"/{put,sums,sums.*,go-tree,look-*} &&
 		rmdir --ignore-fail-on-non-empty -- "$home"
 }
