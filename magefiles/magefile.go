@@ -72,6 +72,33 @@ func Learn(
 	return err
 }
 
+// Challenge lists the challenges with your score sheet, or breaks the lab in a hidden way: challenge [NAME]. A flag stands before the name.
+func Challenge(
+	ctx context.Context,
+	seed *int, // decides what is broken, and where: with the same one the same
+) error {
+	err := on(ctx, func(ctx context.Context, r *run.Run) error {
+		name, err := target.ChallengeName(os.Args)
+		if err != nil {
+			return err
+		}
+		return target.Challenge(ctx, r, name, seed)
+	})
+	if err == nil {
+		os.Exit(0) // what is left of the command line was the challenge's name; Mage would take it for a target
+	}
+	return err
+}
+
+// Hint helps with the challenge that is on, three times, each time more.
+func Hint(ctx context.Context) error { return on(ctx, target.Hint) }
+
+// Solved says whether the challenge that is on is solved, and ends it then.
+func Solved(ctx context.Context) error { return on(ctx, target.Solved) }
+
+// Answer explains what the challenge that is on broke, and how that is mended.
+func Answer(ctx context.Context) error { return on(ctx, target.Answer) }
+
 // See how the lab is.
 
 // Status shows what exists: machines, and a line for each stage.
@@ -82,8 +109,11 @@ func Check(
 	ctx context.Context,
 	v *bool, // shows every condition
 	json *bool, // prints the report for programs
+	spoil *bool, // shows what doesn't hold while a challenge is on, too
 ) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Check(ctx, r, given(json), given(v)) })
+	return on(ctx, func(ctx context.Context, r *run.Run) error {
+		return target.Check(ctx, r, given(json), given(v), given(spoil))
+	})
 }
 
 // Plan shows what verify would do, and why; changes nothing. Its exit status is 2 where there is something to do.
@@ -258,6 +288,9 @@ func (Dev) TestArchitectures(ctx context.Context) error { return on(ctx, develop
 
 // TestExperiments plays every experiment on a lab of its own.
 func (Dev) TestExperiments(ctx context.Context) error { return on(ctx, develop.TestExperiments) }
+
+// TestChallenges plays every challenge in each way in which it breaks the lab.
+func (Dev) TestChallenges(ctx context.Context) error { return on(ctx, develop.TestChallenges) }
 
 // Benchmark measures the lab, wall time and CPU, and prints a table. It destroys the lab.
 func (Dev) Benchmark(

@@ -82,11 +82,13 @@ func (r Result) OK() bool { return r.State == Holds }
 // Report is every condition's outcome, from the machines up to the workloads: the first that doesn't hold is the cause
 // rather than a consequence. Its JSON form is what `check -json` prints.
 type Report struct {
-	Lab     string        `json:"lab"`
-	OK      bool          `json:"ok"`
-	Results []Result      `json:"conditions"`
-	Took    time.Duration `json:"-"`
-	Millis  int64         `json:"milliseconds"`
+	Lab     string   `json:"lab"`
+	OK      bool     `json:"ok"`
+	Results []Result `json:"conditions"`
+	// Challenge is the one that is on: then only what can be seen from outside is among Results.
+	Challenge string        `json:"challenge,omitempty"`
+	Took      time.Duration `json:"-"`
+	Millis    int64         `json:"milliseconds"`
 }
 
 // Run tests conditions on facts.

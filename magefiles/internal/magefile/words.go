@@ -8,8 +8,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/nearest"
 )
 
-// takesRest are the targets that what follows on the command line is for: a machine's command, a chapter, a question.
-var takesRest = []string{"ssh", "learn", "explain"}
+// takesRest are the targets that what follows on the command line is for: a machine's command, a chapter, a challenge, a question.
+var takesRest = []string{"ssh", "learn", "challenge", "explain"}
 
 // CheckWords looks through a whole command line, what follows the program's name, before the first of its targets is run: Mage
 // itself meets a misspelt one only when it is its turn, and after `destroy` that is late. magefiles is the targets' directory.

@@ -53,7 +53,7 @@ func Destroy(ctx context.Context, r *run.Run, o DestroyOptions) error {
 	if err := provider.Destroy(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll(r.StateDir), r.Reset()); err != nil {
+	if err := errors.Join(giveUp(r), os.RemoveAll(r.StateDir), r.Reset()); err != nil {
 		return err
 	}
 	r.Console.Notice("lab %s is gone; what it was made of is still in the cache (go tool mage clean)", plan.Name)

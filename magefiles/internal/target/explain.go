@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/challenge"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
@@ -41,6 +42,11 @@ func Explain(ctx context.Context, r *run.Run) error {
 	asked, trouble, err := look(ctx, l)
 	if err != nil {
 		return err
+	}
+	if s, on, err := challenge.Read(r.StateDir); err != nil {
+		return err
+	} else if on {
+		trouble = fmt.Sprintf("Challenge %s is on: the lab isn't as it should be.", s.Name)
 	}
 	story, err := topic.Answer(ctx, asked, words)
 	if err != nil {

@@ -40,6 +40,11 @@ func Learn(ctx context.Context, r *run.Run, name string, o LearnOptions) error {
 	if err != nil {
 		return err
 	}
+	if name != "" || o.To != "" || o.Play || o.Update {
+		if err := notDuringChallenge(r, "a chapter wants a lab that is well"); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.To != "" && (name != "" || o.Play || o.Update):
 		return errors.New("-to names the chapter itself, and goes with nothing else; type: go tool mage learn -to=" + o.To)
@@ -129,7 +134,7 @@ func listChapters(r *run.Run, chapters []lesson.Chapter) error {
 	default:
 		r.Console.Notice("all is done; any of them again: go tool mage learn NAME")
 	}
-	return nil
+	return listScores(r)
 }
 
 // walk walks a reader through a chapter.
@@ -257,18 +262,20 @@ func play(ctx context.Context, r *run.Run, chapters []lesson.Chapter, name strin
 
 // Chapter returns the chapter that is named behind `learn` and its flags on a command line, "" where none is. More words are refused,
 // with what was meant: what stands behind the name isn't Mage's, so a flag there would be none.
-func Chapter(args []string) (name string, err error) {
+func Chapter(args []string) (name string, err error) { return named(args, "learn", "chapter") }
+
+func named(args []string, target, thing string) (name string, err error) {
 	if len(args) > 0 {
 		args = args[1:] // the program's own name
 	}
-	i := slices.IndexFunc(args, func(a string) bool { return strings.EqualFold(a, "learn") })
+	i := slices.IndexFunc(args, func(a string) bool { return strings.EqualFold(a, target) })
 	var flags, names []string
 	for _, a := range args[i+1:] {
 		switch {
 		case !strings.HasPrefix(a, "-"):
 			names = append(names, a)
 		case len(names) > 0:
-			err = fmt.Errorf("%s stands behind the chapter's name", a)
+			err = fmt.Errorf("%s stands behind the %s's name", a, thing)
 			fallthrough
 		default:
 			flags = append(flags, a)
@@ -278,9 +285,9 @@ func Chapter(args []string) (name string, err error) {
 	case i < 0 || len(names) == 0:
 		return "", nil
 	case len(names) > 1:
-		err = fmt.Errorf("learn takes one chapter, not %d", len(names))
+		err = fmt.Errorf("%s takes one %s, not %d", target, thing, len(names))
 	case err == nil:
 		return names[0], nil
 	}
-	return "", fmt.Errorf("%w; type: go tool mage learn %s", err, strings.Join(append(flags, names[0]), " "))
+	return "", fmt.Errorf("%w; type: go tool mage %s %s", err, target, strings.Join(append(flags, names[0]), " "))
 }

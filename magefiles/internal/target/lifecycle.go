@@ -16,6 +16,9 @@ func Stop(ctx context.Context, r *run.Run) error {
 	if err != nil {
 		return err
 	}
+	if err := notDuringChallenge(r, "what it broke wouldn't outlive this"); err != nil {
+		return err
+	}
 	if err := r.Begin(ctx); err != nil {
 		return err
 	}
@@ -29,8 +32,14 @@ func Stop(ctx context.Context, r *run.Run) error {
 
 // Start boots halted machines and brings the lab back.
 func Start(ctx context.Context, r *run.Run) error {
-	if _, err := existing(ctx, r); err != nil {
+	l, err := existing(ctx, r)
+	if err != nil {
 		return err
+	}
+	if l.Running(ctx) != nil { // what a challenge broke doesn't outlive a boot
+		if err := giveUp(r); err != nil {
+			return err
+		}
 	}
 	return Verify(ctx, r, VerifyOptions{})
 }

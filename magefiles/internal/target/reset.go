@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,38 +13,18 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/ui"
 )
 
-// Reset brings the lab back to its baseline, and ends the lesson that is under way.
+// Reset brings the lab back to its baseline, and ends the lesson or the challenge that is under way.
 func Reset(ctx context.Context, r *run.Run) error {
 	start := time.Now()
 	l, b, err := resettable(ctx, r)
 	if err != nil {
 		return err
 	}
-	restorer := baseline.Restorer{
-		Baseline: b, Lab: l.Lab, Slow: l.Slow,
-		Look:   func(ctx context.Context) fact.Lab { return deepLook(ctx, l) },
-		Host:   l.Engine().Env.Host,
-		Write:  func(ctx context.Context, ops []fact.Op) error { return l.Observer().Order(ctx, fact.Order{Ops: ops}) },
-		Told:   func(line string) { r.Console.Notice("- %s", line) },
-		Etcd:   func(ctx context.Context) error { return again(ctx, r, l, b, stage.Goal{Stages: []string{stage.Etcd}}) },
-		Stages: func(ctx context.Context) error { return again(ctx, r, l, b, everything) },
-	}
-	undone, lost, err := restorer.Run(ctx)
-	if ctx.Err() != nil {
-		return interrupted(ctx)
-	}
+	undone, err := restore(ctx, r, l, b, news{r.Console})
 	if err != nil {
 		return err
 	}
-	if len(lost) > 0 {
-		for _, d := range lost {
-			r.Console.Notice("! %s %s is lost: %s; from now on the baseline is without it", d.Machine, d.About, d.Lost)
-		}
-		if err := b.Without(lost).Write(r.StateDir); err != nil {
-			return err
-		}
-	}
-	if err := baseline.EndLesson(r.StateDir); err != nil {
+	if err := errors.Join(baseline.EndLesson(r.StateDir), giveUp(r)); err != nil {
 		return err
 	}
 	text := "nothing differed from the baseline"
@@ -52,6 +33,32 @@ func Reset(ctx context.Context, r *run.Run) error {
 	}
 	r.Console.Notice("%s (%.1fs)", text, time.Since(start).Seconds())
 	return nil
+}
+
+// restore brings the lab back to its baseline. It returns how many things it undid.
+func restore(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, tell teller) (undone int, err error) {
+	restorer := baseline.Restorer{
+		Baseline: b, Lab: l.Lab, Slow: l.Slow,
+		Look:  func(ctx context.Context) fact.Lab { return deepLook(ctx, l) },
+		Host:  l.Engine().Env.Host,
+		Write: func(ctx context.Context, ops []fact.Op) error { return l.Observer().Order(ctx, fact.Order{Ops: ops}) },
+		Told:  func(line string) { tell.Notice("- %s", line) },
+		Etcd: func(ctx context.Context) error {
+			return again(ctx, r, l, b, tell, stage.Goal{Stages: []string{stage.Etcd}})
+		},
+		Stages: func(ctx context.Context) error { return again(ctx, r, l, b, tell, everything) },
+	}
+	undone, lost, err := restorer.Run(ctx)
+	if ctx.Err() != nil {
+		return undone, interrupted(ctx)
+	}
+	if err != nil || len(lost) == 0 {
+		return undone, err
+	}
+	for _, d := range lost {
+		r.Console.Notice("! %s %s is lost: %s; from now on the baseline is without it", d.Machine, d.About, d.Lost)
+	}
+	return undone, b.Without(lost).Write(r.StateDir)
 }
 
 func things(n int) string {
@@ -88,9 +95,9 @@ func resettable(ctx context.Context, r *run.Run) (*run.Lab, *baseline.Baseline, 
 }
 
 // again has the engine mend what lab.yaml says; what is done already is no news.
-func again(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, g stage.Goal) error {
+func again(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, tell stage.Reporter, g stage.Goal) error {
 	engine := l.Engine()
-	engine.Report, engine.Env.Addresses = news{r.Console}, b.Addresses()
+	engine.Report, engine.Env.Addresses = tell, b.Addresses()
 	report, err := engine.Reach(ctx, g)
 	if err == nil && !report.OK && len(report.Results) > 0 {
 		r.Console.Report(report, false)
@@ -103,6 +110,23 @@ func again(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, g 
 type news struct{ *ui.Console }
 
 func (news) Already(string, string) {}
+
+// teller tells what is undone, and what the stages do.
+type teller interface {
+	stage.Reporter
+	Notice(format string, args ...any)
+}
+
+// silent tells nothing.
+type silent struct{}
+
+func (silent) Notice(string, ...any)                 {}
+func (silent) Already(string, string)                {}
+func (silent) Yours(string, string)                  {}
+func (silent) Started(string, string)                {}
+func (silent) Done(string, string, time.Duration)    {}
+func (silent) Pending(string, string, time.Duration) {}
+func (silent) Failed(string, error, time.Duration)   {}
 
 // deepLook looks at all machines, for a baseline.
 func deepLook(ctx context.Context, l *run.Lab) fact.Lab {

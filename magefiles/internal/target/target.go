@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+	"github.com/calico-cni-lab/lab/magefiles/internal/challenge"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -44,6 +45,9 @@ func Reach(ctx context.Context, r *run.Run, name string) error {
 // reach runs the engine, and collects the logs of a failure once its cause is printed.
 func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Report, error) {
 	l, err := r.Lab(ctx)
+	if err == nil {
+		err = notDuringChallenge(r, "this would mend what it broke")
+	}
 	if err != nil {
 		return nil, check.Report{}, err
 	}
@@ -190,8 +194,8 @@ func summarize(report check.Report) error {
 	return ui.Summarize(func(w io.Writer) { ui.Markdown(w, report) })
 }
 
-// Check looks at the lab and changes nothing.
-func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
+// Check looks at the lab and changes nothing. While a challenge is on it shows what doesn't hold, and why, only where it may spoil that.
+func Check(ctx context.Context, r *run.Run, asJSON, verbose, spoils bool) error {
 	if asJSON {
 		r.Console.Redirect(os.Stderr)
 	}
@@ -205,6 +209,15 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 	report, err := l.Viewer().Peek(ctx, everything)
 	if ctx.Err() != nil {
 		return interrupted(ctx)
+	}
+	s, on, serr := challenge.Read(r.StateDir)
+	switch {
+	case cmp.Or(err, serr) != nil:
+		return cmp.Or(err, serr)
+	case on && spoils:
+		err = spoil(r, s)
+	case on:
+		return checkOutside(r, s, report, asJSON)
 	}
 	if err == nil {
 		err = show(r, report, asJSON, verbose)
@@ -222,6 +235,9 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose bool) error {
 func Plan(ctx context.Context, r *run.Run) (todo bool, err error) {
 	l, err := r.Lab(ctx)
 	if err != nil {
+		return false, err
+	}
+	if err := notDuringChallenge(r, "this would tell what it broke"); err != nil {
 		return false, err
 	}
 	report, err := l.Viewer().Peek(ctx, everything)
@@ -280,9 +296,15 @@ func Status(ctx context.Context, r *run.Run) error {
 			more = append(more, [2]string{"lesson", strings.TrimPrefix(line, "lesson ")})
 		}
 	}
-	next := "go tool mage verify"
+	next, stages := "go tool mage verify", stageNames()
 	var report check.Report
-	if present {
+	s, on, err := challenge.Read(r.StateDir)
+	if err != nil {
+		return err
+	}
+	if present && on {
+		more, next, stages = append(more, [2]string{"challenge", s.Name + " is on, so no stage is shown; give it up with: go tool mage reset"}), "go tool mage challenge", nil
+	} else if present {
 		if report, err = l.Viewer().Peek(ctx, stage.Goal{Stages: everything.Stages}); err != nil {
 			return err
 		}
@@ -290,12 +312,14 @@ func Status(ctx context.Context, r *run.Run) error {
 	switch {
 	case l.Provider.Capabilities().Undo && present && absent:
 		next = "go tool mage verify brings everything back; go tool mage destroy -force undoes the rest"
+	case stopped && on:
+		next = "go tool mage start (which gives the challenge up)"
 	case stopped:
 		next = "go tool mage start"
 	case present && report.OK:
 		next = "go tool mage check"
 	}
-	r.Console.Status(l.Name, l.Provider.Name(), machines, stageNames(), report, append(more, [2]string{"next", next}))
+	r.Console.Status(l.Name, l.Provider.Name(), machines, stages, report, append(more, [2]string{"next", next}))
 	return nil
 }
 
@@ -321,6 +345,9 @@ func Plumb(ctx context.Context, r *run.Run) error {
 func Unplumb(ctx context.Context, r *run.Run) error {
 	l, err := r.Lab(ctx)
 	if err != nil {
+		return err
+	}
+	if err := notDuringChallenge(r, "it needs the workloads"); err != nil {
 		return err
 	}
 	if err := r.Begin(ctx); err != nil {

@@ -182,7 +182,7 @@ func newRun(t *testing.T) *run.Run {
 func TestNothingThere(t *testing.T) {
 	for name, do := range map[string]func(context.Context, *run.Run) error{
 		"stop": Stop, "start": Start,
-		"check": func(ctx context.Context, r *run.Run) error { return Check(ctx, r, false, false) },
+		"check": func(ctx context.Context, r *run.Run) error { return Check(ctx, r, false, false, false) },
 		"ssh":   func(ctx context.Context, r *run.Run) error { return SSH(ctx, r, "calico1") },
 	} {
 		r := newRun(t)
