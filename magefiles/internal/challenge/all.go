@@ -290,7 +290,7 @@ other machines.`,
 		},
 		variants: []variant{{
 			breaks: on("ip link set dev {underlay} mtu 1400"),
-			Why: `{underlay} of {node} had MTU 1400, the other machines 1500. What is too large for a
+			Why: `{underlay} of {node} had MTU 1400, the other machines {mtu}. What is too large for a
 link on its way out is answered with 'Frag needed', and TCP sends less (path MTU
 discovery). What is too large on its way in is dropped by the interface, and
 nobody is told: a black hole. A workload that was once told 'Frag needed'
@@ -301,7 +301,7 @@ between virtual interfaces: what hangs is a single segment.)`,
 				{"{node}", "ip link show {underlay} | head -1"}, {"{other}", "ip link show {underlay} | head -1"},
 				{"{other}", "sudo docker exec workload ping -c 1 -W 1 -M do -s 1472 {workload} | tail -2"},
 			},
-			fix: []command{{"{node}", "sudo ip link set dev {underlay} mtu 1500"}},
+			fix: []command{{"{node}", "sudo ip link set dev {underlay} mtu {mtu}"}},
 		}},
 	}
 }

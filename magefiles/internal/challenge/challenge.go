@@ -91,6 +91,7 @@ type Case struct {
 	// node is where it is broken, other another node; both have a workload.
 	node, other lab.Machine
 	variant     variant
+	way         int // the variant's number
 	facts       fact.Lab
 }
 
@@ -110,9 +111,13 @@ func Open(l *Lab, s State) (*Case, error) {
 	random := rand.New(rand.NewPCG(s.Seed, version))
 	pick := random.Perm(len(nodes))
 	k := &Case{Challenge: c, Lab: l, State: s, node: nodes[pick[0]], other: nodes[pick[1]]}
-	k.variant = c.variants[random.IntN(len(c.variants))]
+	k.way = random.IntN(len(c.variants))
+	k.variant = c.variants[k.way]
 	return k, nil
 }
+
+// Way is what is broken, and where. It is for tests.
+func (c *Case) Way() string { return fmt.Sprintf("%s %d", c.node.Name, c.way) }
 
 // See looks at the lab as it is.
 func (c *Case) See(ctx context.Context) {
@@ -241,7 +246,7 @@ func (c *Case) expand(text string) string {
 		"{node}", c.node.Name, "{other}", c.other.Name, "{etcd}", c.Etcd().Name,
 		"{node-address}", c.node.Address.String(), "{other-address}", c.other.Address.String(), "{etcd-address}", c.Etcd().Address.String(),
 		"{workload}", c.workload(c.node).address.String(), "{peer}", c.workload(c.other).address.String(),
-		"{leaked}", leakedRange(c.block(c.node)), "{node-block}", c.block(c.node).String(), "{other-block}", c.block(c.other).String(),
+		"{mtu}", fmt.Sprint(c.mtu()), "{leaked}", leakedRange(c.block(c.node)), "{node-block}", c.block(c.node).String(), "{other-block}", c.block(c.other).String(),
 		"{network}", c.Network, "{pool}", c.Pool.Name, "{port}", fmt.Sprint(spec.WorkloadPort), "{underlay}", dev.Name,
 		"{conflist}", c.conflist(), "{calico-node}", c.calicoNode(c.node), "{default-route}", c.defaultRoute(),
 		"{passive}", c.passive().Name, "{cnitool}", cnitool, "{key}", sandboxKey,

@@ -39,6 +39,7 @@ func TestLearn(t *testing.T) {
 			l.ok("learn", "-play", name)
 		}
 	})
+	l.sub("challenges", challenges)
 	l.sub("all chapters", func(l *lab) {
 		l.ok("learn", "-play")
 		l.nothingLeft() // the last one destroys the lab

@@ -1,0 +1,17 @@
+package develop
+
+import (
+	"context"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+)
+
+// TestChallenges plays every challenge in each way in which it breaks the lab, on either node; Test plays each once.
+func TestChallenges(ctx context.Context, r *run.Run) error {
+	const limit = 30 * time.Minute
+	return show(ctx, r, shown{
+		args: []string{"go", "test", "-count=1", "-timeout=" + limit.String(), "-v", "-run=^TestChallenges$", e2e},
+		env:  []string{"LAB_TEST_CHALLENGES=all"}, limit: limit + time.Minute,
+	})
+}
