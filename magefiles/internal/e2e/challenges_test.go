@@ -68,7 +68,7 @@ func challenges(l *lab) {
 // TestChallenges plays every way of every challenge.
 func TestChallenges(t *testing.T) {
 	if os.Getenv(challengesVariable) == "" {
-		t.Skip("a target of its own: go tool mage testChallenges")
+		t.Skip("a target of its own: go tool mage dev:testChallenges")
 	}
 	l := newLab(t, "nspawn")
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
@@ -167,7 +167,7 @@ func whileOn(l *lab) {
 	status := l.ok("status")
 	l.has(status, "challenge", "small-talk is on", "next", "go tool mage challenge")
 	quiet(status)
-	for _, args := range [][]string{{"verify"}, {"plan"}, {"ipPool"}, {"unplumb"}, {"stop"}, {"start"}, {"challenge", "mute"}, {"learn", "-play", "the-lab"}} {
+	for _, args := range [][]string{{"verify"}, {"plan"}, {"graph"}, {"report"}, {"ipPool"}, {"unplumb"}, {"stop"}, {"start"}, {"challenge", "mute"}, {"learn", "-play", "the-lab"}} {
 		out := l.fails(args...)
 		l.has(out, "challenge small-talk is on", "go tool mage reset")
 		quiet(out)
