@@ -24,6 +24,9 @@ import (
 // View serves a page that shows the lab live, until it is interrupted. Without an address only this computer can see it.
 func View(ctx context.Context, r *run.Run, address string, open bool) error {
 	l, err := r.Lab(ctx)
+	if err == nil {
+		err = notDuringChallenge(r, "this would show what it broke")
+	}
 	if err != nil {
 		return err
 	}
