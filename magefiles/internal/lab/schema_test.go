@@ -129,7 +129,7 @@ allowed: {}
 	s := compiledSchema(t)
 	for path, values := range map[string][]string{
 		"name":                        {"lab", "Lab", strings.Repeat("a", maxLabName), strings.Repeat("a", maxLabName+1), "-a", "a.b"},
-		"nmae":                        {"lab"},
+		"colour":                      {"lab"},
 		"underlay.subnet":             {"192.168.4.0/24", "192.168.4.0", "x"},
 		"machines.1.name":             {"n1", strings.Repeat("n", maxMachineName), strings.Repeat("n", maxMachineName+1), "N"},
 		"machines.1.role":             {"calico", "Calico", "node"},
