@@ -131,7 +131,7 @@ func Plan(ctx context.Context) error {
 
 // Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain [WHAT ...]. Alone, it lists what can be
 // asked.
-func Explain( //nolint:unparam // the flags are for Mage's help; the target reads them with the question
+func Explain(
 	ctx context.Context,
 	json *bool, // prints the answer for programs
 	mermaid *bool, // draws a picture

@@ -39,7 +39,7 @@ type scar struct {
 	Is   string `json:"is"`
 }
 
-// Begun says whether the learner has been shown the symptom: before that the set-up may be half done.
+// On says whether the learner has been shown the symptom: before that the set-up may be half done.
 func (s State) On() bool { return !s.Begun.IsZero() }
 
 // Read returns the challenge of a lab; ok is false where there is none.

@@ -70,16 +70,16 @@ func (l *Lab) disturbed(ctx context.Context, k Kill) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
 	select {
-	case err := <-ended:
+	case err := <-done:
 		return err // before its time
 	case <-time.After(k.After):
 	}
 	if !k.Paused {
 		err := cmd.Process.Signal(syscall.SIGKILL)
-		<-ended
+		<-done
 		return ignoreEnded(err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -89,13 +89,13 @@ func (l *Lab) disturbed(ctx context.Context, k Kill) error {
 	if other == nil || !strings.Contains(out, "another run works on this lab") {
 		// It has the lock from early on; before that, another run is as good as the first.
 		if other != nil {
-			return errors.Join(other, cmd.Process.Signal(syscall.SIGCONT), <-ended)
+			return errors.Join(other, cmd.Process.Signal(syscall.SIGCONT), <-done)
 		}
 	}
 	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		return ignoreEnded(err)
 	}
-	err := <-ended
+	err := <-done
 	if other == nil {
 		return nil // what it found when it went on was another run's
 	}

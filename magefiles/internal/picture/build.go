@@ -144,17 +144,17 @@ func (b *builder) machine(m lab.Machine) Machine {
 }
 
 // inside are the routes, interfaces and containers.
-func (is *Machine) inside(seen fact.Machine) {
+func (m *Machine) inside(seen fact.Machine) {
 	for _, r := range seen.Routes.Value {
-		is.Routes = append(is.Routes, Route{r.String(), explain.Programmer(r)})
+		m.Routes = append(m.Routes, Route{r.String(), explain.Programmer(r)})
 	}
 	for _, l := range seen.Links.Value {
-		is.Interfaces = append(is.Interfaces, Interface{l.Name, l.Type, l.Up, l.MTU, l.Addresses})
+		m.Interfaces = append(m.Interfaces, Interface{l.Name, l.Type, l.Up, l.MTU, l.Addresses})
 	}
 	for _, c := range seen.Docker.Value.Containers {
-		is.Containers = append(is.Containers, Container{strings.TrimPrefix(c.Name, "/"), c.Config.Image, c.State.Status})
+		m.Containers = append(m.Containers, Container{strings.TrimPrefix(c.Name, "/"), c.Config.Image, c.State.Status})
 	}
-	slices.SortFunc(is.Containers, func(x, y Container) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(m.Containers, func(x, y Container) int { return cmp.Compare(x.Name, y.Name) })
 }
 
 // part is a program by what was seen of it, and by the conditions on it.

@@ -54,9 +54,9 @@ func rank(s State) int { return slices.Index([]State{Bad, Unknown, Planned, OK},
 
 func (m *Machine) changes(was *Machine, add func(string, State, string, ...any)) {
 	id := "machine-" + m.Name
-	switch {
-	case m.State == was.State:
-	case m.State == OK:
+	switch m.State {
+	case was.State:
+	case OK:
 		add(id, OK, "%s is well again", m.Name)
 	default:
 		add(id, m.State, "%s: %s", m.Name, m.Why)

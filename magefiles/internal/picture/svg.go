@@ -118,17 +118,3 @@ func short(s string, most int) string {
 	}
 	return s
 }
-
-// worst is the state of several things together.
-func worst(all ...State) State {
-	is := OK
-	for _, s := range all {
-		switch {
-		case s == Bad:
-			return Bad
-		case s != OK:
-			is = s
-		}
-	}
-	return is
-}
