@@ -18,7 +18,7 @@ if [ -n "$missing" ]; then
 	chmod 0755 /usr/sbin/policy-rc.d
 	apt-get --quiet=2 -o Acquire::Languages=none -o Acquire::Retries=3 update
 	# shellcheck disable=SC2086 # one word a package
-	apt-get --quiet=2 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io --yes --no-install-recommends install $missing >/dev/null
+	apt-get --quiet=2 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold --yes --no-install-recommends install $missing >/dev/null
 	apt-get clean
 	rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
 	rm -f /etc/dpkg/dpkg.cfg.d/lab /usr/sbin/policy-rc.d
