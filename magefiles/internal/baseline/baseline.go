@@ -24,11 +24,12 @@ const File = "baseline.json"
 // Baseline is a lab's recorded state.
 type Baseline struct {
 	At         time.Time           `json:"at"`
-	Definition string              `json:"definition"` // digest of what the lab was to be when it was recorded (spec.Spec.Digest)
-	Network    string              `json:"network"`    // the CNI network's name
-	Shared     bool                `json:"shared"`     // whether the machines are somebody's who has other things there: only the lab's own is an item
-	Workloads  map[string]Workload `json:"workloads"`  // by fact.WorkloadKey
-	Items      []Item              `json:"items"`      // sorted
+	Definition string              `json:"definition"`       // digest of what the lab was to be when it was recorded (spec.Spec.Digest)
+	Partly     bool                `json:"partly,omitempty"` // whether it is in part another definition's, of which a stage alone was run since
+	Network    string              `json:"network"`          // the CNI network's name
+	Shared     bool                `json:"shared"`           // whether the machines are somebody's who has other things there: only the lab's own is an item
+	Workloads  map[string]Workload `json:"workloads"`        // by fact.WorkloadKey
+	Items      []Item              `json:"items"`            // sorted
 }
 
 // Workload is what is another one whenever a workload is plumbed anew. Items have tokens in its place, so that a workload that

@@ -241,6 +241,7 @@ func poolAndNetwork(l *lab) {
 	}
 	back()
 	l.ok("ipPool")
+	l.has(l.fails("reset"), "has changed since the baseline was recorded", "go tool mage verify")
 	for _, c := range [][2]string{{"cidr: 10.1.0.0/16", "cidr: 10.2.0.0/16"}, {"name: my.ippool-1", "name: other.pool"}} {
 		back = l.change(c[0], c[1])
 		before := l.ssh("calico1", "sudo docker ps -q; ip route")
@@ -262,4 +263,5 @@ func poolAndNetwork(l *lab) {
 	back()
 	l.ok("verify")
 	l.holds()
+	l.has(l.ok("reset"), "nothing differed")
 }

@@ -77,6 +77,7 @@ func fullStateDir(ctx context.Context, l *Lab) error {
 copy=$(mktemp -d)
 mount -t tmpfs -o size=16m full "$copy"
 cp -a "$1/." "$copy"
+rm -f "$copy"/logs/* "$copy"/*.tar.gz # the oldest make room for new ones
 dd if=/dev/zero of="$copy/full" bs=64k status=none || true
 mount --move "$copy" "$1" 2>/dev/null || { mount --bind "$copy" "$1"; umount "$copy"; }
 rmdir "$copy"`, "bash", l.StateDir()}})

@@ -35,7 +35,7 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 	if err != nil {
 		return err
 	}
-	if s.Artifacts.Missing == "" && s.Digest() == b.Definition {
+	if s.Artifacts.Missing == "" && s.Digest() == b.Definition && !b.Partly {
 		return forgetBefore(r)
 	}
 	file := filepath.Join(r.StateDir, beforeFile)
@@ -66,7 +66,7 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 
 // keepBaseline records the baseline of a lab that was just verified, unless there is one for what it is to be. One that there is
 // follows what a run changed; what somebody made by hand doesn't become part of it. After a run that wasn't to bring about everything
-// (whole is false) the baseline is still the old definition's.
+// (whole is false) the baseline is still the old definition's, but for what that run changed.
 func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error {
 	b, err := baseline.Read(r.StateDir)
 	if err != nil && !errors.Is(err, baseline.ErrNone) {
@@ -82,7 +82,7 @@ func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error
 	}
 	definition, network := s.Digest(), l.Network
 	switch {
-	case b != nil && b.Definition == definition:
+	case b != nil && b.Definition == definition && !b.Partly:
 		return nil
 	case !whole:
 		definition, network = b.Definition, b.Network
@@ -106,6 +106,7 @@ func keepBaseline(ctx context.Context, r *run.Run, l *run.Lab, whole bool) error
 		}
 		return nil
 	}
+	made.Partly = !whole
 	if more := made.Beyond(b, s.Resources()...); len(more) > 0 {
 		r.Console.Notice("the baseline, which go tool mage reset goes back to, now has what isn't lab.yaml's: %s", strings.Join(more, ", "))
 	}

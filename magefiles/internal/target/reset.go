@@ -88,7 +88,7 @@ func resettable(ctx context.Context, r *run.Run) (*run.Lab, *baseline.Baseline, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.Digest() != b.Definition {
+	if s.Digest() != b.Definition || b.Partly {
 		return nil, nil, fmt.Errorf("%s, or what the lab is made of, has changed since the baseline was recorded; put it back, or bring the lab in line first: go tool mage verify", r.LabFile)
 	}
 	return l, b, nil
