@@ -60,6 +60,7 @@ type hostVars struct {
 	Files          map[string]files `json:"lab_files"`             // by stage, and certificates
 	Go             *toolchain       `json:"lab_go,omitempty"`      // on the Calico nodes
 	Cnitool        said             `json:"lab_cnitool,omitempty"` // there, too: the program
+	Etcd           *fact.Etcd       `json:"lab_etcd,omitempty"`    // on the machines of its members
 	Sessions       int              `json:"lab_sessions"`          // with how many nodes it is to speak BGP
 	Reflector      bool             `json:"lab_reflector"`
 }
@@ -132,7 +133,6 @@ type toolchain struct {
 type vars struct {
 	Python        string     `json:"ansible_python_interpreter"`
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
-	Etcd          fact.Etcd  `json:"lab_etcd"`
 	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
 	Network       string     `json:"lab_network"`
 	NodeContainer string     `json:"lab_node_container"`
@@ -183,7 +183,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
-			Etcd: spec.EtcdAccess(s.Lab), EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
+			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},
@@ -218,6 +218,11 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 	}
 	for _, c := range s.Containers(m) {
 		v.Containers = append(v.Containers, newContainer(c, is))
+	}
+	if m.Role == lab.RoleEtcd {
+		access := spec.EtcdAccess(s.Lab, m)
+		v.Etcd = &access
+		v.Containers[0].Flags = s.Founding(m).Flags()
 	}
 	if m.Role == lab.RoleCalico {
 		v.Files[stage.Golang] = newFiles(s.GoFiles(), is)

@@ -63,7 +63,10 @@ func TestInventory(t *testing.T) {
 	if got, want := vars.SSHArgs, "-F '/my lab/.lab/ssh_config'"; got != want {
 		t.Errorf("ssh's arguments are %s, not %s", got, want)
 	}
-	if vars.Etcd.URL != "https://192.168.4.7:2379" || vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
+	if etcd := inv.Meta.HostVars["etcd-node"].Etcd; etcd == nil || etcd.URL != "https://192.168.4.7:2379" || inv.Meta.HostVars["calico1"].Etcd != nil {
+		t.Errorf("how etcd is asked: %+v", etcd)
+	}
+	if vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
 		t.Errorf("variables of all machines: %+v", vars)
 	}
 	for name, want := range map[string]struct {
@@ -113,6 +116,9 @@ func TestOneTruth(t *testing.T) {
 	for _, m := range s.Lab.Machines {
 		v := inv.Meta.HostVars[m.Name]
 		for i, c := range s.Containers(m) {
+			if m.Role == lab.RoleEtcd {
+				c = s.Founding(m)
+			}
 			if got := v.Containers[i]; !slices.Equal(got.Flags, c.Flags()) || got.Part != c.Part {
 				t.Errorf("%s: container %+v is %+v", m.Name, c, got)
 			}

@@ -115,20 +115,21 @@ type Kind string
 
 // The kinds of facts of a machine, and of the datastore.
 const (
-	Links      Kind = "links"
-	Routes     Kind = "routes"
-	Neighbours Kind = "neighbours"
-	Forwarding Kind = "forwarding"
-	Processes  Kind = "processes"
-	Ports      Kind = "ports"
-	Engine     Kind = "docker"
-	Containers Kind = "containers"
-	Sessions   Kind = "bgp"
-	Felix      Kind = "felix"
-	EtcdHealth Kind = "etcd"
-	EtcdAuth   Kind = "auth"
-	Files      Kind = "files"
-	Calicoctl  Kind = "calicoctl"
+	Links       Kind = "links"
+	Routes      Kind = "routes"
+	Neighbours  Kind = "neighbours"
+	Forwarding  Kind = "forwarding"
+	Processes   Kind = "processes"
+	Ports       Kind = "ports"
+	Engine      Kind = "docker"
+	Containers  Kind = "containers"
+	Sessions    Kind = "bgp"
+	Felix       Kind = "felix"
+	EtcdHealth  Kind = "etcd"
+	EtcdAuth    Kind = "auth"
+	EtcdMembers Kind = "members"
+	Files       Kind = "files"
+	Calicoctl   Kind = "calicoctl"
 
 	Certificates Kind = "certificates"
 	GoTree       Kind = "go"
@@ -164,6 +165,7 @@ var commands = map[Kind]string{
 	Felix:        "curl -s -i http://localhost:9099/readiness",
 	EtcdHealth:   "sudo docker exec etcd etcdctl endpoint health",
 	EtcdAuth:     "sudo docker exec etcd etcdctl auth status",
+	EtcdMembers:  "sudo docker exec etcd etcdctl member list",
 	Calicoctl:    "sudo ls -l /usr/local/bin/calicoctl /etc/calico",
 	Certificates: "sudo ls -lR /etc/calico/pki",
 	Files:        "sudo ls -l /opt/cni/bin /etc/cni/net.d /etc/profile.d go/bin",

@@ -27,6 +27,7 @@ type Machine struct {
 	Etcd        Seen[Health]          `json:"etcd"`             // as it answers this machine
 	Dialled     Seen[[]Dialled]       `json:"dialled,omitzero"` // etcd's addresses, from a Calico node
 	Auth        Seen[Auth]            `json:"auth"`             // what etcd lets its clients do
+	Members     Seen[[]Member]        `json:"members,omitzero"`
 	Files       Seen[map[string]File] `json:"files"`
 	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them
@@ -200,6 +201,16 @@ type Dialled struct {
 	Said string         `json:"said,omitempty"` // why there was none; "" is that it was made
 	// Refused says that the packets arrive, and nobody listens.
 	Refused bool `json:"refused,omitempty"`
+}
+
+// Member is a member of etcd's cluster, as the cluster knows it.
+type Member struct {
+	ID      string `json:"id"`   // in hex, as etcdctl shows it
+	Name    string `json:"name"` // "" until it has been started
+	Peer    string `json:"peer"` // URL
+	Client  string `json:"client,omitempty"`
+	Learner bool   `json:"learner,omitempty"` // it gets the data, and doesn't vote yet
+	Leader  bool   `json:"leader,omitempty"`
 }
 
 // Auth is what etcd lets its clients do.

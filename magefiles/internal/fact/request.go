@@ -23,9 +23,10 @@ type Request struct {
 // Etcd is how etcd is asked: where it answers clients, and the directories on the machine that have the certificates (ca.crt, tls.crt,
 // tls.key) to come with.
 type Etcd struct {
-	URL    string `json:"url"`
-	Health string `json:"health"` // of who asks for its health
-	Admin  string `json:"admin"`  // of who may do everything
+	URL    string   `json:"url"`              // of the member on the machine itself
+	Others []string `json:"others,omitempty"` // of the other members, who are asked for what the datastore has where that one doesn't answer
+	Health string   `json:"health"`           // of who asks for its health
+	Admin  string   `json:"admin"`            // of who may do everything
 }
 
 // Dial are addresses of etcd's, and the directory with the certificate that is shown there, so that etcd doesn't take it for an attack.
@@ -34,13 +35,30 @@ type Dial struct {
 	Certificate string           `json:"certificate"`
 }
 
+// URLs are where all members answer, the machine's own first.
+func (e *Etcd) URLs() []string { return append([]string{e.URL}, e.Others...) }
+
 // Order is what `look etcd` reads at its standard input: what is to be done to etcd, as its administrator.
 type Order struct {
 	Etcd
 	Ops  []Op  `json:"ops,omitempty"`  // in one transaction
 	Auth *Auth `json:"auth,omitempty"` // these users and roles, as they are here, beside those of others
-	// Within is how long etcd may take until it is healthy.
+	// Within is how long etcd may take: until a member is healthy, and until a new one has all the data.
 	Within time.Duration `json:"within,omitempty"`
+	// Own says that it is the machine's own member that has to be healthy.
+	Own bool `json:"own,omitempty"`
+	// Admit is the peer URL of a member without data that is to be one of the cluster's, as a learner; another one's that had it is
+	// removed. Promote is that of a learner that is to vote. Remove are those of members that are to be none.
+	Admit   string   `json:"admit,omitempty"`
+	Promote string   `json:"promote,omitempty"`
+	Remove  []string `json:"remove,omitempty"`
+	// Members asks which members there are then.
+	Members bool `json:"members,omitempty"`
+}
+
+// Ordered is what `look etcd` answers.
+type Ordered struct {
+	Members []Member `json:"members,omitempty"` // where they were asked for
 }
 
 // Op is a change of one entry.

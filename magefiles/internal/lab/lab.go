@@ -129,8 +129,11 @@ func (l *Lab) ByRole(r Role) []Machine {
 	return slices.DeleteFunc(slices.Clone(l.Machines), func(m Machine) bool { return m.Role != r })
 }
 
-// Etcd is the machine that runs the datastore.
-func (l *Lab) Etcd() Machine { return l.ByRole(RoleEtcd)[0] }
+// Members are the machines that run the datastore: an etcd member each.
+func (l *Lab) Members() []Machine { return l.ByRole(RoleEtcd) }
+
+// Etcd is the first of them, where a person asks the datastore.
+func (l *Lab) Etcd() Machine { return l.Members()[0] }
 
 // Machine finds a machine by its name.
 func (l *Lab) Machine(name string) (Machine, bool) {

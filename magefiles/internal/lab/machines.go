@@ -32,8 +32,10 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 	if len(raw.Machines) > 0 {
 		line = raw.Machines[0].Name.Line
 	}
-	if count[RoleEtcd] != 1 {
-		v.fault(line, "machines: there are %d with role etcd; the lab has exactly one", count[RoleEtcd])
+	if n := count[RoleEtcd]; n == 0 || n > maxMembers {
+		v.fault(line, "machines: there are %d with role etcd; expected 1, 3 or %d", n, maxMembers)
+	} else if n%2 == 0 {
+		v.fault(line, "machines: there are %d with role etcd; expected 1, 3 or %d: of %[1]d members etcd needs %[3]d, so %[1]d bear the loss of no more members than %[4]d do", n, maxMembers, n/2+1, n-1)
 	}
 	if count[RoleCalico] < 2 {
 		v.fault(line, "machines: there are %d with role calico; routing between machines needs two", count[RoleCalico])

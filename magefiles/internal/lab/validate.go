@@ -30,6 +30,8 @@ var (
 const (
 	// IFNAMSIZ is 16 with the final zero, and the machine's end of the underlay is named vb-MACHINE.
 	maxMachineName = 12
+	// What etcd's makers recommend at most: each write waits for a majority.
+	maxMembers = 5
 	// More than a computer boots, and than anybody wants to look at.
 	maxCount = 1000
 	// The SSH socket's path holds the lab's and a machine's name, and sun_path ends at 107 bytes.

@@ -134,7 +134,7 @@ func (p Plan) Gone(newer Plan) []Planned {
 }
 
 // Differences says in which way another plan is one of another lab, for people; "" where it isn't. How the machines are entered
-// may change at any time; where the lab resizes, so may machines come and go, but for the datastore's.
+// may change at any time; where the lab resizes, so may machines come and go, as long as one of etcd's members stays, which has the data.
 func (p Plan) Differences(other Plan, resizes bool) string {
 	var all []string
 	differ := func(what, have, want string) {
@@ -142,6 +142,7 @@ func (p Plan) Differences(other Plan, resizes bool) string {
 			all = append(all, fmt.Sprintf("%s is %s, not %s", what, want, have))
 		}
 	}
+	resizable := func(m Planned) bool { return resizes && (m.Role != lab.RoleEtcd || p.sharesMember(other)) }
 	differ("the hardware layer", p.Hardware, other.Hardware)
 	differ("its name", p.Name, other.Name)
 	differ("the underlay", p.Subnet.String(), other.Subnet.String())
@@ -153,16 +154,23 @@ func (p Plan) Differences(other Plan, resizes bool) string {
 	for _, m := range other.Machines {
 		old, there := have[m.Name]
 		switch {
-		case !there && (!resizes || m.Role == lab.RoleEtcd):
+		case !there && !resizable(m):
 			all = append(all, m.Name+" is new")
 		case there && !old.same(m):
 			all = append(all, m.Name+" has another role or address")
 		}
 	}
 	for _, m := range p.Gone(other) {
-		if !resizes || m.Role == lab.RoleEtcd {
+		if !resizable(m) {
 			all = append(all, m.Name+" is gone")
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// sharesMember says whether two plans have a member of etcd's in common.
+func (p Plan) sharesMember(other Plan) bool {
+	return slices.ContainsFunc(p.Machines, func(m Planned) bool {
+		return m.Role == lab.RoleEtcd && slices.ContainsFunc(other.Machines, m.same)
+	})
 }

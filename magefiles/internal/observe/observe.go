@@ -56,6 +56,7 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
+	silent := 0 // machines of etcd's members
 	for _, m := range machines {
 		var u *fact.Until
 		if until != nil {
@@ -68,16 +69,22 @@ func (o *Observer) Look(ctx context.Context, machines []lab.Machine, until func(
 			if err != nil {
 				f.Unreached[m.Name] = err.Error()
 				if m.Role == lab.RoleEtcd {
-					f.Datastore = fact.Unknown[fact.Datastore](m.Name + " doesn't answer")
-					f.Resources = fact.Unknown[fact.Resources](m.Name + " doesn't answer")
+					if silent++; silent == len(o.Lab.Members()) {
+						f.Datastore = fact.Unknown[fact.Datastore](m.Name + " doesn't answer")
+						f.Resources = fact.Unknown[fact.Resources](m.Name + " doesn't answer")
+					}
 				}
 				return
 			}
 			if m.Role == lab.RoleEtcd {
-				f.Datastore, f.DatastoreAt = datastore(seen.Datastore), seen.At
-				if o.deep {
-					f.Resources = resources(seen.Datastore)
-				} else {
+				// Each member shows it, where a majority answers.
+				if d := datastore(seen.Datastore); f.DatastoreAt.IsZero() || f.Datastore.Unknown != "" {
+					f.Datastore, f.DatastoreAt = d, seen.At
+					if o.deep {
+						f.Resources = resources(seen.Datastore)
+					}
+				}
+				if !o.deep {
 					seen.Datastore = fact.Unknown[[]fact.KeyValue](fact.NotAsked)
 				}
 			}
@@ -263,15 +270,37 @@ func (o *Observer) Send(ctx context.Context, from, sandbox string, r fact.ProbeR
 }
 
 // orderTime is how long etcd may take for an order.
-const orderTime = 30 * time.Second
+const orderTime = time.Minute
 
-// Order has etcd's machine change something in etcd, as etcd's administrator.
-func (o *Observer) Order(ctx context.Context, order fact.Order) error {
-	h, err := o.Hosts.Get(ctx, o.Lab.Etcd().Name, remote.DialBooted)
-	if err != nil {
-		return err
+// Order has something changed in etcd, as etcd's administrator, from a member's machine: the named one, or where none is, the first that
+// answers.
+func (o *Observer) Order(ctx context.Context, on string, order fact.Order) (done fact.Ordered, err error) {
+	for _, m := range o.Lab.Members() {
+		if on != "" && m.Name != on {
+			continue
+		}
+		var silent silentError
+		if err = o.order(ctx, m, order, &done); !errors.As(err, &silent) {
+			return done, err
+		}
 	}
-	order.Etcd = spec.EtcdAccess(o.Lab)
-	order.Within *= time.Duration(o.Slow)
-	return o.ask(ctx, h, order.Within+orderTime*time.Duration(o.Slow), order, &struct{}{}, "etcd")
+	return done, err
 }
+
+func (o *Observer) order(ctx context.Context, on lab.Machine, order fact.Order, done *fact.Ordered) error {
+	patience := answerTime * time.Duration(o.Slow)
+	dialing, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
+	defer cancel()
+	h, err := o.Hosts.Get(dialing, on.Name, remote.DialBooted)
+	if err != nil {
+		return silentError{err}
+	}
+	order.Etcd = spec.EtcdAccess(o.Lab, on)
+	order.Within *= time.Duration(o.Slow)
+	return o.ask(ctx, h, order.Within+orderTime*time.Duration(o.Slow), order, done, "etcd")
+}
+
+// silentError is that of a machine that doesn't answer.
+type silentError struct{ error }
+
+func (e silentError) Unwrap() error { return e.error }

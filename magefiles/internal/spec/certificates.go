@@ -33,9 +33,13 @@ func mountCert(name string) string { return certDir(name) + ":" + certDir(name) 
 
 // Subjects are whom a lab's certificates are for.
 func Subjects(l *lab.Lab) []pki.Subject {
-	etcd := l.Etcd()
+	etcd := pki.Subject{Name: certEtcd}
+	for _, m := range l.Members() {
+		etcd.Names, etcd.Addresses = append(etcd.Names, m.Name), append(etcd.Addresses, m.Address)
+	}
+	etcd.Names, etcd.Addresses = append(etcd.Names, "localhost"), append(etcd.Addresses, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	return []pki.Subject{
-		{Name: certEtcd, Names: []string{etcd.Name, "localhost"}, Addresses: []netip.Addr{etcd.Address, netip.AddrFrom4([4]byte{127, 0, 0, 1})}},
+		etcd,
 		{Name: certRoot}, {Name: certHealth}, {Name: certCalicoctl}, {Name: certNode}, {Name: certCNI},
 	}
 }
@@ -69,9 +73,15 @@ func (s *Spec) CertificateFiles(m lab.Machine) []remote.File {
 	return all
 }
 
-// EtcdAccess is how the look program asks etcd on etcd's machine.
-func EtcdAccess(l *lab.Lab) fact.Etcd {
-	return fact.Etcd{URL: EtcdURL(l), Health: certDir(certHealth), Admin: certDir(certRoot)}
+// EtcdAccess is how the look program asks etcd on a member's machine.
+func EtcdAccess(l *lab.Lab, on lab.Machine) fact.Etcd {
+	e := fact.Etcd{URL: clientURL(on), Health: certDir(certHealth), Admin: certDir(certRoot)}
+	for _, m := range l.Members() {
+		if m.Name != on.Name {
+			e.Others = append(e.Others, clientURL(m))
+		}
+	}
+	return e
 }
 
 // Where Calico has what in etcd.

@@ -17,7 +17,7 @@ import (
 func TestFlags(t *testing.T) {
 	s := tutorial(t)
 	var b strings.Builder
-	for _, c := range []Container{s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s), 1)} {
+	for _, c := range []Container{s.Etcd(s.Lab.Etcd()), s.Node(node(t, s)), s.Workload(node(t, s), 1)} {
 		b.WriteString("docker create")
 		for _, arg := range c.Flags() {
 			if strings.HasPrefix(arg, "--") || arg == c.Image.Ref {
@@ -70,7 +70,7 @@ func running(c Container) (is fact.Container) {
 // TestDiffers: each field of a container that Docker shows, changed alone, is what differs.
 func TestDiffers(t *testing.T) {
 	s := tutorial(t)
-	etcd, calico, workload := s.Etcd(), s.Node(node(t, s)), s.Workload(node(t, s), 1)
+	etcd, calico, workload := s.Etcd(s.Lab.Etcd()), s.Node(node(t, s)), s.Workload(node(t, s), 1)
 	for _, c := range []struct {
 		change string
 		c      Container
@@ -171,7 +171,7 @@ func TestDiffersKnowsAll(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	s := tutorial(t)
-	c := s.Etcd()
+	c := s.Etcd(s.Lab.Etcd())
 	good, stopped, other := running(c), running(c), running(c)
 	stopped.State.Status = "exited"
 	other.Name, other.Config.Cmd = "/old-etcd", nil

@@ -44,7 +44,7 @@ func FuzzRendered(f *testing.F) {
 			}
 		}
 		files := s.CalicoctlFiles()
-		if err := yaml.Unmarshal(files[1].Content, &cfg); err != nil || cfg.Spec.EtcdEndpoints != EtcdURL(l) || cfg.Spec.DatastoreType != "etcdv3" {
+		if err := yaml.Unmarshal(files[1].Content, &cfg); err != nil || cfg.Spec.EtcdEndpoints != EtcdURLs(l) || cfg.Spec.DatastoreType != "etcdv3" {
 			t.Errorf("calicoctl.cfg: %v\n%s", err, files[1].Content)
 		}
 		sameContainers(t, s)

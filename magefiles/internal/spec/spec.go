@@ -100,7 +100,7 @@ type Spec struct {
 // New returns the spec of a lab.
 func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
 	s := &Spec{Lab: l, Pins: pins, Artifacts: a, rendered: map[string][]byte{}}
-	values := map[string]string{"Network": l.Network, "EtcdURL": EtcdURL(l), "Calicoctl": certDir(certCalicoctl), "CNI": certDir(certCNI)}
+	values := map[string]string{"Network": l.Network, "EtcdURL": EtcdURLs(l), "Calicoctl": certDir(certCalicoctl), "CNI": certDir(certCNI)}
 	for _, name := range []string{"calicoctl.cfg.tmpl", "golang.sh.tmpl"} {
 		if err := s.render(name, name, values); err != nil {
 			return nil, err
@@ -147,10 +147,21 @@ func labelArgs(labels map[string]string) (string, error) {
 	return string(data), err
 }
 
-// EtcdURL is the datastore's client URL on the underlay.
-func EtcdURL(l *lab.Lab) string {
-	return "https://" + netip.AddrPortFrom(l.Etcd().Address, 2379).String()
+// EtcdURLs are where the datastore answers its clients on the underlay, as etcd's clients take them: a member each.
+func EtcdURLs(l *lab.Lab) string {
+	var all []string
+	for _, m := range l.Members() {
+		all = append(all, clientURL(m))
+	}
+	return strings.Join(all, ",")
 }
+
+func clientURL(m lab.Machine) string {
+	return "https://" + netip.AddrPortFrom(m.Address, 2379).String()
+}
+
+// PeerURL is where a member answers the others, by which etcd knows it.
+func PeerURL(m lab.Machine) string { return "https://" + netip.AddrPortFrom(m.Address, 2380).String() }
 
 // Nodes are the Calico nodes.
 func (s *Spec) Nodes() []lab.Machine { return s.Lab.ByRole(lab.RoleCalico) }
@@ -167,12 +178,11 @@ const (
 	EtcdVolume    = "calico-cni-lab-etcd"
 )
 
-// Etcd is the datastore's container. Its data is on a volume, which outlives it.
-func (s *Spec) Etcd() Container {
+// Etcd is the container of a member of the datastore. Its data is on a volume, which outlives it.
+func (s *Spec) Etcd(m lab.Machine) Container {
 	own, admin := certDir(certEtcd), certDir(certRoot)
-	m := s.Lab.Etcd()
-	peer := "https://" + netip.AddrPortFrom(m.Address, 2380).String()
-	return Container{
+	peer := PeerURL(m)
+	c := Container{
 		Part: fact.PartEtcd, Name: EtcdContainer, Image: s.Artifacts.Images.Etcd, CA: s.Certificates.CA.CertSum,
 		Network: "host", Seccomp: true,
 		Volumes: []string{EtcdVolume + ":/var/lib/etcd:rw", mountCert(certEtcd), mountCert(certRoot)},
@@ -181,13 +191,48 @@ func (s *Spec) Etcd() Container {
 		Cmd: []string{
 			"etcd", "--name", m.Name, "--data-dir", "/var/lib/etcd",
 			// On the underlay, and for the machine itself; whoever has no certificate of the lab's isn't answered.
-			"--listen-client-urls", EtcdURL(s.Lab) + ",https://127.0.0.1:2379", "--advertise-client-urls", EtcdURL(s.Lab),
+			"--listen-client-urls", clientURL(m) + ",https://127.0.0.1:2379", "--advertise-client-urls", clientURL(m),
 			"--client-cert-auth", "--trusted-ca-file", own + "/ca.crt", "--cert-file", own + "/tls.crt", "--key-file", own + "/tls.key",
-			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", m.Name + "=" + peer,
+			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 			"--peer-client-cert-auth", "--peer-trusted-ca-file", own + "/ca.crt", "--peer-cert-file", own + "/tls.crt", "--peer-key-file", own + "/tls.key",
 			"--enable-grpc-gateway=false", // it knows nobody by his certificate
 		},
 	}
+	asked := "127.0.0.1:2379" // as without being told
+	if len(s.Lab.Members()) > 1 {
+		asked = EtcdURLs(s.Lab)
+	}
+	c.Env = append(c.Env, "ETCDCTL_ENDPOINTS="+asked)
+	return c
+}
+
+// Founding is how a member's container is made that founds a cluster with all the others. What it is told matters only as long as
+// the member has no data, so it is no part of what the container is to be.
+func (s *Spec) Founding(m lab.Machine) Container {
+	var all []string
+	for _, other := range s.Lab.Members() {
+		all = append(all, other.Name+"="+PeerURL(other))
+	}
+	return s.bootstrapped(m, "new", all)
+}
+
+// Joining is Founding's of a member without data that the cluster has admitted; known are all that the cluster has.
+func (s *Spec) Joining(m lab.Machine, known []fact.Member) Container {
+	var all []string
+	for _, other := range known {
+		name := other.Name
+		if other.Peer == PeerURL(m) {
+			name = m.Name
+		}
+		all = append(all, name+"="+other.Peer)
+	}
+	return s.bootstrapped(m, "existing", all)
+}
+
+func (s *Spec) bootstrapped(m lab.Machine, state string, members []string) Container {
+	c := s.Etcd(m)
+	c.Env = append(c.Env, "ETCD_INITIAL_CLUSTER="+strings.Join(members, ","), "ETCD_INITIAL_CLUSTER_STATE="+state, "ETCD_INITIAL_CLUSTER_TOKEN="+s.Lab.Name)
+	return c
 }
 
 // Node is calico-node's container on a machine.
@@ -207,7 +252,7 @@ func (s *Spec) Node(m lab.Machine) Container {
 			"NO_DEFAULT_POOLS=true",
 			"CALICO_MANAGE_CNI=false",
 			"DATASTORE_TYPE=etcdv3",
-			"ETCD_ENDPOINTS=" + EtcdURL(s.Lab),
+			"ETCD_ENDPOINTS=" + EtcdURLs(s.Lab),
 			"ETCD_CA_CERT_FILE=" + certDir(certNode) + "/ca.crt",
 			"ETCD_CERT_FILE=" + certDir(certNode) + "/tls.crt",
 			"ETCD_KEY_FILE=" + certDir(certNode) + "/tls.key",
@@ -263,7 +308,7 @@ func (s *Spec) Workloads(m lab.Machine) []Container {
 // Containers are all of a machine's, in the order of the stages.
 func (s *Spec) Containers(m lab.Machine) []Container {
 	if m.Role == lab.RoleEtcd {
-		return []Container{s.Etcd()}
+		return []Container{s.Etcd(m)}
 	}
 	return append([]Container{s.Node(m)}, s.Workloads(m)...)
 }
@@ -372,7 +417,7 @@ func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
 		r.Dirs = append(r.Dirs, certDir(name))
 	}
 	if m.Role == lab.RoleEtcd {
-		access := EtcdAccess(l)
+		access := EtcdAccess(l, m)
 		r.Etcd = &access
 	}
 	if m.Role == lab.RoleCalico {

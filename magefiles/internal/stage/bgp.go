@@ -231,23 +231,23 @@ func configureBGP(ctx context.Context, e *Env, j Job) error {
 	if !bgp.Mesh && !d.BGP.MeshOff {
 		edit(&last, "BGPConfiguration", "default", ".spec.nodeToNodeMeshEnabled = false")
 	}
-	if err := e.onEtcd(ctx, "configuring BGP", &first); err != nil || last.Len() == 0 {
+	if err := e.edit(ctx, "configuring BGP", &first); err != nil || last.Len() == 0 {
 		return err
 	}
 	if err := awaitReflectors(ctx, e, j); err != nil {
 		return err
 	}
-	return e.onEtcd(ctx, "switching the mesh off", &last)
+	return e.edit(ctx, "switching the mesh off", &last)
 }
 
-// onEtcd runs a script on the etcd machine, where calicoctl is nearest to its data.
-func (e *Env) onEtcd(ctx context.Context, doing string, do *script) error {
+// edit runs a script that edits resources on an etcd machine, where calicoctl is nearest to its data.
+func (e *Env) edit(ctx context.Context, doing string, do *script) error {
 	if do.Len() == 0 {
 		return nil
 	}
 	var s script
 	s.line("%s%s", scripts.Text("edit-resource.sh"), do.String())
-	return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+	return e.onEtcd(ctx, func(ctx context.Context, h *remote.Host) error {
 		if err := s.run(ctx, h); err != nil {
 			return fmt.Errorf("%s: %w", doing, err)
 		}

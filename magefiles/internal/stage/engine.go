@@ -85,6 +85,13 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 	var before []string
 	for round := range rounds {
 		changed, err := e.apply(ctx, stages, round)
+		var late lateError
+		if errors.As(err, &late) && round+1 < rounds && context.Cause(ctx) == nil {
+			if err := e.look(ctx); err != nil {
+				return report, err
+			}
+			continue
+		}
 		if err != nil {
 			return report, err
 		}

@@ -1,82 +1,101 @@
 package stage
 
 import (
-	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
-	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-// etcd runs etcd, the datastore, in a container on the etcd machine.
+// etcd runs etcd, the datastore, in a container on each of its members' machines.
 func etcd() Stage {
 	return Stage{
 		Name: Etcd, Needs: []string{Up}, Role: lab.RoleEtcd,
 		Conditions: etcdConditions,
 		Done: func(e *Env, _ *fact.Lab) string {
-			return "etcd " + e.Pins.Etcd.String() + " is healthy on " + e.Lab.Etcd().Name
+			var names []string
+			for _, m := range e.Lab.Members() {
+				names = append(names, m.Name)
+			}
+			return "etcd " + e.Pins.Etcd.String() + " is healthy on " + strings.Join(names, ", ")
 		},
-		Apply: func(ctx context.Context, e *Env, j Job) error {
-			return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
-				seen := j.Facts.Machines[m.Name]
-				if seen.Docker.Unknown != "" {
-					return nil // it is looked at again
-				}
-				if err := e.putCertificates(ctx, h, m, seen); err != nil {
-					return err
-				}
-				c, have := e.Etcd(), seen.Docker.Value
-				if err := e.load(ctx, h, c.Image, have); err != nil {
-					return err
-				}
-				var s script
-				s.ensure(c, have)
-				if s.Len() == 0 && (e.certificatesGone(m, seen) || j.Has(m.Name, "etcd")) { // it runs, and sees its certificates no more, or isn't healthy
-					s.cmd("docker", "restart", c.Name)
-				}
-				if err := s.run(ctx, h); err != nil {
-					return err
-				}
-				auth := spec.EtcdAuth()
-				return e.Order(ctx, fact.Order{Within: time.Minute, Auth: &auth})
-			})
+		Apply: applyEtcd,
+		Until: func(e *Env, _ lab.Machine, _ *fact.Lab) fact.Until {
+			if len(e.Lab.Members()) > 1 { // they have had their time, and the others can do without one
+				return fact.Until{Within: 5 * time.Second, Etcd: true}
+			}
+			return fact.Until{Within: time.Minute, Etcd: true}
 		},
-		Until:   func(*Env, lab.Machine, *fact.Lab) fact.Until { return fact.Until{Within: time.Minute, Etcd: true} },
 		Settled: true,
 	}
 }
 
 func etcdConditions(e *Env) []check.Condition {
-	m := e.Lab.Etcd()
-	return []check.Condition{
-		certificatesCondition(e, "etcd-certificates", m),
-		on("etcd-container", m, fact.Containers,
-			"etcd's container runs as it should", "starts etcd",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				return containerFinding(e, seen, e.Etcd().Faults(seen.Docker.Value, true), e.Etcd().Image.Ref)
-			}),
-		on("etcd", m, fact.EtcdHealth,
-			"etcd is healthy and of the pinned release", "starts etcd again",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				switch h := seen.Etcd; {
-				case h.Unknown != "":
-					return check.CantSee("%s", h.Unknown)
-				case !h.Value.OK:
-					return check.Not("%s", h.Value.Said)
-				case h.Value.Version != e.Pins.Etcd.String():
-					return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
-				default:
-					return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
-				}
-			}),
-		on("etcd-auth", m, fact.EtcdAuth, "etcd lets each of its clients do what it has to, and nothing else", "gives its users their rights",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding { return authFinding(seen.Auth, spec.EtcdAuth()) }),
+	var all []check.Condition
+	for _, m := range e.Lab.Members() {
+		c := e.Etcd(m)
+		all = append(all, certificatesCondition(e, "etcd-certificates", m),
+			on("etcd-container", m, fact.Containers,
+				"etcd's container runs as it should"+onMember(e, m), "starts etcd",
+				func(seen fact.Machine, _ *fact.Lab) check.Finding {
+					return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Image.Ref)
+				}),
+			on("etcd", m, fact.EtcdHealth,
+				"etcd is healthy and of the pinned release"+onMember(e, m), mendEtcd(e),
+				func(seen fact.Machine, _ *fact.Lab) check.Finding {
+					switch h := seen.Etcd; {
+					case h.Unknown != "":
+						return check.CantSee("%s", h.Unknown)
+					case !h.Value.OK:
+						return check.Not("%s", h.Value.Said)
+					case h.Value.Version != e.Pins.Etcd.String():
+						return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
+					default:
+						return check.OK("etcd %s, %s", h.Value.Version, h.Value.Said)
+					}
+				}))
 	}
+	if e.clustered() {
+		all = append(all, membersCondition(e))
+	}
+	auth := on("etcd-auth", e.Lab.Etcd(), fact.EtcdAuth, "etcd lets each of its clients do what it has to, and nothing else", "gives its users their rights", nil)
+	auth.Test = func(f *fact.Lab) check.Finding { return authFinding(authOf(e, f), spec.EtcdAuth()) }
+	return append(all, auth)
+}
+
+// onMember names the machine where there are several.
+func onMember(e *Env, m lab.Machine) string {
+	if len(e.Lab.Members()) == 1 {
+		return ""
+	}
+	return " on " + m.Name
+}
+
+func mendEtcd(e *Env) string {
+	if len(e.Lab.Members()) == 1 {
+		return "starts etcd again"
+	}
+	return "starts etcd again; if that is not it, makes it a new member, which gets its data from the others"
+}
+
+// authOf is what the first member that answers lets its clients do: they all let them do the same.
+func authOf(e *Env, f *fact.Lab) fact.Seen[fact.Auth] {
+	first := fact.Unknown[fact.Auth]("the machine doesn't answer")
+	for i, m := range e.Lab.Members() {
+		seen, ok := f.Machine(m.Name)
+		switch {
+		case ok && seen.Auth.Unknown == "":
+			return seen.Auth
+		case ok && i == 0:
+			first = seen.Auth
+		}
+	}
+	return first
 }
 
 // authFinding compares what etcd's users may do; others than the lab's are no matter.

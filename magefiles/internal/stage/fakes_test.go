@@ -119,7 +119,7 @@ func newEngine(t *testing.T) (*Engine, *world) {
 	env.Host = func(_ context.Context, name string) (*remote.Host, error) {
 		return nil, fmt.Errorf("no connection to %s", name)
 	}
-	env.Order = func(context.Context, fact.Order) error { return nil }
+	env.Order = func(context.Context, string, fact.Order) (fact.Ordered, error) { return fact.Ordered{}, nil }
 	env.Preflight = func() error { return errors.New("nothing is to be made here") }
 	env.Spec = &spec.Spec{Lab: made.Lab, Pins: made.Pins} // before the artifacts are there
 	return &Engine{Env: env, Look: w, Report: w, Slow: 1, Spec: func(context.Context) (*spec.Spec, error) { return made, nil }}, w

@@ -70,7 +70,7 @@ func recording(t *testing.T, file string) *fact.Lab {
 
 // later gives a recorded container what the lab's had not yet when it was recorded: certificates, among others.
 func later(is *fact.Container, s *spec.Spec, on lab.Machine) {
-	c := s.Etcd()
+	c := s.Etcd(s.Lab.Etcd())
 	switch is.Config.Labels[fact.LabelPart] {
 	case fact.PartEtcd:
 		is.Config.Cmd, is.Config.Env = c.Cmd, append(is.Config.Env, c.Env...)

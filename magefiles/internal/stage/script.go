@@ -9,7 +9,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -142,9 +141,9 @@ func filesFault(files []remote.File, seen fact.Machine) string {
 	return first
 }
 
-// datastore feeds resources to calicoctl on the etcd machine.
+// datastore feeds resources to calicoctl on an etcd machine.
 func (e *Env) datastore(ctx context.Context, doing string, args []string, resources []byte) error {
-	return e.on(ctx, e.Lab.ByRole(lab.RoleEtcd), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+	return e.onEtcd(ctx, func(ctx context.Context, h *remote.Host) error {
 		if _, err := h.Feed(ctx, strings.NewReader(string(resources)), append([]string{"calicoctl"}, args...)...); err != nil {
 			return fmt.Errorf("%s: %w", doing, err)
 		}

@@ -150,8 +150,8 @@ type Env struct {
 	Mark     machine.Mark // the lab's, where Caps.Undo; "" before it has one
 	// Host returns the connection to a machine.
 	Host func(ctx context.Context, name string) (*remote.Host, error)
-	// Order has something done in etcd, by its administrator.
-	Order   func(context.Context, fact.Order) error
+	// Order has something done in etcd, by its administrator, from a member's machine: the named one, or where none is, any.
+	Order   func(ctx context.Context, on string, o fact.Order) (fact.Ordered, error)
 	loading singleflight.Group // archives of images, by machine
 	// Addresses are what the workloads are to have, by fact.WorkloadKey, where it isn't any of their node's: those of a baseline. May be nil.
 	Addresses map[string]netip.Addr
@@ -182,6 +182,21 @@ func (e *Env) on(ctx context.Context, machines []lab.Machine, f func(context.Con
 		})
 	}
 	return g.Wait()
+}
+
+// onEtcd runs f on the machine of one of etcd's members, the first that can be entered.
+func (e *Env) onEtcd(ctx context.Context, f func(context.Context, *remote.Host) error) (err error) {
+	for _, m := range e.Lab.Members() {
+		var h *remote.Host
+		if h, err = e.Host(ctx, m.Name); err == nil {
+			return onMachine(ctx, m.Name, func() error { return f(ctx, h) })
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		err = fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return err
 }
 
 // where are the machines on which something is unmet.

@@ -127,6 +127,11 @@ func (t turn) do(ctx context.Context, what string, f func(context.Context, *Env,
 
 // failed reports an error of the stage's own. When another stage failed, that one has said why; so has an interruption.
 func (t turn) failed(ctx context.Context, err error, start time.Time) error {
+	var late lateError
+	if errors.As(err, &late) && t.round+1 < rounds && context.Cause(ctx) == nil {
+		t.Report.Pending(t.stage.Name, err.Error(), time.Since(start))
+		return err
+	}
 	err = fmt.Errorf("%s: %w", t.stage.Name, err)
 	reported := err
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {

@@ -121,7 +121,7 @@ func caseLab(l *run.Lab, b *baseline.Baseline) *challenge.Lab {
 	return &challenge.Lab{
 		Lab: l.Lab, Baseline: b, Slow: l.Slow, Host: l.Engine().Env.Host, Send: l.Observer().Send,
 		Look:  func(ctx context.Context) fact.Lab { return deepLook(ctx, l) },
-		Order: func(ctx context.Context, ops []fact.Op) error { return l.Observer().Order(ctx, fact.Order{Ops: ops}) },
+		Order: writer(l),
 		Peek: func(ctx context.Context, packets bool) (check.Report, error) {
 			return l.Viewer().Peek(ctx, stage.Goal{Stages: everything.Stages, Probe: packets})
 		},

@@ -41,7 +41,7 @@ func restore(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, 
 		Baseline: b, Lab: l.Lab, Slow: l.Slow,
 		Look:  func(ctx context.Context) fact.Lab { return deepLook(ctx, l) },
 		Host:  l.Engine().Env.Host,
-		Write: func(ctx context.Context, ops []fact.Op) error { return l.Observer().Order(ctx, fact.Order{Ops: ops}) },
+		Write: writer(l),
 		Told:  func(line string) { tell.Notice("- %s", line) },
 		Etcd: func(ctx context.Context) error {
 			return again(ctx, r, l, b, tell, stage.Goal{Stages: []string{stage.Etcd}})
@@ -59,6 +59,14 @@ func restore(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, 
 		r.Console.Notice("! %s %s is lost: %s; from now on the baseline is without it", d.Machine, d.About, d.Lost)
 	}
 	return undone, b.Without(lost).Write(r.StateDir)
+}
+
+// writer writes to the datastore.
+func writer(l *run.Lab) func(context.Context, []fact.Op) error {
+	return func(ctx context.Context, ops []fact.Op) error {
+		_, err := l.Observer().Order(ctx, "", fact.Order{Ops: ops})
+		return err
+	}
 }
 
 func things(n int) string {

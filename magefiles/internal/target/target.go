@@ -353,7 +353,11 @@ func Unplumb(ctx context.Context, r *run.Run) error {
 	if err := r.Begin(ctx); err != nil {
 		return err
 	}
-	if err := l.Running(ctx); err != nil {
+	var nodes []string
+	for _, m := range l.ByRole(lab.RoleCalico) {
+		nodes = append(nodes, m.Name)
+	}
+	if err := l.Running(ctx, nodes...); err != nil {
 		return err
 	}
 	f := l.Observer().Look(ctx, l.ByRole(lab.RoleCalico), nil)

@@ -14,7 +14,7 @@ import (
 
 // auth asks etcd what it lets its clients do.
 func auth(e *fact.Etcd) fact.Seen[fact.Auth] {
-	c, err := newEtcdClient(e.URL, e.Admin)
+	c, err := newEtcdClient(e.URLs(), e.Admin)
 	if err != nil {
 		return fact.Unknown[fact.Auth](err.Error())
 	}

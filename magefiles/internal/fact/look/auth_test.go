@@ -120,7 +120,7 @@ func TestSetAuth(t *testing.T) {
 		_, e := serveEtcd(t, a.ServeHTTP)
 		for round := range 2 {
 			a.did = nil
-			if err := order(fact.Order{Etcd: *e, Auth: &want}); err != nil {
+			if _, err := order(fact.Order{Etcd: *e, Auth: &want}); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if diff := gocmp.Diff(fact.Known(want), auth(e)); diff != "" {

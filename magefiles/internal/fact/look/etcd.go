@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -24,12 +25,12 @@ import (
 // etcdClient is a client of etcd's with a certificate. It speaks gRPC (grpc/grpc, doc/PROTOCOL-HTTP2.md) itself: etcd's JSON gateway
 // knows nobody by his certificate, and gRPC's library would make this program several times as large.
 type etcdClient struct {
-	url  string
+	urls []string // of members; they are asked one after the other until one answers
 	http http.Client
 }
 
 // newEtcdClient takes the certificate from a directory: ca.crt, tls.crt, tls.key.
-func newEtcdClient(url, dir string) (*etcdClient, error) {
+func newEtcdClient(urls []string, dir string) (*etcdClient, error) {
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
 	if err != nil {
 		return nil, err
@@ -40,15 +41,36 @@ func newEtcdClient(url, dir string) (*etcdClient, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	return &etcdClient{url, http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	return &etcdClient{urls, http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 	}}}, nil
 }
 
-// call calls a method with a message and returns the answer's.
-func (c *etcdClient) call(method string, request message) (message, error) {
+// call calls a method with a message and returns the answer's: that of the first member that can give one.
+func (c *etcdClient) call(method string, request message) (reply message, err error) {
+	var first error
+	for _, url := range c.urls {
+		reply, err = c.callAt(url, method, request)
+		if !errors.Is(err, errUnavailable) {
+			return reply, err
+		}
+		first = cmp.Or(first, err)
+	}
+	return nil, first
+}
+
+// errUnavailable is an error of one member, where another may answer.
+var errUnavailable = errors.New("the member can't answer")
+
+// unavailable marks an error as that.
+type unavailable struct{ error }
+
+func (unavailable) Is(target error) bool { return target == errUnavailable }
+
+// post sends a request of gRPC to a member.
+func (c *etcdClient) post(url, method string, request message) (*http.Response, error) {
 	framed := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request))) // not compressed, and how long
-	r, err := http.NewRequest(http.MethodPost, c.url+"/etcdserverpb."+method, bytes.NewReader(append(framed, request...)))
+	r, err := http.NewRequest(http.MethodPost, url+"/etcdserverpb."+method, bytes.NewReader(append(framed, request...)))
 	if err != nil {
 		return nil, err
 	}
@@ -56,13 +78,34 @@ func (c *etcdClient) call(method string, request message) (message, error) {
 	r.Header.Set("TE", "trailers")
 	res, err := c.http.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("etcd doesn't answer at %s: %w", c.url, reason(err))
+		return nil, unavailable{fmt.Errorf("etcd doesn't answer at %s: %w", url, reason(err))}
+	}
+	return res, nil
+}
+
+func (c *etcdClient) callAt(url, method string, request message) (message, error) {
+	res, err := c.post(url, method, request)
+	if err != nil {
+		return nil, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		return nil, fmt.Errorf("etcd's answer to %s: %w", method, err)
+		return nil, unavailable{fmt.Errorf("etcd's answer to %s: %w", method, err)}
 	}
+	if err := grpcStatus(res, method); err != nil {
+		return nil, err
+	}
+	const header = 5
+	if len(body) < header || int(binary.BigEndian.Uint32(body[1:header])) != len(body)-header {
+		return nil, fmt.Errorf("etcd's answer to %s is not whole", method)
+	}
+	return body[header:], nil
+}
+
+// grpcStatus is the error of an answer whose body was read.
+func grpcStatus(res *http.Response, method string) error {
+	const unavailableStatus = "14"
 	status, said := res.Trailer.Get("Grpc-Status"), res.Trailer.Get("Grpc-Message")
 	if status == "" { // where there is no answer, they come at once
 		status, said = res.Header.Get("Grpc-Status"), res.Header.Get("Grpc-Message")
@@ -71,13 +114,13 @@ func (c *etcdClient) call(method string, request message) (message, error) {
 		if text, err := url.PathUnescape(said); err == nil {
 			said = text
 		}
-		return nil, fmt.Errorf("etcd's answer to %s: %s (status %s of gRPC, %s)", method, said, status, res.Status)
+		err := fmt.Errorf("etcd's answer to %s: %s (status %s of gRPC, %s)", method, said, status, res.Status)
+		if status == unavailableStatus || strings.Contains(said, "not supported for learner") { // it has no leader, or no vote
+			return unavailable{err}
+		}
+		return err
 	}
-	const header = 5
-	if len(body) < header || int(binary.BigEndian.Uint32(body[1:header])) != len(body)-header {
-		return nil, fmt.Errorf("etcd's answer to %s is not whole", method)
-	}
-	return body[header:], nil
+	return nil
 }
 
 // reason is an error of http's without the request.
@@ -137,7 +180,7 @@ var errMessage = errors.New("etcd's answer is no message of protobuf's")
 
 // etcd asks etcd how it is.
 func etcd(e *fact.Etcd) fact.Seen[fact.Health] {
-	c, err := newEtcdClient(e.URL, e.Health)
+	c, err := newEtcdClient(e.URLs()[:1], e.Health)
 	if err != nil {
 		return fact.Known(fact.Health{Said: "nobody can ask: " + err.Error()})
 	}
@@ -160,7 +203,7 @@ func etcd(e *fact.Etcd) fact.Seen[fact.Health] {
 
 // datastore reads everything below /calico/ in one request.
 func datastore(e *fact.Etcd) fact.Seen[[]fact.KeyValue] {
-	c, err := newEtcdClient(e.URL, e.Admin)
+	c, err := newEtcdClient(e.URLs(), e.Admin)
 	if err != nil {
 		return fact.Unknown[[]fact.KeyValue](err.Error())
 	}
@@ -206,24 +249,4 @@ func (c *etcdClient) write(ops []fact.Op) error {
 	}
 	_, err := c.call("KV/Txn", txn)
 	return err
-}
-
-// order carries out an order as etcd's administrator.
-func order(o fact.Order) error {
-	c, err := newEtcdClient(o.URL, o.Admin)
-	if err != nil {
-		return err
-	}
-	if late := waitFor(o.Within, func() string { return lacking(fact.Until{Etcd: o.Within > 0}, &o.Etcd) }); late != "" {
-		return errors.New(late)
-	}
-	if o.Auth != nil {
-		if err := c.setAuth(*o.Auth); err != nil {
-			return err
-		}
-	}
-	if len(o.Ops) == 0 {
-		return nil
-	}
-	return c.write(o.Ops)
 }

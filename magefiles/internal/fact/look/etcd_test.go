@@ -192,13 +192,13 @@ func TestOrder(t *testing.T) {
 	var asked message
 	e := calls(t, "KV/Txn", &asked, func(w http.ResponseWriter) { grpcReply(w, message{}.number(2, 1), "0", "") })
 	ops := []fact.Op{{KeyValue: fact.KeyValue{Key: "/a", Value: []byte(`{"x":1}`)}}, {KeyValue: fact.KeyValue{Key: "/b"}, Delete: true}}
-	if err := order(fact.Order{Etcd: *e, Ops: ops}); err != nil {
+	if _, err := order(fact.Order{Etcd: *e, Ops: ops}); err != nil {
 		t.Error(err)
 	}
 	if got, want := written(t, asked, 2), `2:{2:{1:"/a" 2:"{\"x\":1}"}} 2:{3:{1:"/b"}}`; got != want {
 		t.Errorf("%s, not %s", got, want)
 	}
-	if err := order(fact.Order{Etcd: fact.Etcd{URL: e.URL, Admin: "/nowhere"}, Ops: ops}); err == nil {
+	if _, err := order(fact.Order{Etcd: fact.Etcd{URL: e.URL, Admin: "/nowhere"}, Ops: ops}); err == nil {
 		t.Error("without a certificate it was done")
 	}
 }

@@ -34,7 +34,7 @@ func main() {
 	case os.Args[1] == "probe":
 		err = serve(always(probe))
 	case os.Args[1] == "etcd":
-		err = serve(func(o fact.Order) (struct{}, error) { return struct{}{}, order(o) })
+		err = serve(order)
 	case os.Args[1] == "trace":
 		err = trace(os.Stdin, os.Stdout)
 	default:
@@ -80,7 +80,7 @@ func always[Q, A any](answer func(Q) A) func(Q) (A, error) {
 }
 
 func look(r fact.Request) fact.Machine {
-	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Auth: fact.Unknown[fact.Auth](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
+	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Auth: fact.Unknown[fact.Auth](fact.NotAsked), Members: fact.Unknown[[]fact.Member](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
 	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
 	if r.Until != nil {
 		if late := wait(*r.Until, r.Etcd); late != "" {
@@ -119,6 +119,7 @@ func look(r fact.Request) fact.Machine {
 		all.Go(func() { m.Etcd = etcd(r.Etcd) })
 		all.Go(func() { m.Datastore = datastore(r.Etcd) })
 		all.Go(func() { m.Auth = auth(r.Etcd) })
+		all.Go(func() { m.Members = members(r.Etcd) })
 	}
 	all.Wait()
 	if m.Unlisted() { // perhaps it has started since Docker was asked
