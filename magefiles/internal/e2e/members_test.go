@@ -14,8 +14,8 @@ func TestMembers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	t.Parallel()
 	l := newLab(t, "nspawn")
-	l.name += "-m"
 	one := withMachines(l, "{name: calico, role: calico, count: 2, address: 192.168.4.21}")
 	three := strings.Replace(one, "{name: etcd-node, role: etcd, address: 192.168.4.7}", "{name: etcd, role: etcd, count: 3, address: 192.168.4.7}", 1)
 	one = strings.Replace(one, "name: etcd-node", "name: etcd1", 1)
