@@ -23,7 +23,7 @@ func TestMembers(t *testing.T) {
 	l.has(l.ok("verify"), "is healthy on etcd1, etcd2, etcd3", "the lab works: all ")
 	l.sub("every client knows all members", func(l *lab) {
 		for _, file := range []string{"/etc/calico/calicoctl.cfg", "/etc/cni/net.d/10-test-calico.conflist"} {
-			l.has(l.ssh("calico1", "cat "+file), "https://192.168.4.7:2379,https://192.168.4.8:2379,https://192.168.4.9:2379")
+			l.has(l.ssh("calico1", "sudo cat "+file), "https://192.168.4.7:2379,https://192.168.4.8:2379,https://192.168.4.9:2379")
 		}
 		l.has(l.ssh("calico1", "sudo docker inspect "+node(l)), "ETCD_ENDPOINTS=https://192.168.4.7:2379,https://192.168.4.8:2379,https://192.168.4.9:2379")
 		if got := l.ssh("etcd2", "sudo docker exec etcd etcdctl endpoint health 2>&1 | grep -c 'is healthy'"); got != "3" {
