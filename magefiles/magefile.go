@@ -190,6 +190,19 @@ func SSH(ctx context.Context, machine string) error {
 // Reset brings the lab back to its baseline, what verify left it as. It takes away what was made since, and puts back what was changed.
 func Reset(ctx context.Context) error { return on(ctx, target.Reset) }
 
+// Backup writes what the datastore has to a new file on this computer.
+func Backup(
+	ctx context.Context,
+	o *string, // FILE: writes it there, not to the directory backups beside lab.yaml
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Backup(ctx, r, value(o, "")) })
+}
+
+// Restore brings the datastore back to what a backup has, and the lab in line with it: restore FILE.
+func Restore(ctx context.Context, file string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Restore(ctx, r, file) })
+}
+
 // Stop halts the machines; what is on them stays.
 func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
 

@@ -61,6 +61,11 @@ type Ordered struct {
 	Members []Member `json:"members,omitempty"` // where they were asked for
 }
 
+// Snapshot is what `look snapshot` answers: etcd's database, and its SHA-256 behind it.
+type Snapshot struct {
+	Data []byte `json:"data"`
+}
+
 // Op is a change of one entry.
 type Op struct {
 	KeyValue

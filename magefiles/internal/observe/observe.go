@@ -304,3 +304,23 @@ func (o *Observer) order(ctx context.Context, on lab.Machine, order fact.Order, 
 type silentError struct{ error }
 
 func (e silentError) Unwrap() error { return e.error }
+
+// Snapshot is a snapshot of etcd, with its hash at the end, from the first member that can give one.
+func (o *Observer) Snapshot(ctx context.Context) (data []byte, err error) {
+	for _, m := range o.Lab.Members() {
+		if data, err = o.snapshot(ctx, m); err == nil || context.Cause(ctx) != nil {
+			return data, err
+		}
+	}
+	return nil, err
+}
+
+func (o *Observer) snapshot(ctx context.Context, on lab.Machine) ([]byte, error) {
+	h, err := o.Hosts.Get(ctx, on.Name, remote.DialBooted)
+	if err != nil {
+		return nil, err
+	}
+	var s fact.Snapshot
+	err = o.ask(ctx, h, orderTime*time.Duration(o.Slow), spec.EtcdAccess(o.Lab, on), &s, "snapshot")
+	return s.Data, err
+}

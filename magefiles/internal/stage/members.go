@@ -218,7 +218,7 @@ func withoutMajority(e *Env, j Job, err error) error {
 	if len(lost) == 0 || len(lost) == len(e.Lab.Members()) {
 		return err
 	}
-	return fmt.Errorf("%w\n%s without data, and no majority of the others answers; if they don't come back, start over with a backup: go tool mage restore FILE, or without: go tool mage destroy verify",
+	return fmt.Errorf("%w\n%s without data, and no majority of the others answers; if they don't come back, start over: go tool mage destroy verify, and with a backup after that: go tool mage restore FILE",
 		err, check.Names(lost)+map[bool]string{true: " is", false: " are"}[len(lost) == 1])
 }
 

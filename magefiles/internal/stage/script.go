@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -139,6 +140,15 @@ func filesFault(files []remote.File, seen fact.Machine) string {
 		first += fmt.Sprintf(", and %s with %d more", "something is wrong", more)
 	}
 	return first
+}
+
+// Release gives addresses back that IPAM has for workloads that are gone.
+func (e *Env) Release(ctx context.Context, addresses []netip.Addr) error {
+	var s script
+	for _, a := range addresses {
+		s.cmd("calicoctl", "ipam", "release", "--ip="+a.String())
+	}
+	return e.onEtcd(ctx, func(ctx context.Context, h *remote.Host) error { return s.run(ctx, h) })
 }
 
 // datastore feeds resources to calicoctl on an etcd machine.

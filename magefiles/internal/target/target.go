@@ -54,6 +54,9 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if err := r.Begin(ctx); err != nil {
 		return nil, check.Report{}, err
 	}
+	if line := restoring(r); line != "" {
+		r.Console.Notice("%s", line)
+	}
 	if err := keepPlan(ctx, r, l); err != nil {
 		return nil, check.Report{}, err
 	}

@@ -4,7 +4,7 @@
 // process, one look. It asks the kernel, Docker, BIRD, Felix and etcd by their sockets and starts no other program (but for
 // the packet filter's rules, where they are asked for), so a
 // look takes some 20 ms. `look probe` sends packets from the network namespace that it runs in; `look trace` captures what
-// passes through the machine, and sends; `look etcd` is an administrator of etcd's.
+// passes through the machine, and sends; `look etcd` is an administrator of etcd's, `look snapshot` copies what etcd has.
 package main
 
 import (
@@ -35,10 +35,12 @@ func main() {
 		err = serve(always(probe))
 	case os.Args[1] == "etcd":
 		err = serve(order)
+	case os.Args[1] == "snapshot":
+		err = serve(snapshot)
 	case os.Args[1] == "trace":
 		err = trace(os.Stdin, os.Stdout)
 	default:
-		err = errors.New("usage: look | look probe | look trace | look etcd")
+		err = errors.New("usage: look | look probe | look trace | look etcd | look snapshot")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "look:", err)

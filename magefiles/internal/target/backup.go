@@ -1,0 +1,169 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/backup"
+	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
+)
+
+// Backup writes a snapshot of etcd to a file on this computer: where the user says, else to the directory backups beside the lab's file,
+// which destroy leaves alone.
+func Backup(ctx context.Context, r *run.Run, file string) error {
+	l, err := existing(ctx, r)
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		abs, err := filepath.Abs(r.LabFile)
+		if err != nil {
+			return err
+		}
+		file = filepath.Join(filepath.Dir(abs), "backups", l.Name+"-"+time.Now().Format("2006-01-02T15-04-05")+".db")
+	}
+	snapshot, err := l.Observer().Snapshot(ctx)
+	if ctx.Err() != nil {
+		return interrupted(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err := backup.Write(file, snapshot); err != nil {
+		return err
+	}
+	all, err := backup.Read(file)
+	if err != nil {
+		return err
+	}
+	r.Console.Notice("%s: %d entries, %d kB; put them back with: go tool mage restore %s", file, len(all), len(snapshot)>>10, file)
+	return nil
+}
+
+// restoringFile names the backup whose restoring is under way.
+const restoringFile = "restoring"
+
+// mostOps is how many operations etcd takes in one transaction (--max-txn-ops).
+const mostOps = 128
+
+// Restore brings the datastore back to what a backup has, and the lab in line with it. Members, certificates and rights stay: they are
+// the lab's, not the backup's. Interrupted, it is finished by the next one.
+func Restore(ctx context.Context, r *run.Run, file string) error {
+	start := time.Now()
+	l, err := existing(ctx, r)
+	if err != nil {
+		return err
+	}
+	was, err := backup.Read(file)
+	if err != nil {
+		return err
+	}
+	if err := backup.Fits(was, l.Lab); err != nil {
+		return err
+	}
+	if err := r.Begin(ctx); err != nil {
+		return err
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	// calico-node registers nodes and keeps its own; what it watches is there first.
+	goal := stage.Goal{Stages: []string{stage.Etcd, stage.CNIPlugins, stage.Cnitool}}
+	if err := reachFor(ctx, r, l, goal, nil); err != nil {
+		return err
+	}
+	f := deepLook(ctx, l)
+	if err := visible(&f); err != nil {
+		return err
+	}
+	marker := filepath.Join(r.StateDir, restoringFile)
+	if err := machine.WriteFile(marker, []byte(abs+"\n"), 0o600); err != nil {
+		return err
+	}
+	plan := backup.Plan(l.Lab, was, &f)
+	for ops := range slices.Chunk(plan.Ops, mostOps) {
+		if _, err := l.Observer().Order(ctx, "", fact.Order{Ops: ops}); err != nil {
+			return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
+		}
+	}
+	if err := l.Engine().Env.Release(ctx, plan.Lost); err != nil {
+		return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
+	}
+	// What the lab is from now on.
+	if err := os.Remove(filepath.Join(r.StateDir, baseline.File)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := reachFor(ctx, r, l, everything, &plan); err != nil {
+		return err
+	}
+	if err := os.Remove(marker); err != nil {
+		return err
+	}
+	if err := keepBaseline(ctx, r, l, true); err != nil {
+		return err
+	}
+	r.Console.Notice("the datastore is as in %s: %s put back or taken away; the lab works (%.1fs)", file, things(len(plan.Ops)), time.Since(start).Seconds())
+	return nil
+}
+
+// reachFor has the engine bring a goal about on the way of a restore.
+func reachFor(ctx context.Context, r *run.Run, l *run.Lab, g stage.Goal, plan *backup.Restoration) error {
+	engine := l.Engine()
+	engine.Report = news{r.Console}
+	if plan != nil {
+		engine.Env.Addresses = plan.Addresses
+	}
+	report, err := engine.Reach(ctx, g)
+	switch {
+	case ctx.Err() != nil:
+		return interrupted(ctx)
+	case err != nil:
+		return err
+	case !report.OK:
+		r.Console.Report(report, false)
+		return unmet(report)
+	}
+	return nil
+}
+
+// visible is an error where something of which a restore depends couldn't be seen.
+func visible(f *fact.Lab) error {
+	var all []string
+	for name, why := range f.Unreached {
+		all = append(all, name+": "+why)
+	}
+	if f.Datastore.Unknown != "" {
+		all = append(all, "the datastore: "+f.Datastore.Unknown)
+	}
+	for name, m := range f.Machines {
+		if m.Attachments.Unknown != "" {
+			all = append(all, name+": "+m.Attachments.Unknown)
+		}
+	}
+	if len(all) > 0 {
+		slices.Sort(all)
+		return fmt.Errorf("nothing was restored: %s", check.Names(all))
+	}
+	return nil
+}
+
+// restoring says that a restore was interrupted; "" where none was.
+func restoring(r *run.Run) string {
+	data, err := os.ReadFile(filepath.Join(r.StateDir, restoringFile))
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("restoring a backup was interrupted; finish it with: go tool mage restore %s", strings.TrimSpace(string(data)))
+}
