@@ -47,7 +47,7 @@ var keyTexts = []Key{
 	{Path: "name", Text: "names the network, containers and directories that the lab makes", Example: "calico-cni-lab", Required: true, rule: word(hostName, maxLabName)},
 	{Path: "underlay.subnet", Text: "the machines' own network; its first address is the gateway", Example: "192.168.4.0/24", Required: true, rule: network},
 	{Path: "machines[].name", Text: "host name; with `count` what stands before the number", Example: "calico1", Required: true, rule: word(hostName, maxMachineName)},
-	{Path: "machines[].role", Text: "`etcd`: has the datastore, one machine; `calico`: runs calico-node and workloads, two machines or more", Example: "calico", Required: true, rule: oneOf(string(RoleEtcd), string(RoleCalico))},
+	{Path: "machines[].role", Text: "`etcd`: has the datastore, one, three or five machines; `calico`: runs calico-node and workloads, two machines or more", Example: "calico", Required: true, rule: oneOf(string(RoleEtcd), string(RoleCalico))},
 	{Path: "machines[].count", Text: "makes so many machines of the entry", Example: "50", Without: "one machine, its name without a number", rule: numberOf(1, maxCount)},
 	{Path: "machines[].address", Text: "on the underlay; with `count` the first machine's", Example: "192.168.4.5", Required: true, rule: address},
 	{Path: "machines[].memory", Text: "of a virtual machine, in MB", Example: "384", Without: fmt.Sprint(defaultMemory), rule: numberOf(minMemory, maxMemory)},
