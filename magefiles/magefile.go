@@ -198,7 +198,7 @@ func Backup(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Backup(ctx, r, value(o, "")) })
 }
 
-// Restore brings the datastore back to what a backup has, and the lab in line with it.
+// Restore brings the datastore back to what a backup has, and the lab in line with it: restore FILE.
 func Restore(ctx context.Context, file string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Restore(ctx, r, file) })
 }
