@@ -48,6 +48,7 @@ func TestLab(t *testing.T) {
 		{"pool and network change", poolAndNetwork},
 		{"broken and mended", brokenAndMended},
 		{"reset", resets},
+		{"backup and restore", backedUp},
 		{"unplumb", unplumb},
 		{"stop and start", stopAndStart},
 		{"cgroup v2 alone", unified},

@@ -70,6 +70,13 @@ func TestMembers(t *testing.T) {
 		l.mended()
 		l.did(l.ok("verify"), true)
 	})
+	l.sub("a backup, restored in a lab that was made anew", func(l *lab) {
+		file, addresses := backUp(l, "etcd2")
+		l.ok("destroy")
+		l.ok("verify")
+		l.ok("restore", file)
+		restored(l, "etcd2", addresses)
+	})
 	l.ok("destroy")
 	l.nothingLeft()
 }
