@@ -2,6 +2,7 @@
 package ansible
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -133,6 +134,7 @@ type toolchain struct {
 type vars struct {
 	Python        string     `json:"ansible_python_interpreter"`
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
+	ControlPath   string     `json:"ansible_control_path"`
 	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
 	Network       string     `json:"lab_network"`
 	NodeContainer string     `json:"lab_node_container"`
@@ -182,7 +184,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 	inv := Inventory{
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
-			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
+			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig), ControlPath: controlPath(sshConfig),
 			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
@@ -206,6 +208,12 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 
 // certificates is where a machine's certificates are among its files.
 const certificates = "certificates"
+
+// controlPath is where OpenSSH keeps its connections. Ansible names them by host, port and user, which are the same in two labs: playbooks
+// for one would be run on the other's machines.
+func controlPath(sshConfig string) string {
+	return fmt.Sprintf("%%(directory)s/%.4x-%%%%h", sha256.Sum256([]byte(sshConfig)))
+}
 
 func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
 	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)

@@ -202,7 +202,7 @@ func badInput(l *lab) {
 
 // factCommands: what a hint tells a person to type can be typed.
 func factCommands(l *lab) {
-	on := map[fact.Kind]string{fact.EtcdHealth: "etcd-node", fact.EtcdAuth: "etcd-node"}
+	on := map[fact.Kind]string{fact.EtcdHealth: "etcd-node", fact.EtcdAuth: "etcd-node", fact.EtcdMembers: "etcd-node"}
 	for _, k := range fact.Kinds() {
 		machine := on[k]
 		if machine == "" {
