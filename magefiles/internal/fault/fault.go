@@ -25,6 +25,8 @@ type Fault struct {
 	Undo Act
 	// Chance says that whether verify can do without what is broken is a matter of chance.
 	Chance bool
+	// Heals says that Calico mends it by itself before long, which may be before check looks: then it is broken again.
+	Heals bool
 	// Within is how long verify may take, to mend it or to leave it; 0 is Limit.
 	Within time.Duration
 	// Rare ones take long, or are told apart from others only by where they happen: the tests leave them out.

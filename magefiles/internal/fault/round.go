@@ -72,6 +72,9 @@ func (l *Lab) observe(ctx context.Context, o *Outcome) {
 	err := await(ctx, noticed, func() (bool, error) {
 		r, err := l.Check(ctx)
 		o.Seen = r.Unmet()
+		if err == nil && o.Heals && len(o.Seen) == 0 {
+			err = o.Break(ctx, l)
+		}
 		return o.First == "" || slices.ContainsFunc(o.Seen, func(r check.Result) bool { return r.ID == o.First }), err
 	})
 	switch {

@@ -150,7 +150,7 @@ func workloads() []Fault {
 		{Name: "workload restarted", Break: on(calico1, "sudo docker restart -t 0 workload"), First: "attachment/calico1", Follows: "address endpoint reach"},
 		{Name: "interface removed in the workload", Break: on(calico2, InSandbox("ip link del eth0")), First: "attachment/calico2", Follows: "address endpoint reach"},
 		{Name: "default route removed in the workload", Break: on(calico2, InSandbox("ip route del default")), First: "attachment/calico2", Follows: "reach"},
-		{Name: "route to the workload removed", Break: on(calico1, `sudo ip route del $(ip route | grep '^10.* dev cali' | cut -d' ' -f1)`), First: "endpoint/calico1", Follows: "reach"},
+		{Name: "route to the workload removed", Break: on(calico1, `sudo ip route del $(ip route | grep '^10.* dev cali' | cut -d' ' -f1)`), First: "endpoint/calico1", Follows: "reach", Heals: true},
 		{Name: "a packet filter in the workload", Break: on(calico2, InSandbox("iptables -A INPUT -p tcp --dport 8080 -j DROP")), First: "reach/calico1"},
 	}
 }
