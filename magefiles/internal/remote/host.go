@@ -33,9 +33,9 @@ const maxSessions = 8
 // commandTimeout ends a remote command whose context sets no earlier deadline.
 const commandTimeout = 2 * time.Minute
 
-// transferTimeout is commandTimeout for commands that are sent a file: 100 MB into a virtual machine whose CPU is
-// emulated take more than a minute.
-const transferTimeout = 10 * time.Minute
+// transferTimeout is commandTimeout for commands that are sent a file: 100 MB into a virtual machine whose CPU is emulated, on a
+// computer that has other work, took more than ten minutes.
+const transferTimeout = 20 * time.Minute
 
 func newHost(e Endpoint, c *ssh.Client, log *command.Log) *Host {
 	return &Host{Name: e.Machine, user: e.User, client: c, log: log, shares: e.Shares, sessions: make(chan struct{}, maxSessions)}
