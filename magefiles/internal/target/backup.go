@@ -157,7 +157,7 @@ func visible(f *fact.Lab) error {
 	}
 	if len(all) > 0 {
 		slices.Sort(all)
-		return fmt.Errorf("nothing was restored: %s", check.Names(all))
+		return fmt.Errorf("nothing was restored: %s\nsee what is wrong: go tool mage check; then restore again", check.Names(all))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ const (
 	// Measured: 120 MB a machine and etcd's, and what the machines write.
 	memoryMachine = 160 << 20
 	diskMachine   = 300 << 20
-	// Counted: systemd, its logind, D-Bus and containerd.
+	// Counted: systemd, D-Bus, containerd, and logind, which machines had then.
 	inotifyMachine = 8
 	inotifyOthers  = 16
 )
