@@ -55,6 +55,7 @@ func (s said) MarshalJSON() ([]byte, error) {
 
 // hostVars differ from machine to machine.
 type hostVars struct {
+	ControlPath    string           `json:"ansible_control_path"`
 	ArtifactsThere bool             `json:"lab_artifacts_there"` // whether the machine itself sees this computer's artifacts
 	Lacks          []said           `json:"lab_lacks"`           // Debian packages whose programs are missing
 	Containers     []container      `json:"lab_containers"`
@@ -134,7 +135,6 @@ type toolchain struct {
 type vars struct {
 	Python        string     `json:"ansible_python_interpreter"`
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
-	ControlPath   string     `json:"ansible_control_path"`
 	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
 	Network       string     `json:"lab_network"`
 	NodeContainer string     `json:"lab_node_container"`
@@ -184,7 +184,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 	inv := Inventory{
 		Meta: meta{HostVars: map[string]hostVars{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
-			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig), ControlPath: controlPath(sshConfig),
+			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
@@ -195,7 +195,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 		if !ok {
 			return inv, fmt.Errorf("nothing is known of %s; bring it up with: go tool mage up", m.Name)
 		}
-		inv.Meta.HostVars[m.Name] = newHostVars(s, m, is)
+		inv.Meta.HostVars[m.Name] = newHostVars(s, m, is, sshConfig)
 		switch m.Role {
 		case lab.RoleEtcd:
 			inv.Etcd.Hosts = append(inv.Etcd.Hosts, m.Name)
@@ -209,16 +209,17 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 // certificates is where a machine's certificates are among its files.
 const certificates = "certificates"
 
-// controlPath is where OpenSSH keeps its connections. Ansible names them by host, port and user, which are the same in two labs: playbooks
-// for one would be run on the other's machines.
-func controlPath(sshConfig string) string {
-	return fmt.Sprintf("%%(directory)s/%.4x-%%%%h", sha256.Sum256([]byte(sshConfig)))
+// controlPath is where OpenSSH keeps its connection to a machine. Ansible names it by the host as it is called on its command line, port and
+// user, which are the same in two labs: playbooks for one would be run on the other's machines. OpenSSH's own %h is localhost for every
+// machine whose connection goes through a ProxyCommand.
+func controlPath(sshConfig, machine string) string {
+	return fmt.Sprintf("%%(directory)s/%.8x", sha256.Sum256([]byte(sshConfig+"\x00"+machine)))
 }
 
-func newHostVars(s *spec.Spec, m lab.Machine, is Machine) hostVars {
+func newHostVars(s *spec.Spec, m lab.Machine, is Machine, sshConfig string) hostVars {
 	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)
 	v := hostVars{
-		ArtifactsThere: shared, Lacks: []said{},
+		ControlPath: controlPath(sshConfig, m.Name), ArtifactsThere: shared, Lacks: []said{},
 		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is), certificates: newFiles(s.CertificateFiles(m), is)},
 	}
 	for _, name := range is.Lacks {

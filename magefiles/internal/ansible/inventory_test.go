@@ -176,6 +176,26 @@ func TestNoNull(t *testing.T) {
 	walk("", tree)
 }
 
+// TestControlPath: OpenSSH keeps a connection for each machine of each lab, so that none is spoken to in the place of another.
+func TestControlPath(t *testing.T) {
+	paths := map[string]string{}
+	for _, config := range []string{"/one/.lab/ssh_config", "/two/.lab/ssh_config"} {
+		for _, machine := range []string{"etcd-node", "calico1", "calico2"} {
+			at := controlPath(config, machine)
+			if other, ok := paths[at]; ok {
+				t.Errorf("%s of %s and %s share %s", machine, config, other, at)
+			}
+			paths[at] = machine + " of " + config
+		}
+	}
+	_, inv := testInventory(t)
+	for name, v := range inv.Meta.HostVars {
+		if want := controlPath("/my lab/.lab/ssh_config", name); v.ControlPath != want {
+			t.Errorf("%s is entered at %s, not at %s", name, v.ControlPath, want)
+		}
+	}
+}
+
 func TestMissingMachine(t *testing.T) {
 	s, _ := testInventory(t)
 	if _, err := New(s, map[string]Machine{}, ""); err == nil {
