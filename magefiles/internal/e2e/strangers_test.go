@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -93,6 +94,7 @@ func TestStrangers(t *testing.T) {
 		l.has(l.ok("verify"), "the lab works: ")
 		l.has(s.ssh("calico1", "sudo cat "+conflist), "theirs")
 	})
+	l.sub("one leaves and comes back", s.leaves)
 	l.sub("machines stay", func(l *lab) {
 		l.has(l.fails("inventory"), "so they are for machines that the lab made; use: ", "go tool mage verify")
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
@@ -117,6 +119,26 @@ func (s *strangers) asBefore(l *lab, m string) {
 	if after := s.ssh(m, listing); after != s.before[m] {
 		l.t.Errorf("%s is not as it was (<: before, >: after):\n%s", m, difference(l.t, s.before[m], after))
 	}
+}
+
+// leaves: a machine that lab.yaml has no more is given back as it was, when it can be entered, and may come back.
+func (s *strangers) leaves(l *lab) {
+	with, without := s.labYAML, regexp.MustCompile(`(?s)  - name: calico3\n.*?\n\n`).ReplaceAllString(s.labYAML, "\n")
+	if with == without {
+		l.t.Fatalf("calico3 isn't in\n%s", with)
+	}
+	l.write(without)
+	s.ssh("calico3", "sudo systemctl stop ssh.service")
+	l.has(l.fails("verify"), "calico3 isn't in", "calico3 does not answer SSH", "go tool mage verify -forget=calico3")
+	s.ssh("calico3", "sudo systemctl start ssh.service")
+	l.has(l.ok("verify"), "the lab works: ")
+	s.asBefore(l, "calico3")
+	if out := l.ssh("calico1", "sudo calicoctl get nodes; ip route"); strings.Contains(out, "calico3") || strings.Contains(out, "192.168.4.8") {
+		l.t.Errorf("calico1 still knows calico3:\n%s", out)
+	}
+	l.write(with)
+	l.has(l.ok("verify"), "the lab works: ")
+	l.has(l.ssh("calico1", "sudo calicoctl get nodes; ip route"), "calico3", "via 192.168.4.8")
 }
 
 // halfDestroyed: of four machines one doesn't answer and one was installed anew, as its host key says. The others are given back;

@@ -306,20 +306,28 @@ func (e *Engine) until(ctx context.Context, done func() bool) error {
 	return errors.Join(err, context.Cause(ctx))
 }
 
-// settle returns the report of all stages. Where something was changed it looks at everything once more, and goes on looking
-// for a while as long as something doesn't hold that may come by itself.
+// concerned are the machines that results are about, and those of the datastore, which most conditions are about as well.
+func concerned(l *lab.Lab, results []check.Result) []lab.Machine {
+	return slices.DeleteFunc(slices.Clone(l.Machines), func(m lab.Machine) bool {
+		return m.Role != lab.RoleEtcd && !slices.ContainsFunc(results, func(r check.Result) bool { return r.Machine == m.Name })
+	})
+}
+
+// settle returns the report of all stages. Where something was changed it looks at everything once more, and then for a while at what
+// doesn't hold and may come by itself.
 func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool) (r check.Report, err error) {
-	sent := 0
+	sent, look := 0, e.Env.Lab.Machines
 	err = Traced(ctx, "verify", "look", func(ctx context.Context) error {
 		return e.until(ctx, func() bool {
 			if changed {
-				e.learn(e.Look.Look(ctx, e.Env.Lab.Machines, nil))
+				e.learn(e.Look.Look(ctx, look, nil))
 			}
 			r = e.evaluate(ctx, stages, false)
 			if probe && len(unmet(r)) == 0 { // packets are only worth sending where everything else holds
 				r = e.evaluate(ctx, stages, true)
 				sent++
 			}
+			look = concerned(e.Env.Lab, unmet(r))
 			// One lost packet may be chance.
 			return len(unmet(r)) == 0 || !changed && sent != 1
 		})

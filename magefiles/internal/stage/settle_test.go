@@ -125,6 +125,11 @@ func TestSettle(t *testing.T) {
 			if c.looks >= 0 && len(w.looks) != c.looks || c.probes >= 0 && w.probed != c.probes {
 				t.Errorf("%s: %d looks, %d probes", c.name, len(w.looks), w.probed)
 			}
+			for i, look := range w.looks {
+				if all, again := "etcd-node, calico1, calico2", "etcd-node, calico1"; i == 0 && look != all || i > 0 && look != again {
+					t.Errorf("%s: look %d is at %s", c.name, i, look)
+				}
+			}
 			if took > c.most || took < c.most-2*time.Second {
 				t.Errorf("%s: it took %s", c.name, took)
 			}
