@@ -123,7 +123,7 @@ func manyNodes(ctx context.Context, r *run.Run, l *run.Lab, rounds, nodes, refle
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	data, err := os.ReadFile(r.LabFile)
+	data, err := lab.Whole(r.LabFile)
 	if err != nil {
 		return nil, err
 	}

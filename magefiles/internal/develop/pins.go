@@ -15,7 +15,7 @@ import (
 // book is where the pins stand. The machines' plan is no matter here, so it isn't run.Run's lab.
 func book(r *run.Run) (pins.Book, error) {
 	l, err := lab.Load(r.LabFile)
-	return pins.Book{Root: r.Root, LabFile: r.LabFile, Lab: l, Run: r.Exec}, err
+	return pins.Book{Root: r.Root, Lab: l, Run: r.Exec}, err
 }
 
 // Outdated shows every pin with what is newer. It fails where a release is out that lab.yaml allows.

@@ -19,6 +19,8 @@ const (
 
 // Lab is a whole lab as lab.yaml describes it. It is valid and not changed after Load.
 type Lab struct {
+	// Files are those that it was read from: the one that was named, and the one that it extends.
+	Files    []string
 	Name     string
 	Subnet   netip.Prefix // the underlay
 	Machines []Machine    // in the file's order

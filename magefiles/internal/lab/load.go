@@ -22,6 +22,7 @@ type Errors struct {
 
 // Fault is one thing that is wrong with a lab file.
 type Fault struct {
+	File string
 	Line int
 	Text string
 }
@@ -30,7 +31,7 @@ func (e *Errors) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s can't be used; nothing was changed", e.File)
 	for _, f := range e.Faults {
-		fmt.Fprintf(&b, "\n  %s:%d: %s", e.File, f.Line, f.Text)
+		fmt.Fprintf(&b, "\n  %s:%d: %s", f.File, f.Line, f.Text)
 	}
 	return b.String()
 }
@@ -47,51 +48,74 @@ func Load(file string) (*Lab, error) {
 	return Parse(file, data)
 }
 
-// Parse is Load for contents that are read already; file is its name in errors.
+// Parse is Load for contents that are read already; file is its name in errors, and where what it extends is looked for.
 func Parse(file string, data []byte) (*Lab, error) {
-	v := &validator{last: max(1, bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))+1)}
+	v := &validator{}
+	root := v.read(file, data)
+	if root != nil {
+		root = v.extend(file, root)
+	}
+	if root == nil {
+		return nil, &Errors{file, v.faults()}
+	}
+	var raw rawLab
+	if err := root.Decode(&raw); err != nil {
+		v.syntax(err, 0)
+		return nil, &Errors{file, v.faults()}
+	}
+	l := v.lab(&raw)
+	if len(v.found) > 0 {
+		return nil, &Errors{file, v.faults()}
+	}
+	for _, s := range v.sources {
+		l.Files = append(l.Files, s.name)
+	}
+	return l, nil
+}
+
+// read returns a file's keys and values, without those that no lab file has. nil: there are none at all. What is wrong is among the faults.
+func (v *validator) read(file string, data []byte) *yaml.Node {
+	s := source{name: file, lines: max(1, bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n"))+1)}
+	if n := len(v.sources); n > 0 {
+		s.before = v.sources[n-1].before + v.sources[n-1].lines
+	}
+	v.sources = append(v.sources, s)
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, &Errors{file, []Fault{v.syntax(err)}}
+		v.syntax(err, s.before)
+		return nil
 	}
 	if doc.Kind == 0 {
-		return nil, &Errors{file, []Fault{{1, "the file is empty; the project's lab.yaml shows what it needs"}}}
+		v.fault(s.before+1, "the file is empty; the project's lab.yaml shows what it needs")
+		return nil
 	}
 	root := doc.Content[0]
+	s.counted(root)
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		v.fault(root.Line, "there is more than one YAML document in the file")
 	}
 	if root.Kind != yaml.MappingNode {
 		v.fault(root.Line, "expected keys and values; the project's lab.yaml shows which")
-		return nil, &Errors{file, v.sorted()}
+		return nil
 	}
 	v.keys(root, reflect.TypeFor[rawLab](), "")
-	var raw rawLab
-	if err := root.Decode(&raw); err != nil {
-		return nil, &Errors{file, []Fault{v.syntax(err)}}
-	}
-	l := v.lab(&raw)
-	if len(v.faults) > 0 {
-		return nil, &Errors{file, v.sorted()}
-	}
-	return l, nil
+	return root
 }
 
-// syntax takes the line out of one of yaml.v3's messages ("yaml: line 3: ...").
-func (v *validator) syntax(err error) Fault {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	f := Fault{Line: 1, Text: text}
-	if n, _ := fmt.Sscanf(text, "line %d:", &f.Line); n == 1 {
-		_, f.Text, _ = strings.Cut(text, ": ")
+// syntax takes the line out of one of yaml.v3's messages ("yaml: line 3: ..."), which counts from the line after before.
+func (v *validator) syntax(err error, before int) {
+	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
+	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
+		_, text, _ = strings.Cut(text, ": ")
 	}
-	f.Line = min(max(f.Line, 1), v.last)
-	return f
+	v.fault(before+max(line, 1), "%s", text)
 }
 
 // The file as it is written, every value with its line. The keys are the ones a user may write.
 type (
 	rawLab struct {
+		Extends  scalar       `yaml:"extends"`
 		Name     scalar       `yaml:"name"`
 		Underlay rawUnderlay  `yaml:"underlay"`
 		Machines []rawMachine `yaml:"machines"`
@@ -233,7 +257,7 @@ func (v *validator) mapping(n *yaml.Node, t reflect.Type, path string) {
 		case !ok:
 			v.fault(key.Line, "unknown key %q%s", path+key.Value, suggestion(key.Value, known))
 		case twice:
-			v.fault(key.Line, "key %q: duplicate of line %d", path+key.Value, first)
+			v.fault(key.Line, "key %q: duplicate of line %d", path+key.Value, v.line(first))
 		default:
 			seen[key.Value] = key.Line
 			v.keys(n.Content[i+1], ft, path+key.Value+".")

@@ -65,7 +65,7 @@ func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have
 			m.Name = fmt.Sprint(like.Name, n+1)
 		}
 		if first, dup := have.names[m.Name]; dup && m.Name != "" {
-			v.fault(rm.Name.Line, "machine %q: duplicate of line %d", m.Name, first)
+			v.fault(rm.Name.Line, "machine %q: duplicate of line %d", m.Name, v.line(first))
 		} else {
 			have.names[m.Name] = rm.Name.Line
 		}
@@ -116,10 +116,10 @@ func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix,
 	if !dup {
 		have[a] = line
 	}
-	before := len(v.faults)
+	before := len(v.found)
 	switch {
 	case dup:
-		v.fault(line, "address %s%s: duplicate of line %d", a, whose, first)
+		v.fault(line, "address %s%s: duplicate of line %d", a, whose, v.line(first))
 	case !subnet.IsValid():
 	case !subnet.Contains(a):
 		v.fault(line, "address %s%s is outside of underlay.subnet %s", a, whose, subnet)
@@ -128,11 +128,11 @@ func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix,
 	case a == gateway(subnet):
 		v.fault(line, "address %s%s is the underlay's gateway, always the first of %s", a, whose, subnet)
 	}
-	if len(v.faults) == before {
+	if len(v.found) == before {
 		return true
 	}
 	if count > 0 {
-		v.faults[len(v.faults)-1].Text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
+		v.found[len(v.found)-1].text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
 	}
 	return false
 }

@@ -20,7 +20,7 @@ func (v *validator) bgp(raw *rawBGP, l *Lab) {
 		switch {
 		case s.bad:
 		case seen[s.Value] > 0:
-			v.fault(s.Line, "bgp.reflectors: %s: duplicate of line %d", s.Value, seen[s.Value])
+			v.fault(s.Line, "bgp.reflectors: %s: duplicate of line %d", s.Value, v.line(seen[s.Value]))
 		case !ok:
 			near := "; there are " + strings.Join(l.nodes(), ", ")
 			if names := nearest.Of(s.Value, l.nodes()); len(names) > 0 {

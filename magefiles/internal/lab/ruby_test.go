@@ -53,6 +53,11 @@ func (r *ruby) reads(t *testing.T, data []byte) string {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return r.readsFile(t, file)
+}
+
+func (r *ruby) readsFile(t *testing.T, file string) string {
+	t.Helper()
 	fmt.Fprintln(r.in, file)
 	first, err := r.out.ReadString('\n')
 	if err != nil {

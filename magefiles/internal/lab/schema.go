@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -44,6 +45,9 @@ var (
 
 // keyTexts has the keys with a value, in the order of the file; those that lead to them are found on the way.
 var keyTexts = []Key{
+	{Path: keyExtends, Text: "another lab file: what this one leaves out is as it says there", Example: "../lab.yaml", Without: "the file says all of it", rule: map[string]any{
+		"type": "string", "minLength": 1,
+	}},
 	{Path: "name", Text: "names the network, containers and directories that the lab makes", Example: "calico-cni-lab", Required: true, rule: word(hostName, maxLabName)},
 	{Path: "underlay.subnet", Text: "the machines' own network; its first address is the gateway", Example: "192.168.4.0/24", Required: true, rule: network},
 	{Path: "machines[].name", Text: "host name; with `count` what stands before the number", Example: "calico1", Required: true, rule: word(hostName, maxMachineName)},
@@ -117,6 +121,8 @@ func Schema() map[string]any {
 	root := schemaOf(reflect.TypeFor[rawLab](), "")
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "lab.yaml of Calico CNI Lab"
+	root["if"] = map[string]any{"not": map[string]any{"required": []string{keyExtends}}}
+	root["then"] = requiredOf(reflect.TypeFor[rawLab](), "")
 	return root
 }
 
@@ -139,20 +145,38 @@ func schemaOf(t reflect.Type, path string) map[string]any {
 		return nil
 	}
 	keys := map[string]any{}
-	var required []string
 	for i := range t.NumField() {
 		name := t.Field(i).Tag.Get("yaml")
-		below := strings.TrimPrefix(path+"."+name, ".")
-		keys[name] = schemaOf(t.Field(i).Type, below)
-		if requires(below) {
-			required = append(required, name)
-		}
+		keys[name] = schemaOf(t.Field(i).Type, below(path, name))
 	}
 	object := map[string]any{"type": "object", "additionalProperties": false, "properties": keys}
-	if len(required) > 0 {
-		object["required"] = required
+	if strings.HasSuffix(path, "[]") { // of no list's entry another file has the rest
+		maps.Copy(object, requiredOf(t, path))
 	}
 	return object
+}
+
+func below(path, name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+
+// requiredOf are the keys that have to be there, and of those that have keys of their own, which of these.
+func requiredOf(t reflect.Type, path string) map[string]any {
+	var required []string
+	inside := map[string]any{}
+	for i := range t.NumField() {
+		name := t.Field(i).Tag.Get("yaml")
+		if !requires(below(path, name)) {
+			continue
+		}
+		required = append(required, name)
+		if ft := t.Field(i).Type; ft.Kind() == reflect.Struct && ft != reflect.TypeFor[scalar]() {
+			inside[name] = requiredOf(ft, below(path, name))
+		}
+	}
+	rule := map[string]any{"required": required}
+	if len(inside) > 0 {
+		rule["properties"] = inside
+	}
+	return rule
 }
 
 // requires says whether a key, or one below it, has to be there. What can be left out as a whole, such as ssh, has no such key.

@@ -128,6 +128,7 @@ allowed: {}
 `
 	s := compiledSchema(t)
 	for path, values := range map[string][]string{
+		"extends":                     {"[lab.yaml]", "{}"},
 		"name":                        {"lab", "Lab", strings.Repeat("a", maxLabName), strings.Repeat("a", maxLabName+1), "-a", "a.b"},
 		"colour":                      {"lab"},
 		"underlay.subnet":             {"192.168.4.0/24", "192.168.4.0", "x"},

@@ -47,18 +47,28 @@ var dockerBridge = netip.MustParsePrefix("172.17.0.0/16")
 
 // validator collects everything that is wrong.
 type validator struct {
-	faults []Fault
-	last   int // line of the file
+	sources []source
+	found   []found
+}
+
+// found is something that is wrong, with its line as it is counted on from file to file.
+type found struct {
+	line int
+	text string
 }
 
 func (v *validator) fault(line int, format string, args ...any) {
-	// What isn't there has no line, and to YAML what is missing at the end of a file is behind it.
-	v.faults = append(v.faults, Fault{min(max(line, 1), v.last), fmt.Sprintf(format, args...)})
+	v.found = append(v.found, found{line, fmt.Sprintf(format, args...)})
 }
 
-func (v *validator) sorted() []Fault {
-	slices.SortStableFunc(v.faults, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
-	return slices.Compact(v.faults)
+// faults are in the order of the files, and of the lines.
+func (v *validator) faults() (all []Fault) {
+	slices.SortStableFunc(v.found, func(a, b found) int { return cmp.Compare(a.line, b.line) })
+	for _, f := range v.found {
+		s, line := v.at(f.line)
+		all = append(all, Fault{s.name, line, f.text})
+	}
+	return slices.Compact(all)
 }
 
 // have reports a missing value as a fault, and returns whether it is there. near are its neighbours, for a line to name.

@@ -64,12 +64,21 @@ func (b Book) changeLine(key string) func(context.Context, *version.Version) err
 	// In the section of versions the keys are indented by two; "go" under "allowed" is quoted.
 	line := regexp.MustCompile(`(?m)^(  ` + key + `: )([0-9][^\s#]*)`)
 	return func(_ context.Context, v *version.Version) error {
-		return edit(b.LabFile, func(data []byte) ([]byte, error) {
-			if n := len(line.FindAll(data, -1)); n != 1 {
-				return nil, fmt.Errorf("%s: %d lines have %s and a version; change it by hand", b.LabFile, n, key)
+		for i, file := range b.Lab.Files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return err
 			}
-			return line.ReplaceAll(data, []byte("${1}"+v.String())), nil
-		})
+			n := len(line.FindAll(data, -1))
+			if n == 0 && i+1 < len(b.Lab.Files) {
+				continue // it has it from the file that it extends
+			}
+			if n != 1 {
+				return fmt.Errorf("%s: %d lines have %s and a version; change it by hand", file, n, key)
+			}
+			return edit(file, func(data []byte) ([]byte, error) { return line.ReplaceAll(data, []byte("${1}"+v.String())), nil })
+		}
+		return nil
 	}
 }
 

@@ -34,10 +34,9 @@ type Pin struct {
 
 // Book is where the pins stand.
 type Book struct {
-	Root    string // of the project
-	LabFile string
-	Lab     *lab.Lab
-	Run     *command.Runner
+	Root string // of the project
+	Lab  *lab.Lab
+	Run  *command.Runner
 }
 
 // module is a pin in a go.mod.

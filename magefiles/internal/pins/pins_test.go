@@ -126,7 +126,7 @@ func project(t *testing.T) Book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Book{Root: root, LabFile: filepath.Join(root, "lab.yaml"), Lab: l, Run: &command.Runner{}}
+	return Book{Root: root, Lab: l, Run: &command.Runner{}}
 }
 
 func TestPins(t *testing.T) {
@@ -166,7 +166,7 @@ func TestBumpRefuses(t *testing.T) {
 
 func TestBumpGo(t *testing.T) {
 	b := project(t)
-	before, err := os.ReadFile(b.LabFile)
+	before, err := os.ReadFile(b.Lab.Files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,13 +175,35 @@ func TestBumpGo(t *testing.T) {
 	if err := b.Bump(t.Context(), "go", "v"+next); err != nil {
 		t.Fatal(err)
 	}
-	after, err := os.ReadFile(b.LabFile)
+	after, err := os.ReadFile(b.Lab.Files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := strings.Replace(string(before), "  go: "+have.String()+" ", "  go: "+next+" ", 1)
 	if diff := cmp.Diff(want, string(after)); diff != "" || want == string(before) {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestBumpExtended: a lab file without pins of its own has them where they stand changed.
+func TestBumpExtended(t *testing.T) {
+	b := project(t)
+	own := filepath.Join(b.Root, "own.yaml")
+	if err := os.WriteFile(own, []byte("extends: lab.yaml\nname: own\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if b.Lab, err = lab.Load(own); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Bump(t.Context(), "go", "1.26.99"); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]bool{"own.yaml": false, "lab.yaml": true} {
+		data, err := os.ReadFile(filepath.Join(b.Root, file))
+		if err != nil || strings.Contains(string(data), "  go: 1.26.99") != want {
+			t.Errorf("%s: %v\n%s", file, err, data)
+		}
 	}
 }
 

@@ -158,11 +158,17 @@ var (
 // TestCommands: each target that is named is there, with its flags, and so is each chapter and each machine.
 func TestCommands(t *testing.T) {
 	machines := []string{"all"}
-	l, err := lab.Load(filepath.Join(root, "lab.yaml"))
+	labs, err := filepath.Glob(filepath.Join(root, "labs", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	machines = append(machines, l.Names()...)
+	for _, file := range append(labs, filepath.Join(root, "lab.yaml")) {
+		l, err := lab.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		machines = append(machines, l.Names()...)
+	}
 	chapters := map[string]bool{}
 	names := regexp.MustCompile(`^[0-9]+-(.*)\.md$`)
 	files, err := filepath.Glob(filepath.Join(root, "docs/*/*.md"))

@@ -58,7 +58,10 @@ func collect(ctx context.Context, r *run.Run, l *run.Lab) (string, error) {
 		return "", err
 	}
 	files := []File{status(ctx, l)}
-	for name, path := range map[string]string{"lab.yaml": r.LabFile, "run.log": r.Exec.Log.Path(), "ssh_config": filepath.Join(r.StateDir, machine.SSHConfigFile)} {
+	if data, err := lab.Whole(r.LabFile); err == nil {
+		files = append(files, File{"lab.yaml", data})
+	}
+	for name, path := range map[string]string{"run.log": r.Exec.Log.Path(), "ssh_config": filepath.Join(r.StateDir, machine.SSHConfigFile)} {
 		if data, err := os.ReadFile(path); err == nil {
 			files = append(files, File{name, data})
 		}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -150,7 +151,7 @@ func (p *Provider) Up(ctx context.Context) error {
 			return err
 		}
 	}
-	data, err := os.ReadFile(p.LabFile)
+	data, err := lab.Whole(p.LabFile)
 	if err != nil {
 		return err
 	}
