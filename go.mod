@@ -18,6 +18,7 @@ require (
 	github.com/hashicorp/go-version v1.9.0
 	github.com/kevinburke/ssh_config v1.6.0
 	github.com/magefile/mage v1.17.2
+	github.com/mattn/go-runewidth v0.0.17
 	github.com/projectcalico/api v0.0.0-20251022175904-f2ab03771208
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/skeema/knownhosts v1.3.3
@@ -60,7 +61,6 @@ require (
 	github.com/klauspost/compress v1.19.2 // indirect
 	github.com/lucasb-eyer/go-colorful v1.3.0 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
-	github.com/mattn/go-runewidth v0.0.17 // indirect
 	github.com/microcosm-cc/bluemonday v1.0.27 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.2 // indirect

@@ -27,11 +27,15 @@ const (
 	tag     = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of Calico CNI Lab. It may be emptied at any time, by: go tool mage clean\n"
 )
 
+// TimesFile is where runs keep how long things took; see package progress.
+const TimesFile = "times.json"
+
 // lockFile is locked by every process that uses the store, shared, and by one that empties it.
 const lockFile = "lock"
 
-// stored is what a store puts into its directory: artifacts, and locks and attempts of them.
-var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)?|` + regexp.QuoteMeta(tagFile) + `\.part-.+|` + lockFile + `)$`)
+// stored is what is in a store's directory: artifacts, locks and attempts of them, and how long things took.
+var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)?|` + regexp.QuoteMeta(tagFile) + `\.part-.+|` +
+	regexp.QuoteMeta(TimesFile) + `(\.part-.+)?|` + lockFile + `)$`)
 
 // CheckCache refuses a directory that can't be a store's: it has the lab's mark, or could get it, because it is empty, is not there
 // yet, or has nothing in it but artifacts, as one from before there were marks.

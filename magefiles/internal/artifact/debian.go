@@ -43,7 +43,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, pac
 		return err
 	}
 	args := []string{
-		"mmdebstrap", "--mode=root", "--variant=" + cmp.Or(d.variant, "minbase"),
+		"mmdebstrap", "--verbose", "--mode=root", "--variant=" + cmp.Or(d.variant, "minbase"),
 		"--include=" + strings.Join(packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -71,7 +71,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, pac
 		Args: args,
 		// Not an argument: everybody can read those, and a mirror's URL may have a password.
 		Stdin: strings.NewReader(strings.Join(m.serve(sources), "\n")), Stdout: out,
-		Root: true, Timeout: buildTimeout, Env: append(d.aptProxies(ctx), "SOURCE_DATE_EPOCH=0"),
+		Root: true, Timeout: buildTimeout, Env: append(d.aptProxies(ctx), "SOURCE_DATE_EPOCH=0"), Said: (&aptProgress{ctx: ctx}).said,
 	})
 	return d.explain(err, m)
 }

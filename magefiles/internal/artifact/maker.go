@@ -133,15 +133,14 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 		What:   what,
 		Inputs: append(append(inputs, compiler, m.Arch), flags...),
 		Make: func(ctx context.Context, out string) error {
-			_, err := m.Run.Run(ctx, command.Cmd{
-				Args: append(append([]string{"go", "build"}, flags...), "-o", out+"/", "tool"),
-				Dir:  dir,
+			build := command.Cmd{
+				Dir: dir,
 				// The compiler collects garbage less often: less CPU time, at most 2 GB more memory.
 				Env:     []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOFLAGS=", "GOWORK=off", "GOGC=400"},
 				Timeout: buildTimeout,
 				Hint:    "check that the Go module proxy can be reached (go env GOPROXY), then run this again: what is done is kept",
-			})
-			if err != nil {
+			}
+			if err := m.build(ctx, build, flags, "-o", out+"/", "tool"); err != nil {
 				return err
 			}
 			return writeSums(out)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 // Store is a directory of finished artifacts, each in a directory named for what it is and the hash of
@@ -28,8 +29,6 @@ import (
 type Store struct {
 	Dir string
 	Run *command.Runner
-	// Making is called when something is not there and has to be made. It returns a function to call at the end.
-	Making func(what string) (done func(error))
 	// Root says that Dir and everything in it belong to root: then nothing that root does there goes by a path that a user can
 	// change. Locks are taken by the user all the same, whose group may read what is there, and nobody else.
 	Root bool
@@ -117,7 +116,7 @@ func (s *Store) join(ctx context.Context, r Recipe) (a *attempt, joined bool) {
 		a.waiting++
 		return a, true
 	}
-	// The first caller's values stay, such as what the timeline is written with.
+	// The first caller's values stay, such as the task for which it is made.
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	a = &attempt{waiting: 1, cancel: cancel, done: make(chan struct{})}
 	if s.attempts == nil {
@@ -158,8 +157,8 @@ func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
 	if computer.Exists(dir) { // another process was quicker
 		return dir, nil
 	}
-	done := s.Making(r.What)
-	defer func() { done(err) }()
+	ctx, end := progress.Begin(ctx, progress.Making, r.What)
+	defer func() { end(err) }()
 	if err := s.makeIn(ctx, r, dir); err != nil {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}

@@ -43,10 +43,10 @@ func (m *Maker) Toolchain(ctx context.Context) (string, error) {
 		What:   "fetching Go " + m.GoOnNode + " for the machines",
 		Inputs: []string{module, "tar 2"},
 		Make: func(ctx context.Context, out string) error {
-			text, err := m.Run.Run(ctx, command.Cmd{
+			text, err := m.fetch(ctx, command.Cmd{
 				Args: []string{"go", "mod", "download", "-json", module}, Dir: os.TempDir(), Env: []string{"GOFLAGS=", "GOWORK=off"},
 				Timeout: buildTimeout, Hint: "check versions.go in lab.yaml: is there such a release, and can the module proxy be reached?",
-			})
+			}, module)
 			if err != nil {
 				return err
 			}

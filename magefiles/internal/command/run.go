@@ -26,11 +26,14 @@ type Runner struct {
 
 // Cmd is one command.
 type Cmd struct {
-	Args    []string
-	Dir     string
-	Env     []string // added to the environment
-	Stdin   io.Reader
-	Stdout  io.Writer     // nil: Run returns it
+	Args   []string
+	Dir    string
+	Env    []string // added to the environment
+	Stdin  io.Reader
+	Stdout io.Writer // nil: Run returns it
+	// Said gets each line of standard error as it is written. It says whether the line told nothing but how far the command is: then it is
+	// in no log and no error. May be nil.
+	Said    func(line string) bool
 	Root    bool          // as root, through sudo unless this process is root already; see asRoot
 	Timeout time.Duration // 0: a minute
 	Grace   time.Duration // how long it may take to end on SIGINT when ctx ends; 0: SIGTERM and 3 s
@@ -58,14 +61,43 @@ func (r *Runner) Run(ctx context.Context, c Cmd) (string, error) {
 	if c.Stdout != nil {
 		p.Stdout = c.Stdout
 	}
+	heard := &listener{said: c.Said, rest: &stderr}
+	if c.Said != nil {
+		p.Stderr = heard
+	}
 	start := time.Now()
 	err := p.ended(p.Run())
+	heard.end()
 	r.Log.Command(Here, p.shown, time.Since(start), stdout.String(), stderr.String(), err)
 	if err == nil {
 		return stdout.String(), nil
 	}
 	return stdout.String(), c.failed(ctx, &Error{Where: Here, Line: Line(p.shown...), Status: -1, Stderr: stderr.String(), Log: r.Log.Path(), Err: err})
 }
+
+// listener has each line heard that is written to it, and keeps those that tell something.
+type listener struct {
+	said func(string) bool
+	rest *bytes.Buffer
+	line []byte // that has no end yet
+}
+
+func (l *listener) Write(p []byte) (int, error) {
+	l.line = append(l.line, p...)
+	for {
+		end := bytes.IndexByte(l.line, '\n')
+		if end < 0 {
+			return len(p), nil
+		}
+		if !l.said(string(l.line[:end])) {
+			l.rest.Write(l.line[:end+1])
+		}
+		l.line = l.line[end+1:]
+	}
+}
+
+// end keeps a last line that has no end.
+func (l *listener) end() { l.rest.Write(l.line) }
 
 // process is a command that is ready to be run, once.
 type process struct {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 // BecomeRoot checks that commands can be run as root, and lets sudo ask for the password where there is a terminal to ask
@@ -30,6 +31,7 @@ func BecomeRoot(ctx context.Context, run *command.Runner, what string, notice fu
 		return errors.New(remedy + " without a password, because there is no terminal to ask for it on")
 	}
 	notice("%s need root; sudo may ask for your password", what)
+	defer progress.Hold(ctx)()
 	ask := exec.CommandContext(ctx, "sudo", "-v") // it gives up by itself after five minutes (passwd_timeout)
 	ask.Stdin, ask.Stdout, ask.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := ask.Run(); err != nil {

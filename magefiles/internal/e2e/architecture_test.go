@@ -34,7 +34,7 @@ func TestArchitectures(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := &command.Runner{}
-	store := &artifact.Store{Dir: dir, Run: runner, Making: func(what string) func(error) { t.Log(what); return func(error) {} }}
+	store := &artifact.Store{Dir: dir, Run: runner}
 	t.Cleanup(func() {
 		if err := store.Release(); err != nil {
 			t.Error(err)

@@ -227,14 +227,13 @@ func newDockerd(t *testing.T, group string) *dockerd {
 		t.Fatal(err)
 	}
 	ctx, runner := t.Context(), &command.Runner{}
-	making := func(string) func(error) { return func(error) {} }
 	// The stores of root's own labs: what is made here is made once.
-	trees := &artifact.Store{Dir: box.CacheDir(), Root: true, Run: runner, Making: making}
+	trees := &artifact.Store{Dir: box.CacheDir(), Root: true, Run: runner}
 	cacheDir, err := run.CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := &artifact.Store{Dir: cacheDir, Run: runner, Making: making}
+	cache := &artifact.Store{Dir: cacheDir, Run: runner}
 	release := artifact.Debian{Release: "bookworm", Run: runner}
 	if d.tree, err = (box.Recipe{Debian: release.Release, Run: runner}).Tree(ctx, trees); err != nil {
 		t.Fatal(err)

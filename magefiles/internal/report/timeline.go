@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// bar is a line of a Gantt chart as stage.Trace writes it: what (0.42 s) :start, end in milliseconds.
+// bar is a line of a Gantt chart as package progress writes it: what (0.42 s) :start, end in milliseconds.
 var bar = regexp.MustCompile(`^\s+(.+) \([0-9.]+ s\) :(\d+), (\d+)$`)
 
 // Timeline reads the Gantt chart of a run.

@@ -86,7 +86,7 @@ func New(ctx context.Context) (context.Context, *Run, error) {
 	r.StateDir = filepath.Join(filepath.Dir(abs), ".lab")
 	ctx, cancel := context.WithCancelCause(ctx)
 	endWithParents(ctx, cancel)
-	return ctx, r, nil
+	return r.Console.Watch(ctx), r, nil
 }
 
 // Shown is the error of a target as Mage may print it: what it quotes may be a machine's.
@@ -223,7 +223,7 @@ func (r *Run) store(dir string, root bool) *artifact.Store {
 			return s
 		}
 	}
-	s := &artifact.Store{Dir: dir, Root: root, Run: r.Exec, Making: r.Console.Making}
+	s := &artifact.Store{Dir: dir, Root: root, Run: r.Exec}
 	r.stores = append(r.stores, s)
 	return s
 }

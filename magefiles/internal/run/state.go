@@ -12,7 +12,9 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 // keepLogs is how many runs' logs are kept.
@@ -94,4 +96,24 @@ func takeLock(ctx context.Context, path string) (*flock.Flock, error) {
 	}
 	text := fmt.Sprintf("process %d, `mage %s`, since %s\n", os.Getpid(), strings.Join(os.Args[1:], " "), time.Now().Format(time.TimeOnly))
 	return lock, os.WriteFile(path, []byte(text), 0o644)
+}
+
+// timesFile is in the cache: what things are made of, and how long that takes, are this computer's.
+func (l *Lab) timesFile() string { return filepath.Join(l.Maker.Store.Dir, artifact.TimesFile) }
+
+// Expect has the console say how long a run on the lab is going to take, where earlier ones tell.
+func (l *Lab) Expect() {
+	of := fmt.Sprintf("%s, %d machines", l.Provider.Name(), len(l.Machines))
+	l.run.Console.Tasks.Expect(of, progress.ReadTimes(l.timesFile()))
+}
+
+// Reached keeps how long a run took that came to its end. Where that can't be kept, the next one doesn't know.
+func (l *Lab) Reached() {
+	times, changed := l.run.Console.Tasks.Reached()
+	if !changed {
+		return
+	}
+	if err := times.WriteFile(l.timesFile()); err != nil {
+		l.run.Exec.Log.Printf("how long this took isn't kept: %v", err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
@@ -168,7 +169,7 @@ func (e *Engine) look(ctx context.Context) error {
 // is touched. done says that there is nothing more to do: a machine runs and nobody can log in. up says whether the stage had
 // something to do: what the machines see of one another has changed since.
 func (e *Engine) first(ctx context.Context, stages []Stage) (done, up bool, err error) {
-	if err := Traced(ctx, Up, "look", e.look); err != nil {
+	if err := progress.Do(ctx, progress.Step, "look", e.look); err != nil {
 		return false, false, err
 	}
 	if err := refusal(e.evaluate(ctx, stages, false)); err != nil {
@@ -317,7 +318,7 @@ func concerned(l *lab.Lab, results []check.Result) []lab.Machine {
 // doesn't hold and may come by itself.
 func (e *Engine) settle(ctx context.Context, stages []Stage, probe, changed bool) (r check.Report, err error) {
 	sent, look := 0, e.Env.Lab.Machines
-	err = Traced(ctx, "verify", "look", func(ctx context.Context) error {
+	err = progress.Do(ctx, progress.Step, "look", func(ctx context.Context) error {
 		return e.until(ctx, func() bool {
 			if changed {
 				e.learn(e.Look.Look(ctx, look, nil))

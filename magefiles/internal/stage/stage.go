@@ -18,6 +18,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
@@ -168,11 +169,13 @@ const atOnce = 16
 
 // on runs f on machines, atOnce of them, and ends the others with the first that fails.
 func (e *Env) on(ctx context.Context, machines []lab.Machine, f func(context.Context, lab.Machine, *remote.Host) error) error {
+	one := progress.Counter(ctx, len(machines), "machines")
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, m := range machines {
 		g.Go(func() error {
-			return onMachine(ctx, m.Name, func() error {
+			defer one()
+			return progress.Do(ctx, progress.Machine, m.Name, func(ctx context.Context) error {
 				h, err := e.Host(ctx, m.Name)
 				if err != nil {
 					return err
@@ -189,7 +192,7 @@ func (e *Env) onEtcd(ctx context.Context, f func(context.Context, *remote.Host) 
 	for _, m := range e.Lab.Members() {
 		var h *remote.Host
 		if h, err = e.Host(ctx, m.Name); err == nil {
-			return onMachine(ctx, m.Name, func() error { return f(ctx, h) })
+			return progress.Do(ctx, progress.Machine, m.Name, func(ctx context.Context) error { return f(ctx, h) })
 		}
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

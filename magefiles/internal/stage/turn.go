@@ -10,6 +10,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 // turn is a stage's turn in a round.
@@ -40,7 +41,9 @@ func (t turn) run(ctx context.Context) (err error) {
 		return nil
 	}
 	t.Report.Started(t.stage.Name, check.Summary(job.Unmet))
+	ctx, end := progress.Begin(ctx, progress.Stage, t.stage.Name)
 	defer func() {
+		end(err)
 		if err != nil {
 			err = t.failed(ctx, err, start)
 		}
@@ -48,7 +51,7 @@ func (t turn) run(ctx context.Context) (err error) {
 	if err := t.do(ctx, "prepare", t.stage.Prepare, job); err != nil {
 		return err
 	}
-	if err := t.wait(); err != nil {
+	if err := progress.Do(ctx, progress.Step, "wait", func(context.Context) error { return t.wait() }); err != nil {
 		return err
 	}
 	// What it needed may have changed something, or have made it possible to look.
@@ -122,7 +125,7 @@ func (t turn) do(ctx context.Context, what string, f func(context.Context, *Env,
 	if f == nil {
 		return nil
 	}
-	return Traced(ctx, t.stage.Name, what, func(ctx context.Context) error { return f(ctx, t.Env, job) })
+	return progress.Do(ctx, progress.Step, what, func(ctx context.Context) error { return f(ctx, t.Env, job) })
 }
 
 // failed reports an error of the stage's own. When another stage failed, that one has said why; so has an interruption.
@@ -166,7 +169,7 @@ func (e *Engine) again(ctx context.Context, s Stage) error {
 			e.learn(e.Look.Look(ctx, machines, until))
 		}
 	}
-	return Traced(ctx, s.Name, "look", func(ctx context.Context) error {
+	return progress.Do(ctx, progress.Step, "look", func(ctx context.Context) error {
 		look(ctx, func(m lab.Machine) *fact.Until {
 			if s.Until == nil {
 				return nil

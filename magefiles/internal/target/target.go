@@ -63,10 +63,14 @@ func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Repor
 	if err := lookBefore(ctx, r, l); err != nil {
 		return nil, check.Report{}, err
 	}
+	l.Expect()
 	engine := l.Engine()
 	report, err := engine.Reach(ctx, g)
 	if ctx.Err() != nil {
 		return l, report, interrupted(ctx)
+	}
+	if err == nil && report.OK {
+		l.Reached()
 	}
 	var refused *stage.RefusedError
 	if err != nil && !errors.As(err, &refused) { // of a refusal there is nothing to find out
@@ -143,13 +147,9 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 			return err
 		}
 	}
-	trace := &stage.Trace{}
-	if o.Timeline {
-		ctx = stage.WithTrace(ctx, trace)
-	}
 	l, report, err := reach(ctx, r, everything)
 	if o.Timeline && l != nil {
-		err = errors.Join(err, writeTimeline(r, trace))
+		err = errors.Join(err, writeTimeline(r, start))
 	}
 	if err == nil && report.OK {
 		err = keepBaseline(ctx, r, l, true)
@@ -374,13 +374,13 @@ func Unplumb(ctx context.Context, r *run.Run) error {
 // timelineFile is where verify -timeline draws, in the state directory.
 const timelineFile = "timeline.md"
 
-func writeTimeline(r *run.Run, trace *stage.Trace) error {
+func writeTimeline(r *run.Run, since time.Time) error {
 	file := filepath.Join(r.StateDir, timelineFile)
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(trace.Mermaid(f), f.Close()); err != nil {
+	if err := errors.Join(r.Console.Tasks.Timeline(f, since), f.Close()); err != nil {
 		return err
 	}
 	r.Console.Notice("timeline: %s", file)

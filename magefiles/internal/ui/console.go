@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,43 +14,55 @@ import (
 	"golang.org/x/term"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
-// Console writes progress, one line for each thing that happens. On a terminal its last line tells what is
-// being done at the moment.
+// Console writes what happens, a line for each thing. On a terminal there is below them, while something runs, what is being done at the
+// moment: see live.go.
 type Console struct {
-	mu      sync.Mutex
-	out     io.Writer
-	color   bool
-	live    bool
-	width   func() int
-	running []activity
-	drawn   bool
-	prefix  string
-	failed  bool // whether a stage has printed what it failed with
-	ticking bool
-}
+	// Tasks are what the run does. Contexts that Watch returns have theirs among them.
+	Tasks *progress.Tree
 
-type activity struct {
-	what  string
-	since time.Time
+	mu     sync.Mutex
+	out    io.Writer
+	color  bool
+	live   bool
+	size   func() (width, height int)
+	area   string // what is drawn below the lines, as the terminal was told; "" where nothing is
+	moving bool   // whether somebody draws what runs, again and again
+	prefix string
+	failed bool // whether a stage has printed what it failed with
 }
 
 // New gives a console on a file. Colour and movement only on a terminal, colour not with NO_COLOR
 // (https://no-color.org), movement not in CI.
 func New(f *os.File) *Console {
+	c := &Console{Tasks: &progress.Tree{}}
+	c.on(f)
+	c.Tasks.Began, c.Tasks.Ended = c.making, c.made
+	return c
+}
+
+// on has the console write to a file.
+func (c *Console) on(f *os.File) {
 	tty := term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
-	return &Console{
-		out:   f,
-		color: tty && os.Getenv("NO_COLOR") == "",
-		live:  tty && os.Getenv("CI") == "",
-		width: func() int {
-			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-				return w
-			}
-			return 80
-		},
+	c.out = f
+	c.color = tty && os.Getenv("NO_COLOR") == ""
+	c.live = tty && os.Getenv("CI") == ""
+	c.size = func() (width, height int) {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
+			return w, h
+		}
+		return 80, 24
 	}
+}
+
+// Redirect sends everything that follows to another file.
+func (c *Console) Redirect(f *os.File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.erase()
+	c.on(f)
 }
 
 const (
@@ -72,7 +83,7 @@ func (c *Console) paint(code, s string) painted {
 	return painted("\x1b[" + code + "m" + s + "\x1b[0m")
 }
 
-// line writes one line above the live line. The caller holds mu. What is not painted may come from a machine: of that a terminal
+// line writes one line above what is drawn. The caller holds mu. What is not painted may come from a machine: of that a terminal
 // obeys nothing.
 func (c *Console) line(format string, args ...any) {
 	c.erase()
@@ -141,19 +152,19 @@ func (c *Console) Already(stage, text string) {
 	c.line("%s %-11s already done: %s", c.paint(green, "✓"), stage, text)
 }
 
-// Started implements stage.Reporter.
+// Started implements stage.Reporter. Where what runs is drawn, that says it.
 func (c *Console) Started(stage, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.start(stage)
-	c.line("%s %-11s %s", c.paint(dim, "…"), stage, c.paint(dim, why))
+	if !c.live {
+		c.line("%s %-11s %s", c.paint(dim, "…"), stage, c.paint(dim, why))
+	}
 }
 
 // Done implements stage.Reporter.
 func (c *Console) Done(stage, text string, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.end(stage)
 	c.line("%s %-11s %s %s", c.paint(green, "✓"), stage, text, c.paint(dim, "("+seconds(took)+")"))
 }
 
@@ -161,7 +172,6 @@ func (c *Console) Done(stage, text string, took time.Duration) {
 func (c *Console) Failed(stage string, err error, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.end(stage)
 	if errors.Is(err, context.Canceled) {
 		c.line("%s %-11s not finished %s", c.paint(dim, "-"), stage, c.paint(dim, "("+seconds(took)+")"))
 		return
@@ -182,7 +192,6 @@ func (c *Console) Yours(stage, why string) {
 func (c *Console) Pending(stage, why string, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.end(stage)
 	c.line("%s %-11s applied, not there yet: %s %s", c.paint(dim, "…"), stage, why, c.paint(dim, "("+seconds(took)+")"))
 }
 
@@ -195,73 +204,22 @@ func (c *Console) Cause(err error) {
 	}
 }
 
-// Making tells of an artifact that is being made, until the returned function is called.
-func (c *Console) Making(what string) func(error) {
-	begin := time.Now()
+// making tells of an artifact that is being made.
+func (c *Console) making(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.start(what)
-	c.line("%s %s", c.paint(dim, "…"), what)
-	return func(err error) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.end(what)
-		if err == nil {
-			c.line("%s %s %s", c.paint(green, "✓"), what, c.paint(dim, "("+seconds(time.Since(begin))+")"))
-		}
+	if !c.live {
+		c.line("%s %s", c.paint(dim, "…"), what)
 	}
 }
 
-func (c *Console) start(what string) {
-	c.running = append(c.running, activity{what, time.Now()})
-	if c.live && !c.ticking {
-		c.ticking = true
-		go c.tick()
+// made tells of one that was. What it failed with is told by whoever wanted it.
+func (c *Console) made(what string, took time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.line("%s %s %s", c.paint(green, "✓"), what, c.paint(dim, "("+seconds(took)+")"))
 	}
-}
-
-func (c *Console) end(what string) {
-	c.running = slices.DeleteFunc(c.running, func(a activity) bool { return a.what == what })
-}
-
-// tick redraws the live line while something runs.
-func (c *Console) tick() {
-	t := time.NewTicker(200 * time.Millisecond)
-	defer t.Stop()
-	for range t.C {
-		c.mu.Lock()
-		c.erase()
-		c.draw()
-		if len(c.running) == 0 {
-			c.ticking = false
-			c.mu.Unlock()
-			return
-		}
-		c.mu.Unlock()
-	}
-}
-
-func (c *Console) erase() {
-	if c.drawn {
-		fmt.Fprint(c.out, "\r\x1b[K")
-		c.drawn = false
-	}
-}
-
-func (c *Console) draw() {
-	if !c.live || len(c.running) == 0 {
-		return
-	}
-	var parts []string
-	for _, a := range c.running {
-		parts = append(parts, fmt.Sprintf("%s %.0fs", a.what, time.Since(a.since).Seconds()))
-	}
-	text := []rune("  " + command.Printable(strings.Join(parts, ", ")))
-	if w := c.width() - 1; len(text) > w {
-		text = text[:w]
-	}
-	fmt.Fprint(c.out, c.paint(dim, string(text)))
-	c.drawn = true
 }
 
 func seconds(d time.Duration) string {
@@ -269,12 +227,4 @@ func seconds(d time.Duration) string {
 		return d.Round(time.Second).String()
 	}
 	return fmt.Sprintf("%.1fs", d.Seconds())
-}
-
-// Redirect sends everything that follows to another file.
-func (c *Console) Redirect(f *os.File) {
-	n := New(f)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.out, c.color, c.live, c.width = n.out, n.color, n.live, n.width
 }

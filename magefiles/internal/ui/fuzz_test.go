@@ -13,6 +13,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 // FuzzHostile: whatever a machine says, nothing that is printed has anything in it that a terminal obeys, but for the console's
@@ -23,7 +24,8 @@ func FuzzHostile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, said string, result []byte, color bool) {
 		var b bytes.Buffer
-		c := &Console{out: &b, color: color, live: true, ticking: true, width: func() int { return 80 }}
+		c := terminal(&b, color, 80, 24)
+		ctx := progress.In(t.Context(), c.Tasks)
 		left := condition("plumb", "reach", "calico1", check.Not("%s", said))
 		left.Left, left.Try = said, said
 		r := report(
@@ -42,15 +44,24 @@ func FuzzHostile(f *testing.F) {
 				c.Status("lab", "ssh", []machine.Status{{Machine: "calico1"}}, []string{"up", "plumb"}, r, [][2]string{{"next", said}})
 			},
 			func() { c.Started("up", said) }, func() { c.Done("up", said, time.Second) }, func() { c.Already("up", said) }, func() { c.Yours("up", said) },
-			func() { c.Pending("up", said, time.Second) }, func() { c.Failed("up", err, time.Second) }, func() { c.Notice("%s", said) }, func() { c.Making(said)(err) },
+			func() { c.Pending("up", said, time.Second) }, func() { c.Failed("up", err, time.Second) }, func() { c.Notice("%s", said) },
+			func() {
+				in, end := progress.Begin(ctx, progress.Stage, "up")
+				in, done := progress.Begin(in, progress.Making, said)
+				progress.Report(in, progress.Count{Done: 1, What: said})
+				c.draw()
+				done(nil)
+				end(nil)
+				c.draw()
+			},
 			func() { c.Table([]string{"a"}, [][]string{{said}}) }, func() { c.Finished(time.Second, said) },
 			func() { (&Console{out: &b}).Cause(err) },
 		} {
 			show()
 		}
-		own := strings.NewReplacer("\x1b[32m", "", "\x1b[31m", "", "\x1b[2m", "", "\x1b[1m", "", "\x1b[0m", "", "\r\x1b[K", "")
+		own := strings.NewReplacer("\x1b[32m", "", "\x1b[31m", "", "\x1b[2m", "", "\x1b[1m", "", "\x1b[0m", "", "\r\x1b[J", "", "\x1b[1A\r", "", "\x1b[2A\r", "")
 		obeyed(t, own.Replace(b.String()))
-		if !color && strings.Contains(strings.ReplaceAll(b.String(), "\r\x1b[K", ""), "\x1b") {
+		if !color && strings.Contains(b.String(), "\x1b[0m") {
 			t.Errorf("colour: %q", b.String())
 		}
 		b.Reset()

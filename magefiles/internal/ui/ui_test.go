@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -63,7 +65,8 @@ func TestStages(t *testing.T) {
 			c.Notice("machines: %s", "nspawn (100% here)")
 			c.Already("up", "3 machines answer")
 			c.Started("etcd", "etcd-node: there is no container etcd")
-			done := c.Making("compiling etcd")
+			ctx := c.Watch(t.Context())
+			_, done := progress.Begin(ctx, progress.Making, "compiling etcd")
 			time.Sleep(2 * time.Second)
 			done(nil)
 			c.Done("etcd", "etcd is healthy", 1234*time.Millisecond)
@@ -71,64 +74,10 @@ func TestStages(t *testing.T) {
 			c.Pending("calico", "calico1: not Established with 192.168.4.6", 12*time.Second)
 			c.Failed("cniPlugins", errors.New("cniPlugins: putting files:\nno space left on device"), 61*time.Second)
 			c.Failed("plumb", fmt.Errorf("plumb: %w", context.Canceled), time.Second)
-			c.Making("compiling Calico")(errors.New("told at the end"))
+			_, done = progress.Begin(ctx, progress.Making, "compiling Calico")
+			done(errors.New("told at the end"))
 			c.Finished(90*time.Second, "go tool mage ssh calico1")
 		})
-	})
-}
-
-// TestTerminal: on a terminal there is colour, and the last line tells what runs.
-func TestTerminal(t *testing.T) {
-	var b bytes.Buffer
-	c := &Console{out: &b, color: true, live: true, ticking: true, width: func() int { return 20 }}
-	c.Started("etcd", "why")
-	c.Notice("note")
-	const live = "\x1b[2m  etcd 0s\x1b[0m"
-	want := "\x1b[2m…\x1b[0m etcd        \x1b[2mwhy\x1b[0m\n" + live + "\r\x1b[Knote\n" + live
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	c.start("something with a long name")
-	b.Reset()
-	c.Notice("note")
-	if want := "\r\x1b[Knote\n\x1b[2m  etcd 0s, somethin\x1b[0m"; b.String() != want {
-		t.Errorf("longer than the terminal is wide: %q, want %q", b.String(), want)
-	}
-	c.end("something with a long name")
-	b.Reset()
-	c.Done("etcd", "done", time.Second)
-	if got := b.String(); !bytes.HasPrefix(b.Bytes(), []byte("\r\x1b[K")) || bytes.Contains(b.Bytes(), []byte("0s\x1b")) {
-		t.Errorf("the live line is still there: %q", got)
-	}
-}
-
-// TestTick: the live line moves while something runs, and goes with it.
-func TestTick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b bytes.Buffer
-		c := &Console{out: &b, live: true, width: func() int { return 80 }}
-		c.Started("etcd", "why")
-		time.Sleep(2500 * time.Millisecond)
-		c.Done("etcd", "done", 2500*time.Millisecond)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		for _, want := range []string{"\r\x1b[K  etcd 1s", "\r\x1b[K  etcd 2s", "\r\x1b[K✓ etcd        done (2.5s)\n"} {
-			if !bytes.Contains(b.Bytes(), []byte(want)) {
-				t.Errorf("no %q in %q", want, b.String())
-			}
-		}
-		if c.ticking || c.drawn {
-			t.Errorf("it still moves: %+v", c)
-		}
-		b.Reset()
-		c.Started("calico", "why") // and begins again
-		time.Sleep(1100 * time.Millisecond)
-		c.Done("calico", "done", time.Second)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if !bytes.Contains(b.Bytes(), []byte("calico 1s")) {
-			t.Errorf("the second doesn't move: %q", b.String())
-		}
 	})
 }
 
@@ -142,7 +91,7 @@ func TestSeconds(t *testing.T) {
 
 func TestRedirect(t *testing.T) {
 	var b bytes.Buffer
-	c := &Console{out: &b, color: true, live: true, ticking: true, width: func() int { return 20 }}
+	c := terminal(&b, true, 20, 24)
 	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
@@ -95,9 +96,11 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	one := progress.Counter(ctx, len(p.Plan.Machines), "machines booted")
 	g, ctx := errgroup.WithContext(ctx)
 	for _, m := range p.Plan.Machines {
 		if states[m.Name] == running {
+			one()
 			continue
 		}
 		g.Go(func() error {
@@ -113,6 +116,7 @@ func (p *Provider) Up(ctx context.Context) error {
 			if err := p.boot(ctx, d, m.Name, states[m.Name]); err != nil {
 				return fmt.Errorf("booting %s: %w", m.Name, err)
 			}
+			one()
 			return nil
 		})
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
@@ -99,10 +100,7 @@ func (p *Provider) image(ctx context.Context, d daemon, r artifact.Recipe, make 
 	if p.has(ctx, d, tag) {
 		return tag, nil
 	}
-	done := p.Maker.Store.Making(r.What)
-	err = make(tag)
-	done(err)
-	if err != nil {
+	if err := progress.Do(ctx, progress.Making, r.What, func(context.Context) error { return make(tag) }); err != nil {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
 	return tag, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
@@ -73,14 +74,13 @@ func TestFilesLayer(t *testing.T) {
 	}
 	making := 0
 	run := &command.Runner{}
-	p := New(machine.Options{Run: run, Store: &artifact.Store{
-		Dir: t.TempDir(), Run: run, Making: func(string) func(error) { making++; return func(error) {} },
-	}})
+	ctx := progress.In(t.Context(), &progress.Tree{Began: func(string) { making++ }})
+	p := New(machine.Options{Run: run, Store: &artifact.Store{Dir: t.TempDir(), Run: run}})
 	tree, files := boxTree(t), layerFiles(t)
-	if layer, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, nil); layer != "" || err != nil {
+	if layer, err := p.filesLayer(ctx, tree, lab.RoleCalico, nil); layer != "" || err != nil {
 		t.Errorf("a layer without files: %q, %v", layer, err)
 	}
-	layer, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files)
+	layer, err := p.filesLayer(ctx, tree, lab.RoleCalico, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,9 +119,9 @@ drwxrwxrwt 0:0 tmp
 	}
 
 	// The order doesn't count; everything else does.
-	p.Store = &artifact.Store{Dir: p.Store.Dir, Run: run, Making: p.Store.Making}
+	p.Store = &artifact.Store{Dir: p.Store.Dir, Run: run}
 	files[0], files[1] = files[1], files[0]
-	if again, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); again != layer || err != nil || making != 1 {
+	if again, err := p.filesLayer(ctx, tree, lab.RoleCalico, files); again != layer || err != nil || making != 1 {
 		t.Errorf("%s, %v, made %d times", again, err, making)
 	}
 	for _, change := range []func(*remote.File){
@@ -130,14 +130,14 @@ drwxrwxrwt 0:0 tmp
 	} {
 		other := append([]remote.File(nil), files...)
 		change(&other[3])
-		if changed, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, other); changed == layer || err != nil {
+		if changed, err := p.filesLayer(ctx, tree, lab.RoleCalico, other); changed == layer || err != nil {
 			t.Errorf("%+v: %s, %v", other[3], changed, err)
 		}
 	}
 
 	// A layer that can't be made leaves none behind, and says why.
 	files[1].SHA256 = sumOf("another")
-	if got, err := p.filesLayer(t.Context(), tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || computer.Exists(got) {
+	if got, err := p.filesLayer(ctx, tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || computer.Exists(got) {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/scripts"
 )
@@ -115,10 +116,12 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err := p.underlay(ctx); err != nil {
 		return err
 	}
+	one := progress.Counter(ctx, len(p.Plan.Machines), "machines booted")
 	g, ctx = errgroup.WithContext(ctx)
 	g.SetLimit(bootAtOnce)
 	for _, m := range p.Plan.Machines {
 		if running[m.Name] {
+			one()
 			continue
 		}
 		g.Go(func() error {
@@ -130,6 +133,7 @@ func (p *Provider) Up(ctx context.Context) error {
 			if err := p.boot(ctx, m.Name); err != nil {
 				return fmt.Errorf("booting %s: %w", m.Name, err)
 			}
+			one()
 			return nil
 		})
 	}
