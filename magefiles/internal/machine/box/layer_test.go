@@ -3,71 +3,26 @@ package box
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box/boxtest"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
-func sumOf(text string) string {
-	s := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(s[:])
-}
-
-// boxTree makes what the layer of files lies on: a home directory, and a link where others have a directory. Its directories
-// belong to whoever runs the test.
-func boxTree(t *testing.T) string {
-	t.Helper()
-	tree := t.TempDir()
-	for dir, mode := range map[string]os.FileMode{"usr/local/bin": 0o755, "tmp": 0o777 | os.ModeSticky, "home/vagrant": 0o750, "usr/bin": 0o755} {
-		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(filepath.Join(tree, dir), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("usr/bin", filepath.Join(tree, "bin")); err != nil {
-		t.Fatal(err)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(filepath.Join(tree, "home/vagrant"), 1000, 1000); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return tree
-}
-
-func layerFiles(t *testing.T) []remote.File {
-	t.Helper()
-	source := filepath.Join(t.TempDir(), "calicoctl")
-	if err := os.WriteFile(source, []byte("a program"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []remote.File{
-		{Path: "/usr/local/bin/calicoctl", Mode: 0o755, Source: source, SHA256: sumOf("a program")},
-		{Path: "/opt/cni/bin/calico-ipam", Link: "calico"},
-		{Path: "/home/vagrant/go/bin/cnitool", Mode: 0o750, Owner: "vagrant:vagrant", Source: source, SHA256: sumOf("a program")},
-		{Path: "/tmp/x", Mode: 0o444, Owner: "root:1000", Content: []byte("text")},
-	}
-}
-
 func TestWriteLayer(t *testing.T) {
-	tree, me, home := boxTree(t), os.Getuid(), os.Getuid()
+	tree, me, home := boxtest.Tree(t), os.Getuid(), os.Getuid()
 	if me == 0 {
 		home = 1000
 	}
 	var b bytes.Buffer
-	if err := WriteLayer(&b, tree, layerFiles(t)); err != nil {
+	if err := WriteLayer(&b, tree, boxtest.Files(t)); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
@@ -107,14 +62,14 @@ func TestWriteLayer(t *testing.T) {
 }
 
 func TestWriteLayerRefuses(t *testing.T) {
-	tree := boxTree(t)
-	good := layerFiles(t)[0]
+	tree := boxtest.Tree(t)
+	good := boxtest.Files(t)[0]
 	for _, c := range []struct {
 		name   string
 		change func(*remote.File)
 		want   string
 	}{
-		{"a source that was changed", func(f *remote.File) { f.SHA256 = sumOf("another") }, "has been changed"},
+		{"a source that was changed", func(f *remote.File) { f.SHA256 = boxtest.Sum("another") }, "has been changed"},
 		{"no source", func(f *remote.File) { f.Source += ".gone" }, "no such file"},
 		{"a directory that is a link in the box", func(f *remote.File) { f.Path = "/bin/calicoctl" }, "name the file by its real path"},
 		{"a relative path", func(f *remote.File) { f.Path = "bin/calicoctl" }, "not absolute"},

@@ -3,8 +3,6 @@
 package nspawn
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,52 +18,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box/boxtest"
 	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
-
-func sumOf(text string) string {
-	s := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(s[:])
-}
-
-// boxTree makes what the layer of files lies on: a home directory, and a link where others have a directory. Its directories
-// belong to whoever runs the test.
-func boxTree(t *testing.T) string {
-	t.Helper()
-	tree := t.TempDir()
-	for dir, mode := range map[string]os.FileMode{"usr/local/bin": 0o755, "tmp": 0o777 | os.ModeSticky, "home/vagrant": 0o750, "usr/bin": 0o755} {
-		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(filepath.Join(tree, dir), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("usr/bin", filepath.Join(tree, "bin")); err != nil {
-		t.Fatal(err)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(filepath.Join(tree, "home/vagrant"), 1000, 1000); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return tree
-}
-
-func layerFiles(t *testing.T) []remote.File {
-	t.Helper()
-	source := filepath.Join(t.TempDir(), "calicoctl")
-	if err := os.WriteFile(source, []byte("a program"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []remote.File{
-		{Path: "/usr/local/bin/calicoctl", Mode: 0o755, Source: source, SHA256: sumOf("a program")},
-		{Path: "/opt/cni/bin/calico-ipam", Link: "calico"},
-		{Path: "/home/vagrant/go/bin/cnitool", Mode: 0o750, Owner: "vagrant:vagrant", Source: source, SHA256: sumOf("a program")},
-		{Path: "/tmp/x", Mode: 0o444, Owner: "root:1000", Content: []byte("text")},
-	}
-}
 
 // TestFilesLayer makes a real layer. Only root can give files away.
 func TestFilesLayer(t *testing.T) {
@@ -76,7 +32,7 @@ func TestFilesLayer(t *testing.T) {
 	run := &command.Runner{}
 	ctx := progress.In(t.Context(), &progress.Tree{Began: func(string) { making++ }})
 	p := New(machine.Options{Run: run, Store: &artifact.Store{Dir: t.TempDir(), Run: run}})
-	tree, files := boxTree(t), layerFiles(t)
+	tree, files := boxtest.Tree(t), boxtest.Files(t)
 	if layer, err := p.filesLayer(ctx, tree, lab.RoleCalico, nil); layer != "" || err != nil {
 		t.Errorf("a layer without files: %q, %v", layer, err)
 	}
@@ -136,7 +92,7 @@ drwxrwxrwt 0:0 tmp
 	}
 
 	// A layer that can't be made leaves none behind, and says why.
-	files[1].SHA256 = sumOf("another")
+	files[1].SHA256 = boxtest.Sum("another")
 	if got, err := p.filesLayer(ctx, tree, lab.RoleCalico, files); err == nil || !strings.Contains(err.Error(), "has been changed") || computer.Exists(got) {
 		t.Errorf("%q, %v", got, err)
 	}
