@@ -87,7 +87,7 @@ func fromNothing(l *lab) {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	l.has(out, "the lab works: all ", " conditions hold", "next: ", "go tool mage ssh calico1")
+	l.has(out, "the lab works: all ", " conditions hold", "│ calico1  ", "next:\n", "go tool mage ssh calico1")
 	// What nspawn containers have from the start, in a layer, is done already: Go and cnitool.
 	for _, s := range []string{"up", "etcd", "calico", "cniPlugins", "ipPool", "plumb"} {
 		if !regexp.MustCompile(`(?m)^✓ ` + s + ` +\S.*\(\d+\.\ds\)$`).MatchString(out) {

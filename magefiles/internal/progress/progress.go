@@ -40,12 +40,14 @@ type task struct {
 	parent *task
 	parts  []*task
 	count  Count
+	since  time.Time // what is counted now has been
 }
 
 // Count is how far a task is.
 type Count struct {
 	Done, Total int // Total is 0 where it isn't known
 	What        string
+	Whole       bool // with the last one the task is done
 }
 
 // Task is a task that runs, as it was at one moment.
@@ -98,13 +100,16 @@ func Report(ctx context.Context, c Count) {
 	}
 	p.tree.mu.Lock()
 	defer p.tree.mu.Unlock()
+	if c.What != p.task.count.What {
+		p.task.since = time.Now()
+	}
 	p.task.count = c
 }
 
-// Counter returns what counts one more of a task's parts each time that it is called.
+// Counter returns what counts one more of a task's parts, which are all of it, each time that it is called.
 func Counter(ctx context.Context, total int, what string) (one func()) {
 	var mu sync.Mutex
-	c := Count{Total: total, What: what}
+	c := Count{Total: total, What: what, Whole: true}
 	Report(ctx, c)
 	return func() {
 		mu.Lock()

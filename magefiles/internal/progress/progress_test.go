@@ -44,11 +44,11 @@ func TestTree(t *testing.T) {
 	up, endUp := Begin(ctx, Stage, "up")
 	apply, endApply := Begin(up, Step, "apply")
 	making, endMaking := Begin(apply, Making, "etcd")
-	Report(making, Count{1, 3, "packages"})
+	Report(making, Count{1, 3, "packages", false})
 	one := Counter(apply, 2, "machines")
 	one()
 	runs("up(apply(etcd))")
-	if got := tree.Running()[0].Parts[0]; got.Count != (Count{1, 2, "machines"}) || got.Parts[0].Count != (Count{1, 3, "packages"}) {
+	if got := tree.Running()[0].Parts[0]; got.Count != (Count{1, 2, "machines", true}) || got.Parts[0].Count != (Count{1, 3, "packages", false}) {
 		t.Errorf("counted: %+v", got)
 	}
 	endApply(nil) // who asked for the artifact has gone; others wait for it
@@ -126,7 +126,7 @@ func TestLeft(t *testing.T) {
 				making, done := Begin(up, Making, "compiling")
 				first = tree.Left()
 				time.Sleep(2 * time.Second)
-				Report(making, Count{1, 4, "packages"})
+				Report(making, Count{1, 4, "packages", true})
 				then = tree.Left()
 				time.Sleep(make - 2*time.Second)
 				done(nil)
@@ -170,12 +170,15 @@ func TestExtrapolated(t *testing.T) {
 		tree := &Tree{}
 		making, _ := Begin(In(t.Context(), tree), Making, "compiling")
 		left := func() time.Duration { return tree.Running()[0].Left }
+		time.Sleep(time.Minute) // it fetches what it compiles
+		Report(making, Count{0, 100, "packages", true})
 		time.Sleep(10 * time.Second)
 		for _, c := range []struct {
 			done, total int
+			whole       bool
 			want        time.Duration
-		}{{0, 0, 0}, {1, 100, 0}, {25, 100, 30 * time.Second}, {100, 100, 0}} {
-			Report(making, Count{c.done, c.total, "packages"})
+		}{{0, 0, true, 0}, {1, 100, true, 0}, {25, 100, true, 30 * time.Second}, {25, 100, false, 0}, {100, 100, true, 0}} {
+			Report(making, Count{c.done, c.total, "packages", c.whole})
 			if got := left(); got != c.want {
 				t.Errorf("%d of %d: %s, want %s", c.done, c.total, got, c.want)
 			}

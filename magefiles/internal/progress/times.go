@@ -105,8 +105,9 @@ func (e *expectation) left(k *task, now time.Time) time.Duration {
 	if last := seconds(e.times[k.name]); last > took {
 		return last - took
 	}
-	if c := k.count; c.Total > c.Done && c.Done*20 > c.Total && took > enough {
-		return time.Duration(float64(took) * float64(c.Total-c.Done) / float64(c.Done))
+	counted := now.Sub(k.since)
+	if c := k.count; c.Whole && c.Total > c.Done && c.Done*20 > c.Total && counted > enough {
+		return time.Duration(float64(counted) * float64(c.Total-c.Done) / float64(c.Done))
 	}
 	return 0
 }

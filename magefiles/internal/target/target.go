@@ -19,6 +19,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/picture"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/support"
@@ -30,59 +31,67 @@ var everything = stage.Goal{Stages: []string{stage.Plumb}, Probe: true}
 
 // Reach brings a stage about, with all that it needs.
 func Reach(ctx context.Context, r *run.Run, name string) error {
-	l, report, err := reach(ctx, r, stage.Goal{Stages: []string{name}})
+	now, err := reach(ctx, r, stage.Goal{Stages: []string{name}})
 	if err != nil {
 		return err
 	}
-	if !report.OK {
-		r.Console.Report(report, false)
-		support.CollectFailed(ctx, r, l)
-		return unmet(report)
+	if !now.report.OK {
+		r.Console.Report(now.report, false)
+		support.CollectFailed(ctx, r, now.lab)
+		return unmet(now.report)
 	}
-	return keepBaseline(ctx, r, l, false)
+	return keepBaseline(ctx, r, now.lab, false)
+}
+
+// reached is how a lab is that the engine has worked on.
+type reached struct {
+	lab    *run.Lab // nil where it didn't come to that
+	report check.Report
+	facts  fact.Lab
 }
 
 // reach runs the engine, and collects the logs of a failure once its cause is printed.
-func reach(ctx context.Context, r *run.Run, g stage.Goal) (*run.Lab, check.Report, error) {
+func reach(ctx context.Context, r *run.Run, g stage.Goal) (reached, error) {
 	l, err := r.Lab(ctx)
 	if err == nil {
 		err = notDuringChallenge(r, "this would mend what it broke")
 	}
-	if err != nil {
-		return nil, check.Report{}, err
+	if err == nil {
+		err = r.Begin(ctx)
 	}
-	if err := r.Begin(ctx); err != nil {
-		return nil, check.Report{}, err
+	if err != nil {
+		return reached{}, err
 	}
 	if line := restoring(r); line != "" {
 		r.Console.Notice("%s", line)
 	}
 	if err := keepPlan(ctx, r, l); err != nil {
-		return nil, check.Report{}, err
+		return reached{}, err
 	}
 	if err := lookBefore(ctx, r, l); err != nil {
-		return nil, check.Report{}, err
+		return reached{}, err
 	}
 	l.Expect()
 	engine := l.Engine()
 	report, err := engine.Reach(ctx, g)
+	now := reached{l, report, engine.Facts()}
 	if ctx.Err() != nil {
-		return l, report, interrupted(ctx)
-	}
-	if err == nil && report.OK {
-		l.Reached()
+		return now, interrupted(ctx)
 	}
 	var refused *stage.RefusedError
 	if err != nil && !errors.As(err, &refused) { // of a refusal there is nothing to find out
 		r.Console.Cause(err)
 		byHand(r)
 		support.CollectFailed(ctx, r, l)
-		return l, report, &printedError{err}
+		return now, &printedError{err}
 	}
 	if err != nil {
-		return l, report, err
+		return now, err
 	}
-	return l, report, l.WriteSSHConfig()
+	if report.OK {
+		l.Reached()
+	}
+	return now, l.WriteSSHConfig()
 }
 
 // keepPlan: a lab whose plan was lost is there all the same, and how its machines are entered may have changed.
@@ -147,12 +156,13 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 			return err
 		}
 	}
-	l, report, err := reach(ctx, r, everything)
-	if o.Timeline && l != nil {
+	now, err := reach(ctx, r, everything)
+	report := now.report
+	if o.Timeline && now.lab != nil {
 		err = errors.Join(err, writeTimeline(r, start))
 	}
 	if err == nil && report.OK {
-		err = keepBaseline(ctx, r, l, true)
+		err = keepBaseline(ctx, r, now.lab, true)
 	}
 	if err == nil && report.OK && !o.JSON && !o.Verbose {
 		r.Console.Works(report) // each stage has had its line
@@ -164,13 +174,24 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
 			byHand(r)
 		}
-		support.CollectFailed(ctx, r, l)
+		support.CollectFailed(ctx, r, now.lab)
 		err = unmet(report)
 	}
 	if err == nil && !o.JSON {
-		r.Console.Finished(time.Since(start), "go tool mage ssh "+l.ByRole(lab.RoleCalico)[0].Name)
+		p := picture.Of(now.lab.Lab, &now.facts, &report)
+		r.Console.Notice("\n%s\n", p.Small(r.Console.Columns()))
+		r.Console.Next(time.Since(start), next(now.lab))
 	}
 	return err
+}
+
+// next are commands to be typed when the lab works, and what they show.
+func next(l *run.Lab) [][2]string {
+	return [][2]string{
+		{"go tool mage learn", "the tutorial: what is done, and what comes next"},
+		{"go tool mage ssh " + l.ByRole(lab.RoleCalico)[0].Name, "a machine to look around on, and to break"},
+		{"go tool mage view", "the lab, live in a browser"},
+	}
 }
 
 // byHand says how to undo what verify doesn't look for, where it couldn't mend what it should have.

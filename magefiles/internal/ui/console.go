@@ -57,6 +57,12 @@ func (c *Console) on(f *os.File) {
 	}
 }
 
+// Columns are how wide what is shown may be.
+func (c *Console) Columns() int {
+	columns, _ := c.size()
+	return columns
+}
+
 // Redirect sends everything that follows to another file.
 func (c *Console) Redirect(f *os.File) {
 	c.mu.Lock()

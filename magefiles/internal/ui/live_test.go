@@ -32,7 +32,7 @@ func firstRun(ctx context.Context, c *Console) {
 	up, _ := progress.Begin(ctx, progress.Stage, "up")
 	apply, _ := progress.Begin(up, progress.Step, "apply")
 	compiling, _ := progress.Begin(apply, progress.Making, "compiling Calico")
-	progress.Report(compiling, progress.Count{Done: 1204, Total: 1523, What: "packages"})
+	progress.Report(compiling, progress.Count{Done: 1204, Total: 1523, What: "packages", Whole: true})
 	box, _ := progress.Begin(apply, progress.Making, "making the box")
 	progress.Report(box, progress.Count{Done: 60, Total: 80, What: "MB fetched"})
 	modules, _ := progress.Begin(apply, progress.Making, "compiling etcd")

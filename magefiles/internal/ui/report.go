@@ -328,3 +328,22 @@ func (c *Console) Finished(took time.Duration, next string) {
 	defer c.mu.Unlock()
 	c.line("finished in %s; next: %s", seconds(took), next)
 }
+
+// Next ends a run with how long it took and what may be typed next, each command with what it is for where there is room.
+func (c *Console) Next(took time.Duration, commands [][2]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	width := 0
+	for _, command := range commands {
+		width = max(width, len(c.prefixed(command[0])))
+	}
+	columns, _ := c.size()
+	c.line("finished in %s; next:", seconds(took))
+	for _, command := range commands {
+		if text := fmt.Sprintf("  %-*s  # %s", width, c.prefixed(command[0]), command[1]); len(text) <= columns {
+			c.line("%s", text)
+		} else {
+			c.line("  %s", command[0])
+		}
+	}
+}

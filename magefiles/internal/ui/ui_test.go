@@ -127,6 +127,22 @@ func TestSummarize(t *testing.T) {
 	}
 }
 
+// TestNext: what a command is for is said where there is room for it.
+func TestNext(t *testing.T) {
+	for columns, want := range map[int]string{
+		80: "finished in 6.4s; next:\n  LAB_FILE=x go tool mage learn        # the tutorial\n  LAB_FILE=x go tool mage ssh calico1  # a machine\n",
+		47: "finished in 6.4s; next:\n  LAB_FILE=x go tool mage learn\n  LAB_FILE=x go tool mage ssh calico1\n",
+	} {
+		var b bytes.Buffer
+		c := terminal(&b, false, columns, 24)
+		c.Prefix("LAB_FILE=x")
+		c.Next(6400*time.Millisecond, [][2]string{{"go tool mage learn", "the tutorial"}, {"go tool mage ssh calico1", "a machine"}})
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("%d columns (-want +got):\n%s", columns, diff)
+		}
+	}
+}
+
 // TestAdvise: what Mage prints names the lab's file too, and stays the error that it was.
 func TestAdvise(t *testing.T) {
 	c := &Console{}
