@@ -28,6 +28,7 @@ type Inventory struct {
 	All    group `json:"all"`
 	Etcd   group `json:"etcd"`
 	Calico group `json:"calico"`
+	Router group `json:"router"`
 }
 
 type meta struct {
@@ -64,6 +65,7 @@ type hostVars struct {
 	Cnitool        said             `json:"lab_cnitool,omitempty"` // there, too: the program
 	Etcd           *fact.Etcd       `json:"lab_etcd,omitempty"`    // on the machines of its members
 	Sessions       int              `json:"lab_sessions"`          // with how many nodes it is to speak BGP
+	Birdc          []string         `json:"lab_birdc,omitempty"`   // the command that asks its BIRD
 	Reflector      bool             `json:"lab_reflector"`
 }
 
@@ -158,12 +160,17 @@ type bgp struct {
 	Peer      *v3.BGPPeer `json:"peer"`          // where there are reflectors
 	PeerName  string      `json:"peer_name"`     // also where there are none
 	Edit      said        `json:"edit_resource"` // the shell function that edits a resource
+	// Routers are the BGPPeers of the routers.
+	Routers []*v3.BGPPeer `json:"routers"`
 }
 
 func newBGP(s *spec.Spec) bgp {
 	b := bgp{
 		AS: s.Lab.BGP.AS, Mesh: s.Lab.BGP.Mesh, ClusterID: spec.ClusterID, Label: fact.LabelReflector, Mark: fact.LabelAS, PeerName: spec.ReflectorPeer,
-		Edit: said(scripts.Text("edit-resource.sh")),
+		Edit: said(scripts.Text("edit-resource.sh")), Routers: []*v3.BGPPeer{},
+	}
+	for _, m := range s.Lab.Routers() {
+		b.Routers = append(b.Routers, spec.RouterPeer(m))
 	}
 	if len(s.Lab.BGP.Reflectors) > 0 {
 		b.Peer = s.ReflectorPeer()
@@ -183,7 +190,7 @@ type Machine struct {
 func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory, error) {
 	inv := Inventory{
 		Meta: meta{HostVars: map[string]hostVars{}},
-		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico)}, Vars: vars{
+		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico), string(lab.RoleRouter)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
@@ -201,6 +208,8 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 			inv.Etcd.Hosts = append(inv.Etcd.Hosts, m.Name)
 		case lab.RoleCalico:
 			inv.Calico.Hosts = append(inv.Calico.Hosts, m.Name)
+		case lab.RoleRouter:
+			inv.Router.Hosts = append(inv.Router.Hosts, m.Name)
 		}
 	}
 	return inv, nil
@@ -220,7 +229,7 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine, sshConfig string) host
 	_, shared := is.Endpoint.Shares.Path(s.Artifacts.Calico)
 	v := hostVars{
 		ControlPath: controlPath(sshConfig, m.Name), ArtifactsThere: shared, Lacks: []said{},
-		Files: map[string]files{stage.Calico: newFiles(s.CalicoctlFiles(), is), certificates: newFiles(s.CertificateFiles(m), is)},
+		Files: map[string]files{stage.Calico: newFiles(s.CalicoFiles(m), is), certificates: newFiles(s.CertificateFiles(m), is)},
 	}
 	for _, name := range is.Lacks {
 		v.Lacks = append(v.Lacks, said(name))
@@ -242,7 +251,12 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine, sshConfig string) host
 			Tar: is.sees(path.Join(s.Artifacts.Toolchain, artifact.ToolchainTar)),
 		}
 		v.Cnitool = said(is.Login.Cnitool())
-		v.Sessions, v.Reflector = len(stage.SessionsOf(s, m)), s.Lab.BGP.Reflects(m.Name)
+		// That it speaks with the routers, too, they are asked.
+		v.Sessions, v.Reflector = len(stage.SessionsOf(s, m))-len(s.Lab.Routers()), s.Lab.BGP.Reflects(m.Name)
+		v.Birdc = []string{"docker", "exec", s.NodeContainer(), "birdcl", "-s", "/var/run/calico/bird.ctl"}
+	}
+	if m.Role == lab.RoleRouter {
+		v.Sessions, v.Birdc = len(stage.SessionsOf(s, m)), []string{"docker", "exec", spec.RouterContainer, "birdc"}
 	}
 	return v
 }

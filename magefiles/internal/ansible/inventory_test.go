@@ -56,7 +56,7 @@ func inventoryOf(t *testing.T, calico2 Machine) (*spec.Spec, Inventory) {
 
 func TestInventory(t *testing.T) {
 	_, inv := testInventory(t)
-	if diff := cmp.Diff([][]string{{"etcd-node"}, {"calico1", "calico2"}, {"etcd", "calico"}}, [][]string{inv.Etcd.Hosts, inv.Calico.Hosts, inv.All.Children}); diff != "" {
+	if diff := cmp.Diff([][]string{{"etcd-node"}, {"calico1", "calico2"}, {"etcd", "calico", "router"}}, [][]string{inv.Etcd.Hosts, inv.Calico.Hosts, inv.All.Children}); diff != "" {
 		t.Error(diff)
 	}
 	vars := inv.All.Vars.(vars)

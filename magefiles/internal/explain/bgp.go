@@ -19,7 +19,7 @@ func bgp(_ context.Context, l *Lab, _ []string) (Story, error) {
 	var graph strings.Builder
 	graph.WriteString("flowchart LR\n")
 	drawn := map[[2]string]bool{}
-	for _, m := range l.ByRole(lab.RoleCalico) {
+	for _, m := range append(l.ByRole(lab.RoleCalico), l.Routers()...) {
 		w.part("On " + m.Name)
 		seen, ok := l.Facts.Machine(m.Name)
 		if why := cmp.Or(l.Facts.Unreached[m.Name], seen.BIRD.Unknown); !ok || why != "" {
@@ -105,11 +105,14 @@ func (l *Lab) bgpWanted(w *writer) {
 
 func (l *Lab) session(w *writer, m lab.Machine, p fact.Protocol) {
 	kind := map[string]string{"Mesh": "of the mesh", "Global": "of a BGPPeer for all nodes", "Node": "of a BGPPeer for this node"}[strings.SplitN(p.Name, "_", 2)[0]]
+	if m.Role == lab.RoleRouter {
+		kind = "of its configuration"
+	}
 	evidence := strings.TrimSpace(fmt.Sprintf("%s %s %s since %s, %s", p.Name, p.Proto, p.State, p.Since, p.Info))
 	if !p.Established() {
 		w.wrong("The session with %s, %s, is not Established: it is %s.", l.called(p.Peer()), kind, strings.TrimSpace(p.State+" "+p.Info)).saw(evidence).by(m.Name, l.birdc(m.Name, "show protocols all "+p.Name))
 	} else {
-		w.say("The session with %s, %s, is Established.", l.called(p.Peer()), kind).saw(evidence).by(m.Name, fact.Sessions.Command())
+		w.say("The session with %s, %s, is Established.", l.called(p.Peer()), kind).saw(evidence).by(m.Name, l.sessions(m))
 	}
 	if strings.HasPrefix(p.Name, "Mesh_") {
 		// confd compares the addresses as text.
@@ -130,6 +133,10 @@ func (l *Lab) session(w *writer, m lab.Machine, p fact.Protocol) {
 			told = append(told, fmt.Sprintf("%s via %s%s", r.To, r.Via, map[bool]string{true: " *"}[r.Best]))
 		}
 	}
+	if peer, _ := l.Machine(l.owner(p.Peer())); len(told) == 0 && peer.Role == lab.RoleRouter {
+		w.say("It has told %s no route: a router of the lab's takes routes, and has none of its own to tell.", m.Name).by(m.Name, l.birdc(m.Name, "show route protocol "+p.Name))
+		return
+	}
 	if len(told) == 0 {
 		w.wrong("It has told %s no route.", m.Name).by(m.Name, l.birdc(m.Name, "show route protocol "+p.Name))
 		return
@@ -146,6 +153,14 @@ func (l *Lab) announces(w *writer, m lab.Machine) {
 		}
 		w.say("It announces %s, its own block: one route for all its workloads.", b).saw(l.learned(m.Name, b)...).by(m.Name, l.birdc(m.Name, "show route "+b.String()))
 	}
+}
+
+// sessions is the command line that shows a machine's.
+func (l *Lab) sessions(m lab.Machine) string {
+	if m.Role == lab.RoleRouter {
+		return fact.RouterBGP.Command()
+	}
+	return fact.Sessions.Command()
 }
 
 // drawSession draws a session once, however many of its ends are looked at.

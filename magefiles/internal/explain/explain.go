@@ -13,6 +13,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 // Story is an answer.
@@ -301,6 +302,9 @@ func (l *Lab) called(a netip.Addr) string {
 
 // birdc is the command line that asks BIRD on a machine.
 func (l *Lab) birdc(machine, ask string) string {
+	if m, _ := l.Machine(machine); m.Role == lab.RoleRouter {
+		return "sudo docker exec " + spec.RouterContainer + " birdc " + ask
+	}
 	name := "calico-node"
 	for _, c := range l.Facts.Machines[machine].Docker.Value.Part(fact.PartNode) {
 		name = strings.TrimPrefix(c.Name, "/")

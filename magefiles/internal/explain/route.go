@@ -222,7 +222,7 @@ func (l *Lab) fromPeer(w *writer, m lab.Machine, r fact.Route) {
 	seen := l.Facts.Machines[m.Name]
 	d := seen.Deep.Value.Learned
 	if why := cmp.Or(seen.Deep.Unknown, d.Unknown); why != "" {
-		w.unknown("from whom BIRD learned it: %s.", why).by(m.Name, fact.Sessions.Command())
+		w.unknown("from whom BIRD learned it: %s.", why).by(m.Name, l.sessions(m))
 		return
 	}
 	ask := l.birdc(m.Name, "show route "+r.To.String()+" all")
@@ -237,7 +237,7 @@ func (l *Lab) fromPeer(w *writer, m lab.Machine, r fact.Route) {
 			continue
 		}
 		w.say("BIRD on %s made it, since it learned the prefix by BGP from %s.", m.Name, l.called(p.Peer())).saw(l.learned(m.Name, r.To)...).by(m.Name, ask)
-		w.say("That session, %s, is %s.", p.Name, strings.TrimSpace(p.Info)).saw(fmt.Sprintf("%s since %s", p.Info, p.Since)).by(m.Name, fact.Sessions.Command())
+		w.say("That session, %s, is %s.", p.Name, strings.TrimSpace(p.Info)).saw(fmt.Sprintf("%s since %s", p.Info, p.Since)).by(m.Name, l.sessions(m))
 	}
 	for _, block := range l.Facts.Datastore.Value.Blocks {
 		if block.CIDR == r.To && block.Node != "" {

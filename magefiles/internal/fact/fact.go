@@ -149,6 +149,8 @@ const (
 	Conflists    Kind = "conflists"
 	Profiles     Kind = "profiles"
 	Peers        Kind = "peers"
+	RouterConf   Kind = "routerconf"
+	RouterBGP    Kind = "routerbgp"
 )
 
 // commands are how a person sees the same thing on the machine.
@@ -186,6 +188,8 @@ var commands = map[Kind]string{
 	Conflists:    "sudo sh -c 'cat /etc/cni/net.d/*'",
 	Profiles:     "sudo calicoctl get profiles --output=yaml",
 	Peers:        "sudo calicoctl get bgppeers",
+	RouterConf:   "cat /etc/bird/bird.conf",
+	RouterBGP:    "sudo docker exec bird birdc show protocols",
 }
 
 // Command is the command line with which a person sees facts of this kind on a machine.

@@ -278,4 +278,5 @@ const (
 	PartEtcd     = "etcd"
 	PartNode     = "calico-node"
 	PartWorkload = "workload"
+	PartRouter   = "router"
 )

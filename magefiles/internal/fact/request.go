@@ -12,6 +12,7 @@ type Request struct {
 	GoTree bool     `json:"goTree,omitempty"` // whether to count /usr/local/go
 	Etcd   *Etcd    `json:"etcd,omitempty"`   // how it is asked, for its health and for Calico's part of it; nil: it isn't
 	Dirs   []string `json:"dirs,omitempty"`   // directories whose files are looked at, too
+	BIRD   string   `json:"bird,omitempty"`   // BIRD's control socket; "" is that of calico-node's
 	Ports  []uint16 `json:"ports,omitempty"`  // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
 	Dial   *Dial    `json:"dial,omitempty"`   // what the machine has to reach over TCP; nil: nobody asks
 	Until  *Until   `json:"until,omitempty"`  // what to wait for first

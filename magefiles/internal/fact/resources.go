@@ -107,6 +107,7 @@ type PeerResource struct {
 	PeerIP       string      `json:"peerIP,omitempty"`
 	PeerSelector string      `json:"peerSelector,omitempty"`
 	AS           json.Number `json:"asNumber,omitempty"`
+	KeepNextHop  bool        `json:"keepOriginalNextHop,omitempty"`
 }
 
 // Allocation finds who has an address.

@@ -70,6 +70,9 @@ func write(t *testing.T, l *Lab) []byte {
 		if m.Role == RoleCalico {
 			o["workloads"] = object{"count": m.Workloads.Count, "labels": m.Workloads.Labels}
 		}
+		if m.AS > 0 {
+			o["asNumber"] = m.AS
+		}
 		if m.SSH != (SSH{}) {
 			s := object{"address": m.SSH.Address, "user": m.SSH.User, "key": m.SSH.Key, "hostKey": m.SSH.HostKey}
 			if m.SSH.Port > 0 {

@@ -2,6 +2,7 @@
 package lab
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -15,7 +16,10 @@ type Role string
 const (
 	RoleEtcd   Role = "etcd"   // runs the datastore
 	RoleCalico Role = "calico" // runs calico-node and workloads
+	RoleRouter Role = "router" // runs BIRD alone, in an AS of its own, and speaks BGP with all nodes
 )
+
+var roles = []Role{RoleEtcd, RoleCalico, RoleRouter}
 
 // Lab is a whole lab as lab.yaml describes it. It is valid and not changed after Load.
 type Lab struct {
@@ -38,6 +42,7 @@ type Machine struct {
 	Name    string // also its host name
 	Role    Role
 	Address netip.Addr // on the underlay
+	AS      uint32     // of a router; nodes have BGP.AS
 	Memory  int        // of a virtual machine, in MB
 	CPUs    int        // of a virtual machine
 	SSH     SSH        // of a machine that exists already
@@ -62,10 +67,16 @@ type SSH struct {
 
 // BGP is who speaks BGP with whom.
 type BGP struct {
-	AS         uint32   // 0 is Calico's own, 64512
+	AS         uint32   // of the nodes; 0 is Calico's own, DefaultAS
 	Mesh       bool     // whether every node has a session with every other, but for reflectors
 	Reflectors []string // names of nodes that have a session with every node, and pass on what they learn
 }
+
+// DefaultAS is the AS number that Calico gives nodes where nobody says one.
+const DefaultAS = 64512
+
+// Number is the nodes' AS number.
+func (b BGP) Number() uint32 { return cmp.Or(b.AS, DefaultAS) }
 
 // Reflects says whether a machine is a route reflector.
 func (b BGP) Reflects(machine string) bool { return slices.Contains(b.Reflectors, machine) }
@@ -136,6 +147,9 @@ func (l *Lab) Members() []Machine { return l.ByRole(RoleEtcd) }
 
 // Etcd is the first of them, where a person asks the datastore.
 func (l *Lab) Etcd() Machine { return l.Members()[0] }
+
+// Routers are the machines that every node has as a BGP peer, beside other nodes.
+func (l *Lab) Routers() []Machine { return l.ByRole(RoleRouter) }
 
 // Machine finds a machine by its name.
 func (l *Lab) Machine(name string) (Machine, bool) {

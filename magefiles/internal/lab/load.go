@@ -134,6 +134,7 @@ type (
 		Role    scalar `yaml:"role"`
 		Count   scalar `yaml:"count"`
 		Address scalar `yaml:"address"`
+		AS      scalar `yaml:"asNumber"`
 		Memory  scalar `yaml:"memory"`
 		CPUs    scalar `yaml:"cpus"`
 		SSH     rawSSH `yaml:"ssh"`

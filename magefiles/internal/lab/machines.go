@@ -45,8 +45,8 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 // machine is one entry's machine, or as many as its count says: calico makes calico1, calico2, ..., their addresses counted up.
 func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have taken) []Machine {
 	like := Machine{Name: v.name(rm.Name, key+"name", hostName, maxMachineName, rm.Role, rm.Address), Role: Role(rm.Role.Value)}
-	if v.have(rm.Role, key+"role", rm.Name, rm.Address) && like.Role != RoleEtcd && like.Role != RoleCalico {
-		v.fault(rm.Role.Line, "role %q of %s: expected %s or %s", like.Role, like.Name, RoleEtcd, RoleCalico)
+	if v.have(rm.Role, key+"role", rm.Name, rm.Address) && !slices.Contains(roles, like.Role) {
+		v.fault(rm.Role.Line, "role %q of %s: expected %s, %s or %s", like.Role, like.Name, RoleEtcd, RoleCalico, RoleRouter)
 	}
 	count := v.number(rm.Count, key+"count", 0, 1, maxCount, "a number of machines")
 	like.Address = v.parseAddress(rm, key+"address")
@@ -54,6 +54,7 @@ func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have
 	like.CPUs = v.number(rm.CPUs, key+"cpus", defaultCPUs, 1, 64, "a number of CPUs")
 	like.SSH = v.ssh(&rm.SSH, key+"ssh.")
 	like.Workloads = v.workloads(&rm, key+"workloads.", like.Role)
+	like.AS = v.routerAS(&rm, key+"asNumber")
 	if count > 0 && like.Name != "" {
 		v.counted(rm, key, like, count)
 	}
@@ -182,6 +183,15 @@ func (v *validator) workloads(rm *rawMachine, key string, r Role) Workloads {
 		w.Labels[name] = value.Value
 	}
 	return w
+}
+
+// routerAS reads the AS number of a router, which nobody else has.
+func (v *validator) routerAS(rm *rawMachine, key string) uint32 {
+	if rm.Role.Value != string(RoleRouter) && rm.AS.Line > 0 {
+		v.fault(rm.AS.Line, "%s: only machines with role %s have an AS number of their own; that of the nodes is bgp.asNumber", key, RoleRouter)
+		return 0
+	}
+	return v.asNumber(rm.AS, key)
 }
 
 func firstLine(all map[string]scalar) (line int) {

@@ -13,7 +13,7 @@ import (
 )
 
 func (v *validator) bgp(raw *rawBGP, l *Lab) {
-	l.BGP.AS = v.asNumber(raw.AS)
+	l.BGP.AS = v.asNumber(raw.AS, "bgp.asNumber")
 	seen := map[string]int{}
 	for _, s := range raw.Reflectors {
 		m, ok := l.Machine(s.Value)
@@ -28,7 +28,7 @@ func (v *validator) bgp(raw *rawBGP, l *Lab) {
 			}
 			v.fault(s.Line, "bgp.reflectors: there is no machine %q%s", s.Value, near)
 		case m.Role != RoleCalico:
-			v.fault(s.Line, "bgp.reflectors: %s has role %s; only machines with role %s speak BGP", s.Value, m.Role, RoleCalico)
+			v.fault(s.Line, "bgp.reflectors: %s has role %s; only machines with role %s reflect routes", s.Value, m.Role, RoleCalico)
 		}
 		seen[s.Value] = s.Line
 		l.BGP.Reflectors = append(l.BGP.Reflectors, s.Value)
@@ -42,7 +42,22 @@ func (v *validator) bgp(raw *rawBGP, l *Lab) {
 	}
 }
 
-// nodes are the names of the machines that speak BGP.
+// routers wants them in another AS than the nodes: within one AS nobody tells on what a peer told.
+func (v *validator) routers(raw *rawLab, l *Lab) {
+	nodes := l.BGP.Number()
+	for i, rm := range raw.Machines {
+		key := fmt.Sprintf("machines[%d].asNumber", i)
+		switch {
+		case rm.Role.Value != string(RoleRouter) || rm.AS.bad:
+		case rm.AS.Value == "":
+			v.fault(cmp.Or(rm.AS.Line, rm.Role.Line), "%s is missing: a router is in an AS of its own; write for example: asNumber: %d", key, nodes+1)
+		case rm.AS.Value == strconv.FormatUint(uint64(nodes), 10):
+			v.fault(rm.AS.Line, "%s %d is the nodes' own (bgp.asNumber, or %d); write another one, such as %d", key, nodes, DefaultAS, nodes+1)
+		}
+	}
+}
+
+// nodes are the names of the Calico nodes.
 func (l *Lab) nodes() (names []string) {
 	for _, m := range l.ByRole(RoleCalico) {
 		names = append(names, m.Name)
@@ -53,17 +68,17 @@ func (l *Lab) nodes() (names []string) {
 // reservedAS are numbers that no network has (https://www.iana.org/assignments/iana-as-numbers-special-registry).
 var reservedAS = []uint32{0, 23456, 65535, 4294967295}
 
-func (v *validator) asNumber(s scalar) uint32 {
+func (v *validator) asNumber(s scalar, key string) uint32 {
 	if s.Value == "" || s.bad {
 		return 0
 	}
 	n, err := strconv.ParseUint(s.Value, 10, 32)
 	if err != nil || strconv.FormatUint(n, 10) != s.Value {
-		v.fault(s.Line, "bgp.asNumber %q: expected a number from 1 to 4294967294; the private ones are 64512 to 65534 and 4200000000 to 4294967294", s.Value)
+		v.fault(s.Line, "%s %q: expected a number from 1 to 4294967294; the private ones are 64512 to 65534 and 4200000000 to 4294967294", key, s.Value)
 		return 0
 	}
 	if slices.Contains(reservedAS, uint32(n)) {
-		v.fault(s.Line, "bgp.asNumber %d is reserved; write a private one, from 64512 to 65534 or from 4200000000 to 4294967294", n)
+		v.fault(s.Line, "%s %d is reserved; write a private one, from 64512 to 65534 or from 4200000000 to 4294967294", key, n)
 	}
 	return uint32(n)
 }

@@ -41,6 +41,7 @@ var (
 	releases = map[string]any{"type": []string{"string", "number"}}
 	network  = map[string]any{"type": "string", "pattern": `^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/[0-9]+$`}
 	address  = map[string]any{"type": "string", "pattern": `^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`}
+	anAS     = map[string]any{"type": "integer", "minimum": 1, "maximum": 4294967294, "not": map[string]any{"enum": reservedAS}}
 )
 
 // keyTexts has the keys with a value, in the order of the file; those that lead to them are found on the way.
@@ -51,9 +52,10 @@ var keyTexts = []Key{
 	{Path: "name", Text: "names the network, containers and directories that the lab makes", Example: "calico-cni-lab", Required: true, rule: word(hostName, maxLabName)},
 	{Path: "underlay.subnet", Text: "the machines' own network; its first address is the gateway", Example: "192.168.4.0/24", Required: true, rule: network},
 	{Path: "machines[].name", Text: "host name; with `count` what stands before the number", Example: "calico1", Required: true, rule: word(hostName, maxMachineName)},
-	{Path: "machines[].role", Text: "`etcd`: has the datastore, one, three or five machines; `calico`: runs calico-node and workloads, two machines or more", Example: "calico", Required: true, rule: oneOf(string(RoleEtcd), string(RoleCalico))},
+	{Path: "machines[].role", Text: "`etcd`: has the datastore, one, three or five machines; `calico`: runs calico-node and workloads, two machines or more; `router`: runs BIRD, and speaks BGP with all nodes", Example: "calico", Required: true, rule: oneOf(string(RoleEtcd), string(RoleCalico), string(RoleRouter))},
 	{Path: "machines[].count", Text: "makes so many machines of the entry", Example: "50", Without: "one machine, its name without a number", rule: numberOf(1, maxCount)},
 	{Path: "machines[].address", Text: "on the underlay; with `count` the first machine's", Example: "192.168.4.5", Required: true, rule: address},
+	{Path: "machines[].asNumber", Text: "AS number of a router, another one than the nodes'", Example: "64513", Without: "a router needs one, and nobody else has one", rule: anAS},
 	{Path: "machines[].memory", Text: "of a virtual machine, in MB", Example: "384", Without: fmt.Sprint(defaultMemory), rule: numberOf(minMemory, maxMemory)},
 	{Path: "machines[].cpus", Text: "of a virtual machine", Example: "1", Without: fmt.Sprint(defaultCPUs), rule: numberOf(1, 64)},
 	{Path: "machines[].ssh.address", Text: "where a machine that exists already answers SSH", Example: "calico1.example", Without: "its address on the underlay", rule: word(sshAddress, 0)},
@@ -66,9 +68,7 @@ var keyTexts = []Key{
 		"type": "object", "additionalProperties": map[string]any{"type": []string{"string", "number", "boolean"}, "maxLength": maxLabel, "pattern": labelValue.String()},
 	}},
 	{Path: "network", Text: "the CNI network's name: `cnitool add NETWORK ...`", Example: "test-calico", Required: true, rule: word(objectName, 63)},
-	{Path: "bgp.asNumber", Text: "AS number of all nodes", Example: "64513", Without: "64512, Calico's own", rule: map[string]any{
-		"type": "integer", "minimum": 1, "maximum": 4294967294, "not": map[string]any{"enum": reservedAS},
-	}},
+	{Path: "bgp.asNumber", Text: "AS number of all nodes", Example: "64513", Without: fmt.Sprintf("%d, Calico's own", DefaultAS), rule: anAS},
 	{Path: "bgp.mesh", Text: "whether every node has a session with every other", Example: "false", Without: "true without reflectors, false with some", rule: aSwitch},
 	{Path: "bgp.reflectors", Text: "names of nodes that are route reflectors", Example: "[calico1, calico2]", Without: "none", rule: map[string]any{
 		"type": "array", "uniqueItems": true, "items": aText,

@@ -119,6 +119,7 @@ machines:
   - {name: etcd1, role: etcd, address: 192.168.4.7}
   - {name: node, role: calico, address: 192.168.4.8, ssh: {}, workloads: {}}
   - {name: calico2, role: calico, address: 192.168.4.9}
+  - {name: tor, role: router, address: 192.168.4.10, asNumber: 64513}
 network: net
 bgp: {}
 pool: {name: p, cidr: 10.1.0.0/16, blockSize: 26, ipipMode: Never}
@@ -142,6 +143,7 @@ allowed: {}
 		"machines.1.ssh.address":      {"a.example", "fe80::1%eth0", "-x", "a b"},
 		"machines.1.workloads.count":  {"0", "-1", fmt.Sprint(maxWorkloads), fmt.Sprint(maxWorkloads + 1)},
 		"machines.1.workloads.labels": {"{app: web}", "{tier: 1}", "{app: " + strings.Repeat("a", maxLabel+1) + "}", "{app: -x}", "[app]"},
+		"machines.3.asNumber":         {"1", "0", "23456", "65535", "4294967294", "4294967295", "x"},
 		"network":                     {"a.b", "a_b"},
 		"bgp.asNumber":                {"1", "0", "23456", "64512", "65535", "4294967294", "4294967295"},
 		"bgp.mesh":                    {"true", "maybe"},

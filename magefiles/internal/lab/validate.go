@@ -97,6 +97,7 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.machines(raw, l)
 	l.Network = v.name(raw.Network, "network", objectName, 63)
 	v.bgp(&raw.BGP, l)
+	v.routers(raw, l)
 	v.pool(&raw.Pool, l)
 	v.versions(&raw.Versions, l)
 	v.vagrant(&raw.Vagrant, l)

@@ -103,6 +103,17 @@ func (p Plan) Write(stateDir string) error {
 	return WriteFile(filepath.Join(stateDir, PlanFile), append(data, '\n'), 0o644)
 }
 
+// Roles are those that machines of the plan have, each once.
+func (p Plan) Roles() []lab.Role {
+	var all []lab.Role
+	for _, m := range p.Machines {
+		if !slices.Contains(all, m.Role) {
+			all = append(all, m.Role)
+		}
+	}
+	return all
+}
+
 // Names are the machines' names, in the plan's order.
 func (p Plan) Names() []string {
 	var all []string

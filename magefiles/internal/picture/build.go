@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -14,7 +15,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
-const etcdRole = string(lab.RoleEtcd)
+const (
+	etcdRole   = string(lab.RoleEtcd)
+	routerRole = string(lab.RoleRouter)
+)
 
 // Plan is the picture of a lab as lab.yaml has it.
 func Plan(l *lab.Lab) Picture {
@@ -76,12 +80,20 @@ func (b *builder) picture() Picture {
 
 // ordered are the machines as they are drawn.
 func (b *builder) ordered() []lab.Machine {
-	return append(b.l.ByRole(lab.RoleEtcd), b.l.ByRole(lab.RoleCalico)...)
+	return slices.Concat(b.l.Members(), b.l.ByRole(lab.RoleCalico), b.l.Routers())
+}
+
+// speakers are the machines that speak BGP.
+func (b *builder) speakers() []lab.Machine {
+	return append(b.l.ByRole(lab.RoleCalico), b.l.Routers()...)
 }
 
 func partsOf(m lab.Machine) []string {
-	if m.Role == lab.RoleEtcd {
+	switch m.Role {
+	case lab.RoleEtcd:
 		return []string{"etcd"}
+	case lab.RoleRouter:
+		return []string{"BIRD"}
 	}
 	return []string{"Felix", "confd", "BIRD"}
 }
@@ -130,6 +142,11 @@ func (b *builder) machine(m lab.Machine) Machine {
 		is.Parts = []Part{b.part("etcd", seen.Etcd.Unknown, seen.Etcd.Value.OK, seen.Etcd.Value.Said, m.Name, "etcd", "etcd-container")}
 		return is
 	}
+	if m.Role == lab.RoleRouter {
+		is.AS = strconv.FormatUint(uint64(m.AS), 10)
+		is.Parts = []Part{b.bird(seen, m.Name, "router")}
+		return is
+	}
 	confd := Part{Name: "confd", State: Unknown, Says: "not looked at"}
 	if s := seen.Deep.Value.Services; seen.Deep.Unknown == "" && s.Unknown == "" && s.Value != nil {
 		confd = b.part("confd", "", s.Value["confd"] == "run", s.Value["confd"], m.Name)
@@ -137,10 +154,15 @@ func (b *builder) machine(m lab.Machine) Machine {
 	is.Parts = []Part{
 		b.part("Felix", seen.Felix.Unknown, seen.Felix.Value.OK, seen.Felix.Value.Said, m.Name, "felix", "calico-node"),
 		confd,
-		b.part("BIRD", seen.BIRD.Unknown, true, "version "+seen.BIRD.Value.Version, m.Name, "bird", "calico-node"),
+		b.bird(seen, m.Name, "calico-node"),
 	}
 	is.Workloads = b.workloads(m, seen)
 	return is
+}
+
+// bird is BIRD in a container.
+func (b *builder) bird(seen fact.Machine, machine, container string) Part {
+	return b.part("BIRD", seen.BIRD.Unknown, true, "version "+seen.BIRD.Value.Version, machine, "bird", container)
 }
 
 // inside are the routes, interfaces and containers.
@@ -232,7 +254,7 @@ func (b *builder) sessions(p *Picture) {
 		owner[m.Address] = m.Name
 	}
 	at := map[[2]string]int{}
-	for _, m := range b.l.ByRole(lab.RoleCalico) {
+	for _, m := range b.speakers() {
 		for _, x := range b.facts.Machines[m.Name].BIRD.Value.Protocols {
 			peer := x.Peer()
 			if !peer.IsValid() {
@@ -268,7 +290,7 @@ func (b *builder) missing(p *Picture, state State, says string) {
 	for _, m := range b.l.Machines {
 		byAddress[m.Address] = m.Name
 	}
-	for _, m := range b.l.ByRole(lab.RoleCalico) {
+	for _, m := range b.speakers() {
 		for _, a := range stage.SessionsOf(s, m) {
 			other := byAddress[a]
 			if there[[2]string{m.Name, other}] {

@@ -196,7 +196,7 @@ func (p *Picture) Machine(name string) (*Machine, bool) {
 	return nil, false
 }
 
-// Nodes are the Calico nodes.
+// Nodes are the machines that speak BGP: the Calico nodes, and routers behind them.
 func (p *Picture) Nodes() []Machine {
 	var all []Machine
 	for _, m := range p.Machines {

@@ -158,7 +158,9 @@ func (p *Picture) graphBlocks(x syntax) string {
 		b.WriteString(x.node(name("pool", pool.Name), []string{"pool " + pool.Name, pool.CIDR.String(), fmt.Sprintf("blocks of /%d, %s", pool.BlockSize, pool.Carried)}, OK))
 	}
 	for _, m := range p.Nodes() {
-		b.WriteString(x.node(name("m", m.Name), []string{m.Name}, OK))
+		if m.Role != routerRole { // which has none
+			b.WriteString(x.node(name("m", m.Name), []string{m.Name}, OK))
+		}
 	}
 	for _, pool := range p.Pools {
 		for _, block := range pool.Blocks {

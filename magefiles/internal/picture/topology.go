@@ -164,7 +164,7 @@ func (p *Picture) card(c *canvas, s *scene, m Machine) {
 	}
 	y := r.y + headHeight
 	c.box(rect{r.x + 14, y, r.w - 58, nodeHeight - 4}, 8, "inner")
-	c.text(r.x+24, y+17, "label", "calico-node")
+	c.text(r.x+24, y+17, "label", map[bool]string{true: "router", false: "calico-node"}[m.Role == routerRole])
 	if text, class := p.speaks(m.Name); text != "" {
 		c.text(r.x+r.w-54, y+17, "label end"+class, "BGP "+text)
 	}
@@ -186,7 +186,7 @@ func (p *Picture) card(c *canvas, s *scene, m Machine) {
 		c.shut()
 		y += blockHeight
 	}
-	if len(blocks) == 0 {
+	if len(blocks) == 0 && m.Role != routerRole {
 		c.text(r.x+16, y+13, "quiet", "no block of addresses yet")
 	}
 	c.shut()

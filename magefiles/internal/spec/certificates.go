@@ -46,8 +46,11 @@ func Subjects(l *lab.Lab) []pki.Subject {
 
 // Held are the certificates that machines of a role hold, by their common names.
 func Held(r lab.Role) []string {
-	if r == lab.RoleEtcd {
+	switch r {
+	case lab.RoleEtcd:
 		return []string{certEtcd, certRoot, certHealth, certCalicoctl}
+	case lab.RoleRouter:
+		return nil
 	}
 	return []string{certCalicoctl, certNode, certCNI}
 }

@@ -19,7 +19,7 @@ func (s *Spec) binary(to, dir, name string) remote.File {
 	return remote.File{Path: to, Mode: 0o755, Source: filepath.Join(dir, name), SHA256: s.Artifacts.Sums[dir][name]}
 }
 
-// CalicoctlFiles are calicoctl and its configuration, on every machine.
+// CalicoctlFiles are calicoctl and its configuration.
 func (s *Spec) CalicoctlFiles() []remote.File {
 	return []remote.File{
 		s.binary(Calicoctl, s.Artifacts.Calico, "calicoctl"),
@@ -78,6 +78,9 @@ func (s *Spec) CnitoolFiles() []remote.File {
 
 // Common are the files that are the same on every machine of a role, whatever lab.yaml says.
 func (s *Spec) Common(r lab.Role) []remote.File {
+	if r == lab.RoleRouter {
+		return nil
+	}
 	files := s.CalicoctlFiles()[:1]
 	if r == lab.RoleCalico {
 		files = slices.Concat(files, s.GoFiles(), s.PluginFiles(), s.CnitoolFiles())

@@ -29,6 +29,9 @@ func (s *Spec) Resources() []string {
 	if len(s.Lab.BGP.Reflectors) > 0 {
 		all = append(all, "bgppeers/"+ReflectorPeer)
 	}
+	for _, m := range s.Lab.Routers() {
+		all = append(all, "bgppeers/"+RouterPeerName(m.Name))
+	}
 	if s.Lab.BGP.AS > 0 || !s.Lab.BGP.Mesh {
 		all = append(all, "bgpconfigurations/default")
 	}

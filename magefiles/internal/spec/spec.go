@@ -43,8 +43,11 @@ const WorkloadPort = 8080
 
 // Ports are the TCP ports of the lab on a machine, and what for.
 func Ports(r lab.Role) map[uint16]string {
-	if r == lab.RoleEtcd {
+	switch r {
+	case lab.RoleEtcd:
 		return map[uint16]string{2379: "etcd answers its clients", 2380: "etcd answers its peers"}
+	case lab.RoleRouter:
+		return map[uint16]string{179: "BIRD speaks BGP"}
 	}
 	return map[uint16]string{179: "BIRD speaks BGP", WorkloadPort: "the workloads answer", 9099: "Felix says whether it is ready"}
 }
@@ -92,7 +95,7 @@ type Spec struct {
 	// Certificates are the lab's own, as they are on this computer.
 	Certificates pki.Set
 
-	rendered map[string][]byte // templates by name, and each node's conflist
+	rendered map[string][]byte // templates by name, each node's conflist, and each router's bird.conf
 }
 
 // New returns the spec of a lab.
@@ -114,11 +117,16 @@ func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
 			return nil, err
 		}
 	}
+	for _, m := range l.Routers() {
+		if err := s.render("bird.conf "+m.Name, "bird.conf.tmpl", newRouter(l, m)); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
 // render keeps a template filled in under a name.
-func (s *Spec) render(as, name string, values map[string]string) error {
+func (s *Spec) render(as, name string, values any) error {
 	t, err := template.New(name).Option("missingkey=error").ParseFS(templates.FS, name)
 	if err != nil {
 		return err
@@ -305,8 +313,11 @@ func (s *Spec) Workloads(m lab.Machine) []Container {
 
 // Containers are all of a machine's, in the order of the stages.
 func (s *Spec) Containers(m lab.Machine) []Container {
-	if m.Role == lab.RoleEtcd {
+	switch m.Role {
+	case lab.RoleEtcd:
 		return []Container{s.Etcd(m)}
+	case lab.RoleRouter:
+		return []Container{s.Router()}
 	}
 	return append([]Container{s.Node(m)}, s.Workloads(m)...)
 }
@@ -323,6 +334,9 @@ func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
 		r = Survey(m)
 	}
 	r.Files = []string{Calicoctl, calicoctlCfg}
+	if m.Role == lab.RoleRouter {
+		r.Dirs, r.BIRD = append(r.Dirs, birdDir), RouterSocket
+	}
 	for _, name := range Held(m.Role) {
 		r.Dirs = append(r.Dirs, certDir(name))
 	}
@@ -355,6 +369,9 @@ func (s *Spec) Digest() string {
 	for _, m := range s.Lab.Machines {
 		fmt.Fprintf(h, "%v\n", m)
 		conflists = append(conflists, s.Conflist(m))
+		if m.Role == lab.RoleRouter {
+			conflists = append(conflists, s.RouterFiles(m)...)
+		}
 		for _, c := range s.Containers(m) {
 			c.CA = "" // certificates are issued anew, and the lab stays what it is
 			fmt.Fprintf(h, "%q\n", c.Flags())

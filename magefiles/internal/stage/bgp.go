@@ -3,7 +3,6 @@ package stage
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,16 +19,28 @@ import (
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
-// SessionsOf are the addresses of the nodes with which one is to speak BGP: a reflector with all, another one with the reflectors,
-// and in the mesh with those that are none. A node with a cluster ID has left the mesh (confd's bird.cfg.template).
+// SessionsOf are the addresses of those with which a machine is to speak BGP: a router with all nodes, a node with all routers, and
+// with some of the nodes.
 func SessionsOf(s *spec.Spec, m lab.Machine) []netip.Addr {
+	all := sessionsWithNodes(s, m)
+	if m.Role == lab.RoleCalico {
+		for _, r := range s.Lab.Routers() {
+			all = append(all, r.Address)
+		}
+	}
+	return all
+}
+
+// sessionsWithNodes are those of SessionsOf that are nodes: a reflector has a session with all, another node with the reflectors, and
+// in the mesh with those that are none. A node with a cluster ID has left the mesh (confd's bird.cfg.template).
+func sessionsWithNodes(s *spec.Spec, m lab.Machine) []netip.Addr {
 	bgp := s.Lab.BGP
 	var all []netip.Addr
 	for _, other := range s.Nodes() {
 		if other.Name == m.Name {
 			continue
 		}
-		if bgp.Reflects(m.Name) || bgp.Reflects(other.Name) || bgp.Mesh {
+		if m.Role == lab.RoleRouter || bgp.Reflects(m.Name) || bgp.Reflects(other.Name) || bgp.Mesh {
 			all = append(all, other.Address)
 		}
 	}
@@ -38,10 +49,14 @@ func SessionsOf(s *spec.Spec, m lab.Machine) []netip.Addr {
 
 // spokenTo says with whom a node is to speak BGP.
 func spokenTo(e *Env, m lab.Machine) string {
-	if bgp := e.Lab.BGP; bgp.Mesh || bgp.Reflects(m.Name) {
-		return "every other node"
+	who := "every other node"
+	if bgp := e.Lab.BGP; !bgp.Mesh && !bgp.Reflects(m.Name) {
+		who = "the " + strings.TrimPrefix(plural(len(bgp.Reflectors), "route reflector"), "1 ")
 	}
-	return "the " + strings.TrimPrefix(plural(len(e.Lab.BGP.Reflectors), "route reflector"), "1 ")
+	if n := len(e.Lab.Routers()); n > 0 {
+		who += " and the " + strings.TrimPrefix(plural(n, "router"), "1 ")
+	}
+	return who
 }
 
 func bgpConditions(e *Env) []check.Condition {
@@ -64,12 +79,16 @@ func bgpConditions(e *Env) []check.Condition {
 				return check.OK("the mesh is off")
 			})
 	}
-	return []check.Condition{
+	all := []check.Condition{
 		stored("reflectors", "", e.Lab, fact.Peers,
 			reflectorsExpected(bgp), "writes the nodes' cluster IDs and labels, the BGPPeer, and the AS number",
 			func(d *fact.Datastore) check.Finding { return reflectorsFinding(d, e) }),
 		mesh,
 	}
+	if len(e.Lab.Routers()) > 0 {
+		all = append(all, routersCondition(e))
+	}
+	return all
 }
 
 func reflectorsExpected(bgp lab.BGP) string {
@@ -156,7 +175,7 @@ func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {
 	if len(down) > 0 {
 		return check.Not("not Established with %s", check.Names(down))
 	}
-	return check.OK("Established with %s", plural(len(peers), "node"))
+	return check.OK("Established with %s", plural(len(peers), "peer"))
 }
 
 // extraSessions are a node's that nothing in lab.yaml and no BGPPeer of the user's means.
@@ -164,7 +183,7 @@ func extraSessions(seen fact.Machine, f *fact.Lab, e *Env, m lab.Machine) (extra
 	if f.Datastore.Unknown != "" {
 		return nil
 	}
-	users := slices.ContainsFunc(f.Datastore.Value.Peers, func(p fact.PeerResource) bool { return p.Name != spec.ReflectorPeer })
+	users := slices.ContainsFunc(f.Datastore.Value.Peers, func(p fact.PeerResource) bool { return !ownPeer(e, p.Name) })
 	want := SessionsOf(e.Spec, m)
 	for _, p := range seen.BIRD.Value.Protocols {
 		ofMesh := strings.HasPrefix(p.Name, "Mesh_")
@@ -193,10 +212,10 @@ func strangeSessions(extra []netip.Addr, f *fact.Lab, e *Env) check.Finding {
 	return found
 }
 
-// configureBGP brings reflectors, AS number and mesh in line. The new sessions come before the old ones go: a node becomes a
+// configureBGP brings reflectors, AS number, routers and mesh in line. The new sessions come before the old ones go: a node becomes a
 // reflector and is found by the BGPPeer at one moment, and the mesh is switched off only once all its sessions are Established.
 func configureBGP(ctx context.Context, e *Env, j Job) error {
-	if !j.Has("", "mesh", "reflectors") {
+	if !j.Has("", "mesh", "reflectors", "routers") {
 		return nil
 	}
 	d, bgp := j.Facts.Datastore.Value, e.Lab.BGP
@@ -211,11 +230,12 @@ func configureBGP(ctx context.Context, e *Env, j Job) error {
 		edit(&first, "BGPConfiguration", "default", fmt.Sprintf("del(.spec.asNumber, .metadata.annotations[%q])", fact.LabelAS))
 	}
 	if len(bgp.Reflectors) > 0 {
-		peer, err := json.Marshal(e.ReflectorPeer())
-		if err != nil {
+		if err := first.resource(e.ReflectorPeer()); err != nil {
 			return err
 		}
-		first.line("calicoctl apply --filename=- >/dev/null <<<%s", command.Quote(string(peer)))
+	}
+	if err := configureRouters(&first, e, &d); err != nil {
+		return err
 	}
 	for _, m := range e.Nodes() {
 		switch n, _ := d.Node(m.Name); {

@@ -79,10 +79,10 @@ func TestExactly(t *testing.T) {
 		found     string
 		left      bool
 	}{
-		{"as meant", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12"), nil, check.Holds, "Established with 2 nodes", false},
+		{"as meant", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12"), nil, check.Holds, "Established with 2 peers", false},
 		{"mesh left", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12", "Mesh_192.168.4.14"), users, check.Broken, "there is also a session with 192.168.4.14", false},
 		{"a peer of nobody's", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12", "Global_192.168.4.99"), users[:1], check.Broken, "there is also a session with 192.168.4.99", false},
-		{"the user's peer", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12", "Global_192.168.4.99"), users, check.Holds, "Established with 2 nodes", false},
+		{"the user's peer", reflectors, speaking("Node_192.168.4.11", "Node_192.168.4.12", "Global_192.168.4.99"), users, check.Holds, "Established with 2 peers", false},
 		{"one less", reflectors, speaking("Node_192.168.4.11"), nil, check.Broken, "not Established with 192.168.4.12 (BIRD has no session)", false},
 		{"a node of somebody's", "", speaking("Mesh_192.168.4.11", "Mesh_192.168.4.12", "Mesh_192.168.4.14", "Mesh_192.168.4.50"), nil, check.Broken, "there is also a session with 192.168.4.50", true},
 	} {

@@ -16,8 +16,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
-// calico puts calicoctl on every machine and runs calico-node on the Calico nodes, until they are registered and every
-// BGP session of the node-to-node mesh is Established.
+// calico puts calicoctl on every machine that has to do with Calico, and runs calico-node on the nodes and BIRD on the routers, until
+// the nodes are registered and every BGP session is Established.
 func calico() Stage {
 	return Stage{
 		Name: Calico, Needs: []string{Etcd}, Datastore: true,
@@ -28,10 +28,10 @@ func calico() Stage {
 		Prepare: prepareCalico,
 		Apply:   applyCalico,
 		Until: func(e *Env, m lab.Machine, _ *fact.Lab) fact.Until {
-			if m.Role != lab.RoleCalico {
+			if m.Role == lab.RoleEtcd {
 				return fact.Until{}
 			}
-			return fact.Until{Within: 20 * time.Second, Felix: true, Peers: SessionsOf(e.Spec, m)}
+			return fact.Until{Within: 20 * time.Second, Felix: m.Role == lab.RoleCalico, Peers: SessionsOf(e.Spec, m)}
 		},
 	}
 }
@@ -49,7 +49,7 @@ func calicoConditions(e *Env) []check.Condition {
 	for _, m := range e.Nodes() {
 		all = append(all, certificatesCondition(e, "certificates", m))
 	}
-	for _, m := range e.Lab.Machines {
+	for _, m := range e.WithCalicoctl() {
 		all = append(all, on("calicoctl", m, fact.Calicoctl,
 			"calicoctl v"+e.Pins.Calico.String()+" and its configuration are on "+m.Name, "writes the files",
 			func(seen fact.Machine, _ *fact.Lab) check.Finding {
@@ -67,12 +67,16 @@ func calicoConditions(e *Env) []check.Condition {
 				return containerFinding(e, seen, c.Faults(seen.Docker.Value, true), c.Name)
 			}))
 	}
+	all = append(all, routerConditions(e)...)
 	for _, m := range e.Gone {
 		all = append(all, goneCondition(m))
 	}
 	all = append(all, bgpConditions(e)...)
 	for _, m := range e.Nodes() {
 		all = append(all, nodeConditions(e, m)...)
+	}
+	for _, m := range e.Lab.Routers() {
+		all = append(all, routerSpeaks(e, m)...)
 	}
 	return append(all, stored("calico-release", "", e.Lab, fact.Release,
 		"calico-node is of the pinned release", "starts calico-node again",
@@ -110,17 +114,7 @@ func datastoreCondition(e *Env, m lab.Machine) check.Condition {
 func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 	return []check.Condition{
 		nodeCondition(e, m),
-		on("forwarding", m, fact.Forwarding,
-			m.Name+" forwards IPv4", "switches forwarding on",
-			func(seen fact.Machine, _ *fact.Lab) check.Finding {
-				switch {
-				case seen.Forwarding.Unknown != "":
-					return check.CantSee("%s", seen.Forwarding.Unknown)
-				case !seen.Forwarding.Value:
-					return check.Not("net.ipv4.ip_forward is 0: no workload reaches another node")
-				}
-				return check.OK("net.ipv4.ip_forward is 1")
-			}),
+		forwardingCondition(m, "no workload reaches another node"),
 		on("felix", m, fact.Felix, "Felix on "+m.Name+" is ready", "starts Felix", func(seen fact.Machine, _ *fact.Lab) check.Finding {
 			if seen.Felix.Unknown != "" {
 				return check.CantSee("%s", seen.Felix.Unknown)
@@ -130,14 +124,32 @@ func nodeConditions(e *Env, m lab.Machine) []check.Condition {
 			}
 			return check.OK("%s", seen.Felix.Value.Said)
 		}),
-		on("bird", m, fact.Sessions, "BIRD on "+m.Name+" runs", "starts BIRD", func(seen fact.Machine, _ *fact.Lab) check.Finding {
-			if seen.BIRD.Unknown != "" {
-				return check.Not("%s", seen.BIRD.Unknown)
-			}
-			return check.OK("BIRD %s", seen.BIRD.Value.Version)
-		}),
+		birdCondition(m),
 		sessionsCondition(e, m),
 	}
+}
+
+// forwardingCondition wants a machine to forward; otherwise is what comes of it if it doesn't.
+func forwardingCondition(m lab.Machine, otherwise string) check.Condition {
+	return on("forwarding", m, fact.Forwarding, m.Name+" forwards IPv4", "switches forwarding on",
+		func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			switch {
+			case seen.Forwarding.Unknown != "":
+				return check.CantSee("%s", seen.Forwarding.Unknown)
+			case !seen.Forwarding.Value:
+				return check.Not("net.ipv4.ip_forward is 0: %s", otherwise)
+			}
+			return check.OK("net.ipv4.ip_forward is 1")
+		})
+}
+
+func birdCondition(m lab.Machine) check.Condition {
+	return on("bird", m, fact.Sessions, "BIRD on "+m.Name+" runs", "starts BIRD", func(seen fact.Machine, _ *fact.Lab) check.Finding {
+		if seen.BIRD.Unknown != "" {
+			return check.Not("%s", seen.BIRD.Unknown)
+		}
+		return check.OK("BIRD %s", seen.BIRD.Value.Version)
+	})
 }
 
 // nodeCondition wants a node registered, by or before the calico-node that runs. One that was running before, in an etcd that has
@@ -208,22 +220,31 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 				return err
 			}
 		}
-		if m.Role == lab.RoleCalico && j.Has(m.Name, "calico-node") && seen.Docker.Unknown == "" {
-			c := e.Node(m)
-			if err := e.load(ctx, h, c.Image, seen.Docker.Value); err != nil {
-				return err
-			}
-			if c.Faults(seen.Docker.Value, false) != "" {
-				var s script
-				s.fills(spec.NodeDirs...)
-				s.create(c, seen.Docker.Value)
-				if err := s.run(ctx, h); err != nil {
-					return err
-				}
-			}
+		if err := e.put(ctx, h, e.CalicoFiles(m), seen); err != nil {
+			return err
 		}
-		return e.put(ctx, h, e.CalicoctlFiles(), seen)
+		switch {
+		case j.Has(m.Name, "calico-node"):
+			return e.prepare(ctx, h, e.Node(m), seen.Docker, spec.NodeDirs...)
+		case j.Has(m.Name, "router"):
+			return e.prepare(ctx, h, e.Router(), seen.Docker, spec.RouterDirs...)
+		}
+		return nil
 	})
+}
+
+// prepare makes a container that isn't there as it should be. dirs are what Docker makes for its volumes.
+func (e *Env) prepare(ctx context.Context, h *remote.Host, c spec.Container, have fact.Seen[fact.Docker], dirs ...string) error {
+	if have.Unknown != "" {
+		return nil // it is looked at again
+	}
+	if err := e.load(ctx, h, c.Image, have.Value); err != nil || c.Faults(have.Value, false) == "" {
+		return err
+	}
+	var s script
+	s.fills(dirs...)
+	s.create(c, have.Value)
+	return s.run(ctx, h)
 }
 
 func applyCalico(ctx context.Context, e *Env, j Job) error {
@@ -234,6 +255,9 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 		return err
 	}
 	if err := configureBGP(ctx, e, j); err != nil {
+		return err
+	}
+	if err := startRouters(ctx, e, j); err != nil {
 		return err
 	}
 	first := e.Nodes()[0].Name

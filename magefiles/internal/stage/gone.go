@@ -8,6 +8,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 // goneCondition doesn't hold as long as the lab has a machine that lab.yaml has no more.
@@ -23,10 +24,14 @@ func goneCondition(m machine.Planned) check.Condition {
 func retire(ctx context.Context, e *Env) error {
 	for _, m := range slices.Clone(e.Gone) {
 		err := e.Retire(ctx, m, func(ctx context.Context) error {
-			if m.Role != lab.RoleCalico {
-				return nil
+			switch m.Role {
+			case lab.RoleCalico:
+				return e.datastore(ctx, "deleting node "+m.Name, []string{"delete", "node", m.Name, "--skip-not-exists"}, nil)
+			case lab.RoleRouter:
+				peer := spec.RouterPeerName(m.Name)
+				return e.datastore(ctx, "deleting BGPPeer "+peer, []string{"delete", "bgppeer", peer, "--skip-not-exists"}, nil)
 			}
-			return e.datastore(ctx, "deleting node "+m.Name, []string{"delete", "node", m.Name, "--skip-not-exists"}, nil)
+			return nil
 		})
 		if err != nil {
 			return err

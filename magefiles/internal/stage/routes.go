@@ -23,7 +23,7 @@ func routeCondition(e *Env, m lab.Machine) check.Condition {
 			if why := cmp.Or(seen.Routes.Unknown, f.Datastore.Unknown); why != "" {
 				return check.CantSee("%s", why)
 			}
-			bgp := bgpFinding(seen, SessionsOf(e.Spec, m))
+			bgp := bgpFinding(seen, sessionsWithNodes(e.Spec, m))
 			first := bgp.State != check.Holds && e.Lab.Pool.VXLANMode == lab.VXLANNever
 			if first && len(e.Lab.BGP.Reflectors) < 2 { // of two one may die
 				return check.CantSee("BGP comes first: %s", bgp.Found)

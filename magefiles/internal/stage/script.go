@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,6 +29,15 @@ func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", 
 // slash at its end goes only if it is empty then.
 func (s *script) fills(patterns ...string) {
 	s.line("%sjournal_open\nnote_filled %s\njournal_close", scripts.Text("note-original.sh"), command.Quote(patterns...))
+}
+
+// resource adds the writing of one of Calico's resources.
+func (s *script) resource(r any) error {
+	data, err := json.Marshal(r)
+	if err == nil {
+		s.line("calicoctl apply --filename=- >/dev/null <<<%s", command.Quote(string(data)))
+	}
+	return err
 }
 
 // restore adds the giving back of paths that the lab has no use for any more: what was there before it comes back.

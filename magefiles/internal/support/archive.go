@@ -61,6 +61,13 @@ var onNodes = []struct{ name, command string }{
 	{"go-version", "/usr/local/go/bin/go version"},
 }
 
+// onRouters are those of the routers.
+var onRouters = []struct{ name, command string }{
+	{"bird-conf", "cat /etc/bird/bird.conf"},
+	{"bird", "docker exec bird birdc show protocols all"},
+	{"bird-routes", "docker exec bird birdc show route all"},
+}
+
 // onEtcd are those of the datastore's machine.
 var onEtcd = []struct{ name, command string }{
 	{"calicoctl", `exec 2>&1; timeout 10 calicoctl get nodes || exit; calicoctl version; calicoctl ipam show --show-blocks; ` +
@@ -80,6 +87,8 @@ func fromMachine(ctx context.Context, m lab.Machine, h *remote.Host) []File {
 		list = append(list[:len(list):len(list)], onNodes...)
 	case lab.RoleEtcd:
 		list = append(list[:len(list):len(list)], onEtcd...)
+	case lab.RoleRouter:
+		list = append(list[:len(list):len(list)], onRouters...)
 	}
 	files := make([]File, len(list))
 	var wg sync.WaitGroup

@@ -1,5 +1,5 @@
-# Makes nodes route reflectors, and no others, with the BGPPeer that has all nodes speak with them; the AS number; the mesh, on first or off
-# last. What doesn't carry the lab's mark stays. Prints what it changed. The function edit comes before it.
+# Makes nodes route reflectors, and no others, with the BGPPeer that has all nodes speak with them; the AS number; the routers' BGPPeers; the
+# mesh, on first or off last. What doesn't carry the lab's mark stays. Prints what it changed. The function edit comes before it.
 # Usage: bgp.sh REFLECTOR...
 set -euo pipefail
 if ! nodes=$(calicoctl get nodes --output=json); then exit 1; fi
@@ -21,6 +21,11 @@ peer=$(calicoctl get bgppeer "$PEER_NAME" --output=json 2>/dev/null | jq --compa
 if [ -n "$PEER" ] && [ "$peer" != "$(jq --compact-output --sort-keys .spec <<<"$PEER")" ]; then
 	calicoctl apply --filename=- <<<"$PEER"
 fi
+while read -r router; do
+	name=$(jq --raw-output .metadata.name <<<"$router")
+	is=$(calicoctl get bgppeer "$name" --output=json 2>/dev/null | jq --compact-output --sort-keys .spec) || is=
+	if [ "$is" != "$(jq --compact-output --sort-keys .spec <<<"$router")" ]; then calicoctl apply --filename=- <<<"$router"; fi
+done < <(jq --compact-output '.[]' <<<"$ROUTERS")
 for name in $(jq --raw-output '.items[].metadata.name' <<<"$nodes"); do
 	is=$(jq --raw-output --arg name "$name" --arg mark "$LABEL" '.items[] | select(.metadata.name == $name)
 		| "\(.metadata.labels[$mark] // "") \(.spec.bgp.routeReflectorClusterID // "")"' <<<"$nodes")

@@ -22,7 +22,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// birdSocket is BIRD's control socket: calico-node's container has it on the machine.
+// birdSocket is the control socket of calico-node's BIRD: its container has it on the machine.
 const birdSocket = "/var/run/calico/bird.ctl"
 
 func bird(socket string) fact.Seen[fact.BIRD] {

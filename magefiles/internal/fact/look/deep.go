@@ -28,7 +28,7 @@ func deep(r fact.Request, d fact.Seen[fact.Docker]) fact.Deep {
 	var all fact.Deep
 	var wg sync.WaitGroup
 	wg.Go(func() { all.Rules, all.Firewall = rules(), firewall() })
-	wg.Go(func() { all.Learned = learned(birdSocket) })
+	wg.Go(func() { all.Learned = learned(r.BIRD) })
 	wg.Go(func() { all.Inside = insideRules(d) })
 	wg.Go(func() {
 		all.Namespaces, all.Lookups, all.Qdiscs = namespaces("/run/netns"), within(nil, lookupsOf), within(nil, qdiscsOf)

@@ -9,6 +9,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,8 +85,9 @@ func always[Q, A any](answer func(Q) A) func(Q) (A, error) {
 func look(r fact.Request) fact.Machine {
 	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Auth: fact.Unknown[fact.Auth](fact.NotAsked), Members: fact.Unknown[[]fact.Member](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
 	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
+	r.BIRD = cmp.Or(r.BIRD, birdSocket)
 	if r.Until != nil {
-		if late := wait(*r.Until, r.Etcd); late != "" {
+		if late := wait(r); late != "" {
 			fmt.Fprintln(os.Stderr, late) // for the run's log; what it comes to is in the facts
 		}
 	}
@@ -109,7 +111,7 @@ func look(r fact.Request) fact.Machine {
 		all.Go(func() { m.Rivals = rivals("/") })
 		all.Go(func() { m.Listeners = listeners("/", r.Ports) })
 	}
-	all.Go(func() { m.BIRD = bird(birdSocket) })
+	all.Go(func() { m.BIRD = bird(r.BIRD) })
 	all.Go(func() { m.Dialled = dial(r.Dial, r.Slow) })
 	all.Go(func() { m.Felix, m.MTU = felix(), mtu("/var/lib/calico/mtu") })
 	all.Go(func() { m.Files = files(r, m.Login, fact.SumsFile) })

@@ -18,7 +18,7 @@ func order(o fact.Order) (fact.Ordered, error) {
 	if o.Within > 0 {
 		healthy := func() string { return anyHealthy(&o.Etcd) }
 		if o.Own {
-			healthy = func() string { return lacking(fact.Until{Etcd: true}, &o.Etcd) }
+			healthy = func() string { return lacking(fact.Until{Etcd: true}, &o.Etcd, birdSocket) }
 		}
 		if late := waitFor(o.Within, healthy); late != "" {
 			return done, errors.New(late)

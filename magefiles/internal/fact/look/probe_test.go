@@ -137,7 +137,7 @@ func TestWait(t *testing.T) {
 		if took := time.Since(start); took < time.Second || took > time.Second+2*pause {
 			t.Errorf("it took %s to see it", took)
 		}
-		if got := wait(fact.Until{}, nil); got != "" {
+		if got := wait(fact.Request{Until: &fact.Until{}}); got != "" {
 			t.Errorf("nothing to wait for: %q", got)
 		}
 	})

@@ -19,8 +19,8 @@ const pause = 50 * time.Millisecond
 func pauseAfter(waited time.Duration) time.Duration { return min(max(pause, waited/16), time.Second) }
 
 // wait returns when everything holds, or says what doesn't when time is over.
-func wait(u fact.Until, e *fact.Etcd) string {
-	return waitFor(u.Within, func() string { return lacking(u, e) })
+func wait(r fact.Request) string {
+	return waitFor(r.Until.Within, func() string { return lacking(*r.Until, r.Etcd, r.BIRD) })
 }
 
 // waitFor asks what is missing until nothing is, or time is over.
@@ -39,8 +39,8 @@ func waitFor(within time.Duration, ask func() string) string {
 	}
 }
 
-// lacking says what doesn't hold yet.
-func lacking(u fact.Until, e *fact.Etcd) string {
+// lacking says what doesn't hold yet; socket is BIRD's.
+func lacking(u fact.Until, e *fact.Etcd, socket string) string {
 	if u.Docker {
 		if err := newEngine(dockerSocket, 1).get("/version", &struct{}{}); err != nil {
 			return "Docker Engine doesn't answer"
@@ -52,7 +52,7 @@ func lacking(u fact.Until, e *fact.Etcd) string {
 		}
 	}
 	if len(u.Peers) > 0 {
-		b := bird(birdSocket)
+		b := bird(socket)
 		if b.Unknown != "" {
 			return b.Unknown
 		}

@@ -14,6 +14,7 @@ machines:
   - {name: etcd1, role: etcd, address: 192.168.4.7, memory: 256, cpus: 1}
   - {name: calico1, role: calico, address: 192.168.4.5, ssh: {address: host.example, port: 22, user: me, key: ~/.ssh/key}}
   - {name: calico2, role: calico, address: 192.168.4.6}
+  - {name: tor, role: router, address: 192.168.4.20, asNumber: 64514}
   - {name: more, role: calico, count: 2, address: 192.168.4.8, workloads: {count: 3, labels: {app: web, example.org/tier: "1"}}}
 network: net
 bgp: {asNumber: 64513, mesh: false, reflectors: [calico1, more2]}

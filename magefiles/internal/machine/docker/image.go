@@ -41,7 +41,7 @@ func (p *Provider) prepare(ctx context.Context, d daemon, states map[string]stri
 	made := images{byRole: map[lab.Role]string{}}
 	var toolchain string
 	var inside artifact.Images
-	roles := []lab.Role{lab.RoleEtcd, lab.RoleCalico}
+	roles := p.Plan.Roles()
 	files := map[lab.Role][]remote.File{}
 	var boxImage string
 	var mu sync.Mutex

@@ -123,7 +123,7 @@ func (p *Provider) checkMemory(running map[string]bool) error {
 	for _, m := range p.Lab.Machines {
 		switch {
 		case running[m.Name]:
-		case m.Role == lab.RoleEtcd:
+		case m.Role != lab.RoleCalico:
 			need += etcdMemory
 		default:
 			need += nodeMemory + int64(m.Workloads.Count)*workloadMemory

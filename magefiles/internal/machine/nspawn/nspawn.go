@@ -153,7 +153,7 @@ func (p *Provider) prepare(ctx context.Context) (parts, error) {
 	}
 	var images artifact.Images
 	var tree, toolchain string
-	roles := []lab.Role{lab.RoleEtcd, lab.RoleCalico}
+	roles := p.Plan.Roles()
 	files := map[lab.Role][]remote.File{}
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
