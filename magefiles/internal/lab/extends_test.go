@@ -77,11 +77,11 @@ func TestExtendsFaults(t *testing.T) {
   labs/own.yaml:2: name "Own": only lower-case letters, digits and hyphens, and none of those at an end
   labs/own.yaml:4: machines: there are 1 with role calico; routing between machines needs two
   labs/own.yaml:5: machine "a": duplicate of line 4
-  lab.yaml:9: bgp.reflectors: there is no machine "calico1"; there are a
-  lab.yaml:9: bgp.reflectors: there is no machine "more2"; there are a
-  lab.yaml:10: unknown key "pool.blocksize"; did you mean "blockSize"?
-  lab.yaml:10: pool.blockSize is missing`},
-		{"what is the other's", "# nothing but this\n\nextends: ../lab.yaml\nunderlay: {subnet: 10.1.0.0/24}\n", labtest.Base, "  lab.yaml:10: pool.cidr 10.1.0.0/16 overlaps 10.1.0.0/24, the underlay"},
+  lab.yaml:10: bgp.reflectors: there is no machine "calico1"; there are a
+  lab.yaml:10: bgp.reflectors: there is no machine "more2"; there are a
+  lab.yaml:11: unknown key "pool.blocksize"; did you mean "blockSize"?
+  lab.yaml:11: pool.blockSize is missing`},
+		{"what is the other's", "# nothing but this\n\nextends: ../lab.yaml\nunderlay: {subnet: 10.1.0.0/24}\n", labtest.Base, "  lab.yaml:11: pool.cidr 10.1.0.0/16 overlaps 10.1.0.0/24, the underlay"},
 		{"no file", "name: own\nextends: lab.yaml\n", labtest.Base, "  labs/own.yaml:2: extends: there is no file labs/lab.yaml; paths start at the file that names them"},
 		{"a directory", "extends: ..\n", labtest.Base, "  labs/own.yaml:1: extends: . is no file"},
 		{"a list", "extends: [../lab.yaml]\n", labtest.Base, "  labs/own.yaml:1: extends: expected a single value"},
