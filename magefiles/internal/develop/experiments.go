@@ -9,7 +9,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestExperiments plays every experiment on a lab of its own; Test plays some of them.
+// TestExperiments plays every experiment, on a lab of the project's lab.yaml and on those of labs/; Test plays some of them.
 func TestExperiments(ctx context.Context, r *run.Run) error {
 	const limit = 20 * time.Minute
 	if err := computer.Installable(nspawn.Needs); err != nil {
@@ -19,7 +19,7 @@ func TestExperiments(ctx context.Context, r *run.Run) error {
 		return err
 	}
 	return show(ctx, r, shown{
-		args: []string{"go", "test", "-count=1", "-timeout=" + limit.String(), "-v", "-run=^TestExperiments$", e2e},
+		args: []string{"go", "test", "-count=1", "-timeout=" + limit.String(), "-v", "-run=^(TestExperiments|TestLabFiles)$", e2e},
 		env:  []string{"LAB_TEST_EXPERIMENTS=all"}, limit: limit + time.Minute,
 	})
 }

@@ -9,21 +9,26 @@ import (
 	"testing"
 )
 
-// TestLabFiles: the labs of labs/ come up and leave nothing. The largest is measured by dev:benchmark.
+// TestLabFiles: the labs of labs/ come up, what is taught on them is as it is written there, and they leave nothing. The largest is measured
+// by dev:benchmark.
 func TestLabFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
 	t.Parallel()
 	l := newLab(t, "nspawn")
-	for _, tt := range []struct{ file, machine string }{
-		{"three-nodes.yaml", "calico3"},
-		{"reflectors.yaml", "calico4"},
+	l.env = []string{"XDG_CONFIG_HOME=" + t.TempDir()} // where a reader's progress is
+	for _, tt := range []struct{ file, machine, plays string }{
+		{"three-nodes.yaml", "calico3", ""},
+		{"reflectors.yaml", "calico4", "route-reflectors"},
 	} {
 		l.sub(tt.file, func(l *lab) {
 			l.use(tt.file)
 			l.ok("verify")
 			l.has(l.ssh(tt.machine, "ip route show proto bird"), "via ")
+			if tt.plays != "" {
+				l.ok("learn", "-play", tt.plays)
+			}
 			l.ok("destroy")
 			l.nothingLeft()
 		})
