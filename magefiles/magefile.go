@@ -129,8 +129,8 @@ func Plan(ctx context.Context) error {
 	return err
 }
 
-// Explain explains an address, a route, BGP, policies, CNI or what becomes of a packet: explain [WHAT ...]. Alone, it lists what can be
-// asked.
+// Explain explains an address, a route, BGP, policies, CNI, etcd or what becomes of a packet: explain [WHAT ...]. Alone, it lists what can
+// be asked.
 func Explain(
 	ctx context.Context,
 	json *bool, // prints the answer for programs

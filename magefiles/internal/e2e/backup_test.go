@@ -5,6 +5,8 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 )
@@ -61,5 +63,68 @@ func backedUp(l *lab) {
 	l.did(l.ok("verify"), true)
 	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 	l.has(l.ok("reset"), "put back globalnetworksets/mine") // a restored lab is the baseline
+	restoreKilled(l, file, addresses)
 	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
+}
+
+// restoreKilled: a restore that is killed at any of its steps is finished by the next one, and until then verify says so.
+func restoreKilled(l *lab, file, addresses string) {
+	says := "restoring a backup was interrupted; finish it with: go tool mage restore " + file
+	state := func(name string) bool { _, err := os.Stat(filepath.Join(l.dir, ".lab", name)); return err == nil }
+	for _, c := range []struct {
+		step string
+		come func(out string) bool
+	}{
+		{"what is to be restored is noted", func(string) bool { return state("restoring") }},
+		{"the datastore is as in the backup", func(string) bool { return state("restoring") && !state("baseline.json") }},
+		{"workloads are being plumbed", func(out string) bool { return strings.Contains(out, "plumb ") }},
+	} {
+		l.part(c.step, func(l *lab) {
+			l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
+			l.ok("unplumb")
+			l.killed(c.come, "restore", file)
+			l.has(l.ok("verify"), says)
+			l.ok("restore", file)
+			restored(l, "etcd-node", addresses)
+			if out := l.ok("verify"); strings.Contains(out, says) {
+				l.t.Errorf("it is finished, and yet:\n%s", out)
+			}
+			l.has(l.ok("reset"), "nothing differed from the baseline")
+		})
+	}
+	l.part("what was begun is undone", func(l *lab) {
+		l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
+		l.killed(func(string) bool { return state("restoring") }, "restore", file)
+		l.has(l.ok("reset"), "1 thing undone")
+		if out := l.ok("verify"); strings.Contains(out, says) {
+			l.t.Errorf("nothing is left to finish, and yet:\n%s", out)
+		}
+		restored(l, "etcd-node", addresses)
+	})
+}
+
+// killed kills targets once something has come, which it is asked with what they wrote until then.
+func (l *lab) killed(come func(out string) bool, targets ...string) {
+	l.t.Helper()
+	cmd := l.start(l.t.Context(), append([]string{l.mage}, targets...)...)
+	var out watched
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	for !come(out.String()) {
+		select {
+		case err := <-done:
+			l.t.Fatalf("%v ended before (%v):\n%s", targets, err, out.String())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := <-done; err == nil {
+		l.t.Fatalf("%v ended as if nothing had been:\n%s", targets, out.String())
+	}
 }

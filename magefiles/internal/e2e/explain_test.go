@@ -87,6 +87,7 @@ func explained(l *lab) {
 	l.has(l.ok("explain", "bgp"), "2 sessions of BGP, all Established", "calico2 dials")
 	l.has(l.ok("explain", "policy", "calico2/workload"), "No policy applies, so it is up to profile test-calico", "Allow from endpoints with has(test-calico)")
 	l.has(l.ok("explain", "cni", "calico1"), "CNI_COMMAND=ADD", `"type": "calico-ipam"`, `"address": "10.1.127.192/32"`, "as it still is")
+	l.has(l.ok("explain", "etcd"), "etcd on etcd-node keeps what Calico's nodes have to agree on. It is healthy;", "read and write /calico/ipam/v2/...", "good until ")
 	l.has(l.ok("explain", "bgp", "-mermaid"), "flowchart LR\n", `calico1 <-- "BGP" --> calico2`)
 	l.has(l.fails("explain", "packet", "calico1/wrkload", "calico2"), `there is no machine, workload or address "calico1/wrkload"; did you mean calico1/workload`)
 	l.has(l.fails("explain", "addrss", "10.1.0.1"), "did you mean address?")

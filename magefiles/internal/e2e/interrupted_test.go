@@ -148,7 +148,7 @@ func (w *watched) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.buf.Write(p)
-	if !w.done && strings.Contains(w.buf.String(), w.want) {
+	if !w.done && w.seen != nil && strings.Contains(w.buf.String(), w.want) {
 		w.done = true
 		close(w.seen)
 	}

@@ -110,25 +110,53 @@ func listening(l *lab) {
 const asCalicoctl = `as() { sed s,pki/calicoctl,pki/$1, /etc/calico/calicoctl.cfg >/run/as.cfg; ` +
 	`timeout 30 calicoctl "${@:2}" --config=/run/as.cfg 2>&1 || true; rm /run/as.cfg; }; `
 
-// rights: who has the CNI plugin's certificate, or calico-node's, can't make himself the network's administrator with it.
+// asEtcdctl is etcdctl with another client's certificate; the last line says what came of it.
+const asEtcdctl = `as() { timeout 30 docker run --rm --network host --volume /etc/calico/pki/$1:/pki:ro "$(docker inspect --format '{{.Config.Image}}' etcd)" ` +
+	`etcdctl --cacert=/pki/ca.crt --cert=/pki/tls.crt --key=/pki/tls.key "${@:2}" 2>&1 | tail -n 1; }; `
+
+// rights: each client of etcd may do what it is there for. Who has the CNI plugin's certificate, or calico-node's, can't make himself
+// the network's administrator with it; who has calicoctl's, not etcd's.
 func rights(l *lab) {
-	const policy = `{"apiVersion":"projectcalico.org/v3","kind":"GlobalNetworkPolicy","metadata":{"name":"open"},"spec":{"selector":"all()"}}`
+	const (
+		policy    = `apply --filename=- <<<'{"apiVersion":"projectcalico.org/v3","kind":"GlobalNetworkPolicy","metadata":{"name":"open"},"spec":{"selector":"all()"}}'`
+		pool      = `patch ippool my.ippool-1 --patch='{"spec":{"natOutgoing":false}}'`
+		bgp       = `apply --filename=- <<<'{"apiVersion":"projectcalico.org/v3","kind":"BGPConfiguration","metadata":{"name":"default"},"spec":{"nodeToNodeMeshEnabled":false}}'`
+		label     = `patch node calico2 --patch='{"metadata":{"labels":{"x":"y"}}}'`
+		endpoint  = "$(as calicoctl get workloadendpoints --output=json | jq --raw-output '.items[0].metadata.name')"
+		resources = "/calico/resources/v3/projectcalico.org/"
+	)
 	for _, c := range []struct {
-		who, what string
-		may       bool
+		machine, as, who, what string
+		may                    bool
 	}{
-		{"calico-cni", `patch node calico2 --patch='{"metadata":{"labels":{"x":"y"}}}'`, false},
-		{"calico-cni", "delete ippool my.ippool-1", false},
-		{"calico-cni", "apply --filename=- <<<'" + policy + "'", false},
-		{"calico-cni", "get globalnetworkpolicies", false},
-		{"calico-cni", "get nodes", true},
-		{"calico-node", "apply --filename=- <<<'" + policy + "'", false},
-		{"calico-node", "get globalnetworkpolicies", true},
-		{"calicoctl", "apply --filename=- <<<'" + policy + "'", true},
-		{"calicoctl", "delete globalnetworkpolicy open", true},
+		{"calico1", asCalicoctl, "calico-cni", label, false},
+		{"calico1", asCalicoctl, "calico-cni", "delete ippool my.ippool-1", false},
+		{"calico1", asCalicoctl, "calico-cni", policy, false},
+		{"calico1", asCalicoctl, "calico-cni", bgp, false},
+		{"calico1", asCalicoctl, "calico-cni", "get globalnetworkpolicies", false},
+		{"calico1", asCalicoctl, "calico-cni", "get nodes", true},
+		{"calico1", asCalicoctl, "calico-node", policy, false},
+		{"calico1", asCalicoctl, "calico-node", pool, false},
+		{"calico1", asCalicoctl, "calico-node", bgp, false},
+		{"calico1", asCalicoctl, "calico-node", "delete workloadendpoint " + endpoint, false},
+		{"calico1", asCalicoctl, "calico-node", "get globalnetworkpolicies", true},
+		{"calico1", asCalicoctl, "calicoctl", policy, true},
+		{"calico1", asCalicoctl, "calicoctl", "delete globalnetworkpolicy open", true},
+		{"etcd-node", asEtcdctl, "health", "get --prefix --keys-only " + resources + "nodes/", false},
+		{"etcd-node", asEtcdctl, "health", "put /calico/x y", false},
+		{"etcd-node", asEtcdctl, "health", "snapshot save /all.db", false},
+		{"etcd-node", asEtcdctl, "health", "endpoint health", true},
+		{"etcd-node", asEtcdctl, "calicoctl", "get --prefix --keys-only " + resources + "nodes/", true},
+		{"etcd-node", asEtcdctl, "calicoctl", "get --prefix --keys-only /", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "put /mine x", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "user list", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "role grant-permission calicoctl readwrite --prefix /", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "auth disable", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "member add x --peer-urls=https://192.168.4.99:2380", false},
+		{"etcd-node", asEtcdctl, "calicoctl", "snapshot save /all.db", false},
 	} {
-		out := l.ssh("calico1", "sudo bash -c "+command.Quote(asCalicoctl+"as "+c.who+" "+c.what))
-		if refused := strings.Contains(out, "permission denied"); refused == c.may || c.may && strings.Contains(out, "ailed") {
+		out := l.ssh(c.machine, "sudo bash -c "+command.Quote(c.as+"as "+c.who+" "+c.what))
+		if refused := strings.Contains(out, "permission denied") || strings.Contains(out, "user name not found"); refused == c.may || c.may && strings.Contains(out, "ailed") {
 			l.t.Errorf("%s: %s: %s", c.who, c.what, out)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
@@ -63,6 +64,8 @@ type Sentence struct {
 type Lab struct {
 	*lab.Lab
 	Facts *fact.Lab
+	// Certificates are the lab's, as they are on this computer.
+	Certificates pki.Set
 	// Trace captures on machines while one of them sends.
 	Trace func(context.Context, map[string]fact.TraceRequest) map[string]fact.Seen[fact.Trace]
 	Slow  int // how much longer than usual an answer may take
@@ -86,6 +89,7 @@ func Topics(l *lab.Lab) []Topic {
 		{"bgp", "", "who speaks BGP with whom, and what they tell", "", true, 0, 0, bgp},
 		{"policy", "WORKLOAD", "what a workload may send and receive, and who says so", one + "/workload", false, 1, 1, policy},
 		{"cni", "[MACHINE]", "what the CNI plugin was asked, and what it answered", one, false, 0, 1, cni},
+		{"etcd", "", "who keeps the datastore, who may do what there, when certificates end", "", false, 0, 0, etcd},
 		{"packet", "FROM TO [PORT]", "sends packets, and tells what became of them", one + "/workload " + two + "/workload", true, 2, 3, packet},
 	}
 }

@@ -11,12 +11,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact/recorded"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
+	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -31,9 +34,20 @@ func recording(t *testing.T, name string) (*Lab, Story) {
 	var s Story
 	recorded.Read(t, "testdata/"+name+".story.json.gz", &s)
 	l := &Lab{Lab: definition, Facts: recorded.Lab(t, "testdata/"+name+".facts.json.gz"), Slow: 1}
+	l.Certificates = pki.Set{CA: pki.Pair{Cert: "ca.crt", Until: now.AddDate(10, 0, 0)}, Issued: map[string]pki.Pair{}, Faults: map[string]string{}}
+	for _, subject := range spec.Subjects(definition) {
+		l.Certificates.Issued[subject.Name] = pki.Pair{Until: now.AddDate(1, 0, 0)}
+	}
+	// The recordings are older than what is asked of etcd today.
+	m := l.Facts.Machines["etcd-node"]
+	m.Auth = fact.Known(spec.EtcdAuth())
+	m.Members = fact.Known([]fact.Member{{ID: "8e9e05c52164694d", Name: "etcd-node", Peer: "https://192.168.4.7:2380", Client: "https://192.168.4.7:2379", Leader: true}})
+	l.Facts.Machines["etcd-node"] = m
 	l.Trace = func(context.Context, map[string]fact.TraceRequest) map[string]fact.Seen[fact.Trace] { return s.Traces }
 	return l, s
 }
+
+var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
 func ask(t *testing.T, l *Lab, question string) (Story, error) {
 	t.Helper()
@@ -141,6 +155,7 @@ func TestAnswers(t *testing.T) {
 		{"policy-profile", "arrives", "policy calico2/workload"},
 		{"policy-denied", "denied", "policy calico2/workload"},
 		{"cni", "arrives", "cni calico1"},
+		{"etcd", "arrives", "etcd"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, _ := recording(t, c.recording)
@@ -242,6 +257,29 @@ func TestChanged(t *testing.T) {
 				m.Attachments.Value[0].Live = false
 			})
 		}, "CNI_ARGS: IP=10.1.0.1|portMappings: []|nobody called DEL"},
+		{"etcd is ill", "etcd", func(l *Lab) {
+			on(l, "etcd-node", func(m *fact.Machine) { m.Etcd.Value = fact.Health{Said: "nothing answers"} })
+		}, "etcd on etcd-node isn't healthy: nothing answers|It isn't healthy; "},
+		{"etcd unseen", "etcd", func(l *Lab) {
+			delete(l.Facts.Machines, "etcd-node")
+			l.Facts.Unreached = map[string]string{"etcd-node": "no answer"}
+		}, "Unknown: how etcd on etcd-node is: no answer|Unknown: what etcd lets its clients do: no member says so"},
+		{"authentication off", "etcd", func(l *Lab) {
+			on(l, "etcd-node", func(m *fact.Machine) { m.Auth.Value.Enabled = false })
+		}, "Authentication is off: whoever has"},
+		{"somebody's user", "etcd", func(l *Lab) {
+			on(l, "etcd-node", func(m *fact.Machine) {
+				m.Auth.Value.Users["me"], m.Auth.Value.Roles["mine"] = []string{"mine"}, []fact.Grant{{Key: "/a", End: "/c"}}
+			})
+		}, "me (somebody's, and not the lab's) may:|read /a up to /c"},
+		{"a certificate about to end", "etcd", func(l *Lab) {
+			l.Certificates.Faults["calico-cni"] = "the certificate of calico-cni ends on 3 December 2026"
+			l.Certificates.Issued["calico-cni"] = pki.Pair{Until: now.AddDate(0, 0, 5)}
+		}, "the certificate of calico-cni ends on 3 December 2026. It is issued anew by: go tool mage verify|good until 3 December 2026"},
+		{"the authority about to end", "etcd", func(l *Lab) { l.Certificates.CA.Until = now.AddDate(0, 3, 0) }, "its certificates are good until 28 February 2027"},
+		{"no certificates", "etcd", func(l *Lab) {
+			l.Certificates = pki.Set{Faults: map[string]string{pki.CA: "there is no certificate of ca"}}
+		}, "Unknown: the lab's certificates: there is no certificate of ca|when its certificates end is unknown"},
 	} {
 		l, _ := recording(t, "arrives")
 		untouched, err := ask(t, l, c.question)
@@ -260,6 +298,35 @@ func TestChanged(t *testing.T) {
 			if strings.Contains(dump(untouched), says) {
 				t.Errorf("%s: %q is said of a lab that nothing is wrong with, too", c.name, says)
 			}
+		}
+	}
+}
+
+// TestMembers: of several members, each is told what it is, and how many have to be there.
+func TestMembers(t *testing.T) {
+	l, _ := recording(t, "arrives")
+	etcd1 := l.Facts.Machines["etcd-node"]
+	l.Machines = slices.DeleteFunc(slices.Clone(l.Machines), func(m lab.Machine) bool { return m.Role == lab.RoleEtcd })
+	etcd1.Members.Value = nil
+	for i, name := range []string{"etcd1", "etcd2", "etcd3"} {
+		m := lab.Machine{Name: name, Role: lab.RoleEtcd, Address: netip.AddrFrom4([4]byte{192, 168, 4, byte(7 + i)})}
+		l.Machines = append(l.Machines, m)
+		etcd1.Members.Value = append(etcd1.Members.Value, fact.Member{Name: name, Peer: spec.PeerURL(m), Leader: i == 1, Learner: i == 0})
+	}
+	etcd2 := etcd1
+	l.Facts.Machines["etcd1"], l.Facts.Machines["etcd2"] = etcd1, etcd2
+	l.Facts.Unreached = map[string]string{"etcd3": "the machine is stopped"}
+	s, err := ask(t, l, "etcd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, says := range []string{
+		"3 members of etcd keep what Calico's nodes have to agree on. 2 of them are healthy, 2 have to be;", "So 2 have to be there, and 1 may be away",
+		"etcd on etcd1 is healthy, and gets the data before it has a vote", "etcd on etcd2 is healthy, and the leader now", "Unknown: how etcd on etcd3 is: the machine is stopped",
+		"Its certificate is on etcd1, etcd2, etcd3.",
+	} {
+		if !strings.Contains(dump(s), says) {
+			t.Errorf("no %q in\n%s", says, dump(s))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
@@ -90,27 +91,59 @@ func unmountStateDir(ctx context.Context, l *Lab) error {
 	return err
 }
 
-// certificate replaces a certificate of a machine's: by one of the lab's own that has expired, as this computer has it, too; or by one
-// of another authority. Its key stays what it is. Calico's calico-node has to show it anew.
-func certificate(name, subject string, expired bool) Act {
+// certificate replaces a certificate of a Calico node's: by one of the lab's own that ends at some time, as this computer has it, too; or,
+// where that is zero, by one of another authority. Its key stays what it is. calico-node has to show it anew.
+func certificate(name, subject string, until time.Time) Act {
 	return func(ctx context.Context, l *Lab) error {
-		dir := filepath.Join(l.StateDir(), "pki")
-		text, err := reissued(dir, subject, expired)
-		if err != nil {
-			return err
+		put, err := l.replaced(subject, until)
+		if err == nil {
+			_, err = l.On(ctx, name, put+" && sudo docker restart -t 2 "+node)
 		}
-		if expired {
-			if err := os.WriteFile(filepath.Join(dir, subject+".crt"), []byte(text), 0o644); err != nil {
-				return err
-			}
-		}
-		_, err = l.On(ctx, name, fmt.Sprintf("printf %%s %s | sudo tee %s/%s/tls.crt && sudo docker restart -t 2 %s", command.Quote(text), spec.PKIDir, subject, node))
 		return err
 	}
 }
 
-// reissued is a certificate like a subject's in PEM: one that has expired, or one of an authority that nobody knows.
-func reissued(dir, subject string, expired bool) (string, error) {
+// certificates replaces all of the lab's by some that end, or have ended, at a time: a lab that was forgotten. What shows them is started
+// anew where they have.
+func certificates(until time.Time) Act {
+	return func(ctx context.Context, l *Lab) error {
+		for _, m := range []struct {
+			name, shows string
+			role        lab.Role
+		}{{calico1, node, lab.RoleCalico}, {calico2, node, lab.RoleCalico}, {etcdNode, spec.EtcdContainer, lab.RoleEtcd}} {
+			var lines []string
+			for _, subject := range spec.Held(m.role) {
+				put, err := l.replaced(subject, until)
+				if err != nil {
+					return err
+				}
+				lines = append(lines, put)
+			}
+			if time.Now().After(until) {
+				lines = append(lines, "sudo docker restart -t 2 "+m.shows)
+			}
+			if _, err := l.On(ctx, m.name, strings.Join(lines, " && ")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// replaced issues a certificate anew, see reissued, and returns the command line that puts it on a machine. This computer has one that is
+// the lab's own, too.
+func (l *Lab) replaced(subject string, until time.Time) (string, error) {
+	dir := filepath.Join(l.StateDir(), "pki")
+	text, err := reissued(dir, subject, until)
+	if err == nil && !until.IsZero() {
+		err = os.WriteFile(filepath.Join(dir, subject+".crt"), []byte(text), 0o644)
+	}
+	return fmt.Sprintf("printf %%s %s | sudo tee %s/%s/tls.crt", command.Quote(text), spec.PKIDir, subject), err
+}
+
+// reissued is a certificate like a subject's in PEM, with the same key: one that is good until a time, or, where that is zero, one of an
+// authority that nobody knows.
+func reissued(dir, subject string, until time.Time) (string, error) {
 	read := func(name string) (tls.Certificate, error) {
 		return tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
 	}
@@ -123,15 +156,16 @@ func reissued(dir, subject string, expired bool) (string, error) {
 		return "", err
 	}
 	like := *old.Leaf
-	if expired {
-		like.NotBefore, like.NotAfter = like.NotBefore.AddDate(-1, 0, 0), time.Now().Add(-time.Hour)
-	} else if ca.PrivateKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return "", err
-	}
-	if !expired { // signed by a key that isn't the certificate's
+	if until.IsZero() { // signed by a key that isn't the authority's
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return "", err
+		}
 		other := *ca.Leaf
-		other.PublicKey, other.SubjectKeyId, like.AuthorityKeyId = ca.PrivateKey.(*ecdsa.PrivateKey).Public(), nil, nil
-		ca.Leaf = &other
+		other.PublicKey, other.SubjectKeyId, like.AuthorityKeyId = key.Public(), nil, nil
+		ca.Leaf, ca.PrivateKey = &other, key
+	} else {
+		like.NotBefore, like.NotAfter = until.AddDate(-1, 0, 0), until
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &like, ca.Leaf, old.Leaf.PublicKey, ca.PrivateKey)
 	if err != nil {

@@ -58,7 +58,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestReissued: the one has expired and is the authority's, the other is good and another authority's; both have the key that there is.
+// TestReissued: some end when they are to and are the authority's, one is another authority's; all have the key that there is.
 func TestReissued(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := pki.Issue(dir, []pki.Subject{{Name: "calico-node"}}, time.Now()); err != nil {
@@ -79,16 +79,16 @@ func TestReissued(t *testing.T) {
 		}
 		return read(data)
 	}
-	for _, expired := range []bool{true, false} {
-		text, err := reissued(dir, "calico-node", expired)
+	for _, until := range []time.Time{time.Now().Add(-time.Hour), time.Now().Add(time.Hour), {}} {
+		text, err := reissued(dir, "calico-node", until)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := read([]byte(text))
-		if got := time.Now().After(c.NotAfter); got != expired {
-			t.Errorf("it is good until %s", c.NotAfter)
+		if !until.IsZero() && !c.NotAfter.Equal(until.Truncate(time.Second)) || time.Now().Before(c.NotBefore) {
+			t.Errorf("it is good from %s until %s", c.NotBefore, c.NotAfter)
 		}
-		if ours := c.CheckSignatureFrom(file(pki.CA)) == nil; ours != expired {
+		if ours := c.CheckSignatureFrom(file(pki.CA)) == nil; ours == until.IsZero() {
 			t.Errorf("it is the authority's: %t", ours)
 		}
 		if c.Subject.CommonName != "calico-node" || string(c.RawSubjectPublicKeyInfo) != string(file("calico-node").RawSubjectPublicKeyInfo) {

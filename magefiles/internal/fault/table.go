@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/pki"
 )
 
 // Names of the default lab's machines, as lab.yaml has them.
@@ -84,6 +85,7 @@ func filters() []Fault {
 
 // etcd: the datastore, and what it is reached with.
 func etcd() []Fault {
+	expired, ending := time.Now().Add(-time.Hour), time.Now().Add(pki.Early-time.Hour)
 	return []Fault{
 		{Name: "etcd removed", Break: on(etcdNode, "sudo docker rm -f etcd"), First: "etcd-container/etcd-node", Follows: withoutEtcd},
 		{Name: "etcd hangs", Break: on(etcdNode, "sudo pkill -STOP -x etcd"), First: "etcd/etcd-node", Follows: withoutEtcd},
@@ -92,8 +94,10 @@ func etcd() []Fault {
 		{Name: "the plugin may do everything", Break: on(etcdNode, "sudo docker exec etcd etcdctl role grant-permission calico-cni readwrite --prefix /calico/"), First: "etcd-auth/etcd-node"},
 		{Name: "authentication off", Break: on(etcdNode, "sudo docker exec etcd etcdctl auth disable"), First: "etcd-auth/etcd-node"},
 		{Name: "calico-node's certificate removed", Break: on(calico2, "sudo rm -r /etc/calico/pki/calico-node"), First: "certificates/calico2", Follows: "felix"},
-		{Name: "calico-node's certificate expired", Break: certificate(calico2, "calico-node", true), First: "certificates/calico1", Follows: withoutNode},
-		{Name: "calico-node's certificate of another CA", Break: certificate(calico2, "calico-node", false), First: "certificates/calico2", Follows: withoutNode},
+		{Name: "calico-node's certificate expired", Break: certificate(calico2, "calico-node", expired), First: "certificates/calico1", Follows: withoutNode},
+		{Name: "calico-node's certificate of another CA", Break: certificate(calico2, "calico-node", time.Time{}), First: "certificates/calico2", Follows: withoutNode},
+		{Name: "every certificate is about to end", Break: certificates(ending), First: "etcd-certificates/etcd-node", Follows: "certificates"},
+		{Name: "every certificate expired", Break: certificates(expired), First: "etcd-certificates/etcd-node", Follows: "certificates " + withoutEtcd + " " + withoutNode},
 	}
 }
 

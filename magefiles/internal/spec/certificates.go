@@ -15,13 +15,25 @@ import (
 
 // Who has a certificate: its common name, by which etcd knows a client.
 const (
-	certEtcd      = "etcd"   // etcd itself, to its clients and to other members
-	certRoot      = "root"   // etcd's administrator: etcdctl
-	certHealth    = "health" // who asks etcd how it is, and may read nothing
+	certEtcd      = "etcd"
+	certRoot      = "root"
+	certHealth    = "health"
 	certCalicoctl = "calicoctl"
 	certNode      = "calico-node"
-	certCNI       = "calico-cni" // Calico's CNI plugin
+	certCNI       = "calico-cni"
 )
+
+// Bearer says who shows a certificate with a common name; "" where that is none of the lab's.
+func Bearer(name string) string {
+	return map[string]string{
+		certEtcd:      "etcd itself, to its clients and to other members",
+		certRoot:      "etcd's administrator: etcdctl in etcd's container",
+		certHealth:    "who asks etcd how it is, and may read nothing",
+		certCalicoctl: "whoever calls calicoctl",
+		certNode:      "Felix, confd and what else runs in calico-node",
+		certCNI:       "Calico's CNI plugin",
+	}[name]
+}
 
 // PKIDir on a machine has a directory for each certificate that it holds, with the files ca.crt, tls.crt and tls.key.
 const PKIDir = "/etc/calico/pki"
@@ -103,9 +115,10 @@ func EtcdAuth() fact.Auth {
 		}
 		return all
 	}
-	node := append(resources(true, "caliconodestatuses", "clusterinformations", "felixconfigurations", "ippools", "nodes", "tiers", "workloadendpoints"),
+	// Pools are the lab's to write (NO_DEFAULT_POOLS), and endpoints the plugin's.
+	node := append(resources(true, "clusterinformations", "felixconfigurations", "nodes", "tiers"),
 		fact.Below(keyResources, false), fact.Below(keyIPAM, true), fact.Below(keyFelix, true))
-	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "blockaffinities", "clusterinformations", "ipamconfigurations", "ippools", "ipreservations", "nodes"),
+	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "blockaffinities", "clusterinformations", "ippools", "ipreservations", "nodes"),
 		[]fact.Grant{fact.Below(keyIPAM, true)})
 	a := fact.Auth{
 		Enabled: true,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -23,12 +22,12 @@ func certificatesCondition(e *Env, kind string, m lab.Machine) check.Condition {
 			if seen.Files.Unknown != "" {
 				return check.CantSee("%s", seen.Files.Unknown)
 			}
-			var until time.Time
+			until := e.Certificates.CA.Until // nothing that it has signed is good for longer
 			for _, name := range spec.Held(m.Role) {
 				if fault := cmp.Or(e.Certificates.Faults[pki.CA], e.Certificates.Faults[name]); fault != "" {
 					return check.Not("%s", fault)
 				}
-				if end := e.Certificates.Issued[name].Until; until.IsZero() || end.Before(until) {
+				if end := e.Certificates.Issued[name].Until; end.Before(until) {
 					until = end
 				}
 			}

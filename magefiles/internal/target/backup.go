@@ -91,8 +91,7 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	if err := visible(&f); err != nil {
 		return err
 	}
-	marker := filepath.Join(r.StateDir, restoringFile)
-	if err := machine.WriteFile(marker, []byte(abs+"\n"), 0o600); err != nil {
+	if err := machine.WriteFile(filepath.Join(r.StateDir, restoringFile), []byte(abs+"\n"), 0o600); err != nil {
 		return err
 	}
 	plan := backup.Plan(l.Lab, was, &f)
@@ -111,7 +110,7 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	if err := reachFor(ctx, r, l, everything, &plan); err != nil {
 		return err
 	}
-	if err := os.Remove(marker); err != nil {
+	if err := forgetRestoring(r); err != nil {
 		return err
 	}
 	if err := keepBaseline(ctx, r, l, true); err != nil {
@@ -160,6 +159,15 @@ func visible(f *fact.Lab) error {
 		return fmt.Errorf("nothing was restored: %s\nsee what is wrong: go tool mage check; then restore again", check.Names(all))
 	}
 	return nil
+}
+
+// forgetRestoring: a restore is finished, or what it did was undone.
+func forgetRestoring(r *run.Run) error {
+	err := os.Remove(filepath.Join(r.StateDir, restoringFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // restoring says that a restore was interrupted; "" where none was.

@@ -32,7 +32,7 @@ func Completion(w io.Writer, root, shell string) error {
 	}
 	for _, t := range explain.Topics(l) {
 		o.Words["explain"] = append(o.Words["explain"], t.Name)
-		if t.Name != "address" && t.Name != "bgp" {
+		if t.Args != "" && t.Name != "address" {
 			o.After["explain"] = append(o.After["explain"], t.Name)
 		}
 	}

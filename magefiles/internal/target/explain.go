@@ -82,7 +82,7 @@ func look(ctx context.Context, l *run.Lab) (asked *explain.Lab, trouble string, 
 		trouble = fmt.Sprintf("The lab isn't as it should be: %s; the first: %s (%s). See: go tool mage check. Mend it: go tool mage verify", report.Tally(), first.ID, found)
 	}
 	facts := viewer.Facts()
-	return &explain.Lab{Lab: l.Lab, Facts: &facts, Trace: observer.Trace, Slow: l.Slow}, trouble, nil
+	return &explain.Lab{Lab: l.Lab, Facts: &facts, Certificates: viewer.Env.Certificates, Trace: observer.Trace, Slow: l.Slow}, trouble, nil
 }
 
 // question returns what stands behind `explain` on the command line, without its flags.

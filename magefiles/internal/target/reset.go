@@ -24,7 +24,7 @@ func Reset(ctx context.Context, r *run.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(baseline.EndLesson(r.StateDir), giveUp(r)); err != nil {
+	if err := errors.Join(baseline.EndLesson(r.StateDir), giveUp(r), forgetRestoring(r)); err != nil {
 		return err
 	}
 	text := "nothing differed from the baseline"

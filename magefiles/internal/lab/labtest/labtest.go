@@ -11,7 +11,7 @@ import (
 const Base = `name: lab
 underlay: {subnet: 192.168.4.0/24}
 machines:
-  - {name: etcd1, role: etcd, address: 192.168.4.7, memory: 256, cpus: 1}
+  - {name: etcd, role: etcd, count: 3, address: 192.168.4.17, memory: 256, cpus: 1}
   - {name: calico1, role: calico, address: 192.168.4.5, ssh: {address: host.example, port: 22, user: me, key: ~/.ssh/key}}
   - {name: calico2, role: calico, address: 192.168.4.6}
   - {name: tor, role: router, address: 192.168.4.20, asNumber: 64514}
