@@ -48,7 +48,12 @@ func Verify(
 }
 
 // Test runs all tests, the real lab's among them.
-func Test(ctx context.Context) error { return on(ctx, develop.Test) }
+func Test(
+	ctx context.Context,
+	short *bool, // runs units and one quick lab: minutes instead of half an hour
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Test(ctx, r, given(short)) })
+}
 
 // Learn lists the tutorial's chapters and the experiments, or walks you through one: learn [NAME]. Flags stand before the name: learn
 // -play NAME, learn -play experiments.

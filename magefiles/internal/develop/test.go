@@ -20,9 +20,11 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
+	testTimeShort = "4 minutes"
 	testTime      = "35 minutes"
 	testTimeAll   = "50 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
+	quickLimit    = 10 * time.Minute
 	e2eLimit      = 50 * time.Minute
 )
 
@@ -37,6 +39,7 @@ var userNeeds = []computer.Need{{Program: "sudo", Package: "sudo"}, {Program: "u
 
 // testPlan is what Test does.
 type testPlan struct {
+	short   bool // units and one quick lab
 	race    bool
 	virtual bool            // machines too
 	needs   []computer.Need // what is installed before
@@ -49,8 +52,10 @@ type testPlan struct {
 //
 // These parts run one after the other. Of the labs, each of which waits for much of its time, as many run side by side as there are
 // cores; the virtual machines, whose CPU is emulated, run alone.
-func Test(ctx context.Context, r *run.Run) error {
-	p, err := newTestPlan(os.Getenv, os.Geteuid() == 0)
+//
+// In short it is units, without the race detector, and a lab from its beginning to its end.
+func Test(ctx context.Context, r *run.Run, short bool) error {
+	p, err := newTestPlan(os.Getenv, os.Geteuid() == 0, short)
 	if err != nil {
 		return err
 	}
@@ -68,8 +73,15 @@ func Test(ctx context.Context, r *run.Run) error {
 	if p.race {
 		unit = append(unit, "-race")
 	}
+	if p.short {
+		unit = append(unit, "-short")
+	}
 	if err := show(ctx, r, shown{args: append(unit, units...), limit: unitTestLimit}); err != nil {
 		return err
+	}
+	if p.short {
+		quick := []string{"go", "test", "-count=1", "-timeout=" + quickLimit.String(), "-run", "^TestLab$", "-v", e2e}
+		return show(ctx, r, shown{args: quick, env: []string{"LAB_TEST_QUICK=now"}, limit: quickLimit + time.Minute})
 	}
 	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
@@ -91,11 +103,15 @@ const forRoot = "what only root can try: an ordinary user with sudo, a Docker da
 	`with them: sudo -E env "PATH=$PATH" go tool mage test`
 
 // newTestPlan decides what is tested. What was asked for and can't be done is an error.
-func newTestPlan(getenv func(string) string, root bool) (testPlan, error) {
+func newTestPlan(getenv func(string) string, root, short bool) (testPlan, error) {
 	if runtime.GOOS != "linux" {
 		return testPlan{}, fmt.Errorf("the tests make labs of nspawn containers, which takes Linux, and this is %s; the others: go test -short ./...", runtime.GOOS)
 	}
-	p := testPlan{needs: slices.Clone(nspawn.Needs)}
+	p := testPlan{short: short, needs: slices.Clone(nspawn.Needs)}
+	if short {
+		p.without = []string{"the race detector, fuzzing, most of what is done to a lab, Docker, the playbooks; with all of it: go tool mage test"}
+		return p, nil
+	}
 	optional := func(what string, needs []computer.Need) bool {
 		if err := computer.Installable(needs); err != nil {
 			p.without = append(p.without, fmt.Sprintf("%s: %v", what, err))
@@ -148,7 +164,10 @@ func virtualPossible() error {
 // announce says what is to come.
 func (p testPlan) announce() []string {
 	took := testTime
-	if p.virtual {
+	switch {
+	case p.short:
+		took = testTimeShort
+	case p.virtual:
 		took = testTimeAll
 	}
 	lines := []string{"this takes about " + took + " once everything is in the caches; the first time everything is compiled and installed before"}

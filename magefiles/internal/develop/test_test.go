@@ -4,7 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 )
 
 func TestWantsVirtual(t *testing.T) {
@@ -30,12 +33,29 @@ func TestWantsVirtual(t *testing.T) {
 // TestPlanOfUser: what an ordinary user's run leaves out is said, and root's leaves none of it out.
 func TestPlanOfUser(t *testing.T) {
 	for _, root := range []bool{true, false} {
-		p, err := newTestPlan(func(string) string { return "" }, root)
+		p, err := newTestPlan(func(string) string { return "" }, root, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if said := strings.Contains(strings.Join(p.announce(), "\n"), "left out: what only root can try: "); said == root {
 			t.Errorf("root: %t, said: %t", root, said)
+		}
+	}
+}
+
+// TestShort: what the short run leaves out is said, and it installs nothing but what the lab's machines need.
+func TestShort(t *testing.T) {
+	p, err := newTestPlan(func(string) string { return "" }, true, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(nspawn.Needs, p.needs); diff != "" {
+		t.Errorf("needs (-want +got):\n%s", diff)
+	}
+	text := strings.Join(p.announce(), "\n")
+	for _, want := range []string{testTimeShort, "left out: the race detector, ", "go tool mage test"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in:\n%s", want, text)
 		}
 	}
 }

@@ -16,49 +16,55 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
+// TestLab is a lab from its beginning to its end. With LAB_TEST_QUICK it is so in a minute: that is what go tool mage test -short has of it.
 func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
+	quick := os.Getenv("LAB_TEST_QUICK") != ""
 	t.Parallel()
 	l := newLab(t, "nspawn")
 	for _, part := range []struct {
 		name string
 		test func(*lab)
+		long bool
 	}{
-		{"nothing there", nothingThere},
-		{"bad lab.yaml, bad LAB_HARDWARE", badInput},
-		{"verify from nothing", fromNothing},
-		{"verify again does nothing", nothingToDo},
-		{"root on a machine is nobody here", privileges},
-		{"etcd listens where it has to", listening},
-		{"who may write what in etcd", rights},
-		{"certificates are issued anew", reissued},
-		{"every fact's command runs", factCommands},
-		{"logs, asked for and of a failure", logs},
-		{"explained", explained},
-		{"tutorial's facts", tutorialFacts},
-		{"tutorial's commands", tutorialCommands},
-		{"calico-node's own sandbox, as in the tutorial", tutorialSandbox},
-		{"ssh", sshes},
-		{"names in use", namesInUse},
-		{"names in use, of another user", otherUser},
-		{"names in use, of labs that are gone", leftOver},
-		{"names in use, of network namespaces", strangeNamespace},
-		{"pool and network change", poolAndNetwork},
-		{"broken and mended", brokenAndMended},
-		{"reset", resets},
-		{"backup and restore", backedUp},
-		{"unplumb", unplumb},
-		{"stop and start", stopAndStart},
-		{"cgroup v2 alone", unified},
-		{"several targets in one call", severalTargets},
-		{"one run at a time", oneAtATime},
-		{"a checkout that was removed", abandoned},
-		{"interrupted", interrupted},
-		{"a damaged plan", damagedPlan},
-		{"destroy without lab.yaml", destroyWithout},
+		{"nothing there", nothingThere, false},
+		{"bad lab.yaml, bad LAB_HARDWARE", badInput, false},
+		{"verify from nothing", fromNothing, false},
+		{"verify again does nothing", nothingToDo, false},
+		{"root on a machine is nobody here", privileges, true},
+		{"etcd listens where it has to", listening, true},
+		{"who may write what in etcd", rights, true},
+		{"certificates are issued anew", reissued, true},
+		{"every fact's command runs", factCommands, true},
+		{"logs, asked for and of a failure", logs, true},
+		{"explained", explained, true},
+		{"tutorial's facts", tutorialFacts, false},
+		{"tutorial's commands", tutorialCommands, true},
+		{"calico-node's own sandbox, as in the tutorial", tutorialSandbox, true},
+		{"ssh", sshes, false},
+		{"names in use", namesInUse, true},
+		{"names in use, of another user", otherUser, true},
+		{"names in use, of labs that are gone", leftOver, true},
+		{"names in use, of network namespaces", strangeNamespace, true},
+		{"pool and network change", poolAndNetwork, true},
+		{"broken and mended", brokenAndMended, true},
+		{"reset", resets, true},
+		{"backup and restore", backedUp, true},
+		{"unplumb", unplumb, false},
+		{"stop and start", stopAndStart, false},
+		{"cgroup v2 alone", unified, true},
+		{"several targets in one call", severalTargets, true},
+		{"one run at a time", oneAtATime, true},
+		{"a checkout that was removed", abandoned, true},
+		{"interrupted", interrupted, true},
+		{"a damaged plan", damagedPlan, true},
+		{"destroy without lab.yaml", destroyWithout, true},
 	} {
+		if quick && part.long {
+			continue
+		}
 		l.sub(part.name, part.test)
 	}
 }
