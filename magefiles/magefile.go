@@ -55,8 +55,8 @@ func Test(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Test(ctx, r, given(short)) })
 }
 
-// Learn lists the tutorial's chapters and the experiments, or walks you through one: learn [NAME]. Flags stand before the name: learn
-// -play NAME, learn -play experiments.
+// Learn walks you through a chapter, or lists them: learn [NAME]. So it does experiments. Flags stand before the name: learn -play NAME,
+// learn -play experiments.
 func Learn(
 	ctx context.Context,
 	play *bool, // runs a chapter's commands, or all chapters', and compares
@@ -77,7 +77,8 @@ func Learn(
 	return err
 }
 
-// Challenge lists the challenges with your score sheet, or breaks the lab in a hidden way: challenge [NAME]. A flag stands before the name.
+// Challenge breaks the lab in a hidden way, or lists the ways: challenge [NAME]. With the list comes your score sheet. A flag stands before
+// the name.
 func Challenge(
 	ctx context.Context,
 	seed *int, // decides what is broken, and where: with the same one the same
@@ -94,15 +95,6 @@ func Challenge(
 	}
 	return err
 }
-
-// Hint helps with the challenge that is on, three times, each time more.
-func Hint(ctx context.Context) error { return on(ctx, target.Hint) }
-
-// Solved says whether the challenge that is on is solved, and ends it then.
-func Solved(ctx context.Context) error { return on(ctx, target.Solved) }
-
-// Answer explains what the challenge that is on broke, and how that is mended.
-func Answer(ctx context.Context) error { return on(ctx, target.Answer) }
 
 // See how the lab is.
 
@@ -134,8 +126,8 @@ func Plan(ctx context.Context) error {
 	return err
 }
 
-// Explain explains an address, a route, BGP, policies, CNI, etcd or what becomes of a packet: explain [WHAT ...]. Alone, it lists what can
-// be asked.
+// Explain explains an address, a route, a packet's way: explain [WHAT ...]. So it does BGP, policies, CNI and etcd. Alone, it lists what
+// can be asked.
 func Explain(
 	ctx context.Context,
 	json *bool, // prints the answer for programs
@@ -162,7 +154,7 @@ func Graph(
 	})
 }
 
-// Report writes the lab as one HTML page that needs nothing else: picture, conditions, workloads, timeline, versions.
+// Report writes the lab as one HTML page that needs nothing else. It has picture, conditions, workloads, timeline and versions.
 func Report(
 	ctx context.Context,
 	o *string, // FILE: where it is written
@@ -170,7 +162,7 @@ func Report(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
 }
 
-// View serves a page that shows the lab live, to this computer alone unless it is told otherwise.
+// View serves a page that shows the lab live. It does so to this computer alone, unless it is told otherwise.
 func View(
 	ctx context.Context,
 	listen *string, // ADDRESS: listens there, such as 192.0.2.1:8080; whoever opens the page has to know its token
@@ -181,7 +173,7 @@ func View(
 	})
 }
 
-// SSH logs in to a machine, or runs a command there: ssh MACHINE [COMMAND]. ssh all COMMAND runs it on every machine.
+// SSH logs in to a machine, or runs a command: ssh MACHINE [COMMAND]. ssh all COMMAND runs it on every machine.
 func SSH(ctx context.Context, machine string) error {
 	err := on(ctx, func(ctx context.Context, r *run.Run) error { return target.SSH(ctx, r, machine) })
 	if err == nil {
@@ -194,25 +186,6 @@ func SSH(ctx context.Context, machine string) error {
 
 // Reset brings the lab back to its baseline, what verify left it as. It takes away what was made since, and puts back what was changed.
 func Reset(ctx context.Context) error { return on(ctx, target.Reset) }
-
-// Backup writes what the datastore has to a new file on this computer.
-func Backup(
-	ctx context.Context,
-	o *string, // FILE: writes it there, not to the directory backups beside lab.yaml
-) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Backup(ctx, r, value(o, "")) })
-}
-
-// Restore brings the datastore back to what a backup has, and the lab in line with it: restore FILE.
-func Restore(ctx context.Context, file string) error {
-	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Restore(ctx, r, file) })
-}
-
-// Stop halts the machines; what is on them stays.
-func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
-
-// Start boots halted machines and brings the lab back.
-func Start(ctx context.Context) error { return on(ctx, target.Start) }
 
 // Destroy removes the machines and everything else that the lab made. The cache stays.
 func Destroy(
@@ -229,11 +202,37 @@ func Destroy(
 	})
 }
 
-// Logs puts all that is needed to understand the lab into one archive.
-func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
+// Keep it for later.
 
-// Clean empties the cache; not while a lab is there that is made from it.
-func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
+// Stop halts the machines; what is on them stays.
+func Stop(ctx context.Context) error { return on(ctx, target.Stop) }
+
+// Start boots halted machines and brings the lab back.
+func Start(ctx context.Context) error { return on(ctx, target.Start) }
+
+// Backup writes what the datastore has to a new file on this computer.
+func Backup(
+	ctx context.Context,
+	o *string, // FILE: writes it there, not to the directory backups beside lab.yaml
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Backup(ctx, r, value(o, "")) })
+}
+
+// Restore brings the datastore back to what a backup has, and the lab in line with it: restore FILE.
+func Restore(ctx context.Context, file string) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Restore(ctx, r, file) })
+}
+
+// While a challenge is on.
+
+// Hint helps with the challenge that is on, three times, each time more.
+func Hint(ctx context.Context) error { return on(ctx, target.Hint) }
+
+// Solved says whether the challenge that is on is solved, and ends it then.
+func Solved(ctx context.Context) error { return on(ctx, target.Solved) }
+
+// Answer explains what the challenge that is on broke, and how that is mended.
+func Answer(ctx context.Context) error { return on(ctx, target.Answer) }
 
 // The stages. Each brings about first what it needs; the order is in package stage, because mg.Deps runs a dependency once
 // a process, and `mage verify stop start` has to bring the lab about twice.
@@ -266,6 +265,12 @@ func Plumb(ctx context.Context) error { return on(ctx, target.Plumb) }
 func Unplumb(ctx context.Context) error { return on(ctx, target.Unplumb) }
 
 // Beside it.
+
+// Logs puts all that is needed to understand the lab into one archive.
+func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
+
+// Clean empties the cache; not while a lab is there that is made from it.
+func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
 
 // Targets lists the targets in the order of use, as no word behind `go tool mage` does.
 func Targets() error { return target.List(os.Stdout, "magefiles") }

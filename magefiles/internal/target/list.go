@@ -10,7 +10,7 @@ import (
 
 const (
 	listWidth = 80 // of a terminal that nobody has made wider
-	explained = 3  // sections with a sentence for each target; of those behind them there are the names alone, so that the list fits a screen
+	explained = 3  // sections with a line for each target; of those behind them there are the names alone, so that the list fits a screen of 24 lines
 )
 
 // List writes the targets in the order of use.
@@ -26,32 +26,33 @@ func List(w io.Writer, magefiles string) error {
 		}
 	}
 	for i, s := range sections {
-		fmt.Fprintf(w, "%s:\n", s.Title)
 		if i < explained {
+			fmt.Fprintf(w, "%s:\n", s.Title)
 			for _, t := range s.Targets {
-				text := wrap(strings.Fields(strings.TrimSuffix(t.Synopsis, ".")), listWidth-width-4)
-				fmt.Fprintf(w, "  %-*s  %s\n", width, t.Name, strings.Join(text, "\n"+strings.Repeat(" ", width+4)))
+				fmt.Fprintf(w, "  %-*s  %s\n", width, t.Name, strings.TrimSuffix(t.Synopsis, "."))
 			}
 			continue
 		}
-		var names []string
-		for _, t := range s.Targets {
-			names = append(names, t.Name)
-		}
-		fmt.Fprintf(w, "  %s\n", strings.Join(wrap(names, listWidth-2), "\n  "))
+		fmt.Fprintf(w, "%s: %s\n", s.Title, strings.Join(folded(s.Targets), " "))
 	}
-	fmt.Fprintf(w, "\nMore of one: go tool mage -h TARGET. From A to Z: go tool mage -l\n")
+	fmt.Fprintf(w, "More of one: go tool mage -h TARGET. All, from A to Z: go tool mage -l\n")
 	return nil
 }
 
-func wrap(words []string, width int) []string {
-	var lines []string
-	for _, w := range words {
-		if n := len(lines); n > 0 && len(lines[n-1])+1+len(w) <= width {
-			lines[n-1] += " " + w
-		} else {
-			lines = append(lines, w)
+// folded are the names of targets; of a namespace there is only the first.
+func folded(targets []magefile.Target) []string {
+	var names []string
+	spaces := map[string]bool{}
+	for _, t := range targets {
+		space, _, in := strings.Cut(t.Name, ":")
+		if in && spaces[space] {
+			continue
 		}
+		name := t.Name
+		if in {
+			spaces[space], name = true, name+" ..."
+		}
+		names = append(names, name)
 	}
-	return lines
+	return names
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/magefile"
 )
 
-// TestList: every target is listed, verify first, those for work on the lab last, and all on a terminal that nobody has made wider.
+// TestList: every target is listed, verify first, those for work on the lab last and folded, and all on a terminal that nobody has made
+// larger: with the prompt it has 24 lines of 80 columns.
 func TestList(t *testing.T) {
 	var b bytes.Buffer
 	if err := List(&b, "../.."); err != nil {
@@ -26,7 +27,7 @@ func TestList(t *testing.T) {
 		}
 	}
 	for _, target := range magefile.Targets(sections) {
-		if _, known := at[target.Name]; !known {
+		if _, known := at[target.Name]; !known && !strings.HasPrefix(target.Name, "dev:") {
 			t.Errorf("%s is not listed", target.Name)
 		}
 		if target.Synopsis == "" {
@@ -40,6 +41,9 @@ func TestList(t *testing.T) {
 	}
 	if at["verify"] > at["test"] || at["test"] > at["destroy"] || at["destroy"] > at["plumb"] || at["plumb"] > at["dev:lint"] {
 		t.Errorf("not in the order of use:\n%s", b.String())
+	}
+	if n := strings.Count(b.String(), "\n"); n > 23 {
+		t.Errorf("%d lines:\n%s", n, b.String())
 	}
 	for line := range strings.Lines(b.String()) {
 		if len(line) > listWidth+1 {
