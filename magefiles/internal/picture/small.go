@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/mattn/go-runewidth"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
 const (
@@ -31,10 +33,13 @@ func (p *Picture) Small(columns int) string {
 // about is what is said of a machine below its name.
 func (p *Picture) about(m Machine) []string {
 	lines := []string{m.Address.String()}
-	if m.Role == etcdRole {
-		return append(lines, "etcd")
+	if m.Role == string(lab.RoleCalico) {
+		return append(append(lines, few(held(p.blocksOf(m.Name)))...), few(plumbed(m))...)
 	}
-	return append(append(lines, few(held(p.blocksOf(m.Name)))...), few(plumbed(m))...)
+	for _, part := range m.Parts {
+		lines = append(lines, part.Name)
+	}
+	return lines
 }
 
 // plumbed are a machine's workloads with their addresses.
