@@ -8,14 +8,15 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/view"
@@ -51,7 +52,7 @@ func View(ctx context.Context, r *run.Run, address string, open bool) error {
 	if open {
 		browse(ctx, url)
 	}
-	err = view.New(watched(r, l), token).Serve(ctx, listener)
+	err = view.New(watched(r, l.Name), token).Serve(ctx, listener)
 	if err == nil {
 		r.Console.Notice("the page is gone")
 	}
@@ -83,20 +84,23 @@ const probeEvery = 10 * time.Second
 const mostDeep = 8
 
 // watched is the lab as the page asks about it.
-func watched(r *run.Run, l *run.Lab) view.Lab {
-	engine := l.Viewer()
-	observer := l.Observer()
-	if len(l.Machines) <= mostDeep {
-		observer = observer.Deep()
-	}
-	engine.Look = &sparing{Looker: observer}
+func watched(r *run.Run, name string) view.Lab {
+	w := &watcher{run: r}
 	return view.Lab{
-		Lab: l.Lab,
-		Look: func(ctx context.Context) (fact.Lab, check.Report, error) {
+		Name: name,
+		Look: func(ctx context.Context) (view.Seen, error) {
+			l, engine, err := w.current(ctx)
+			if err != nil {
+				return view.Seen{}, err
+			}
 			report, err := engine.Peek(ctx, everything)
-			return engine.Facts(), report, err
+			return view.Seen{Lab: l.Lab, Facts: engine.Facts(), Report: report}, err
 		},
 		Ask: func(ctx context.Context, words []string) (explain.Story, error) {
+			l, _, err := w.current(ctx)
+			if err != nil {
+				return explain.Story{}, err
+			}
 			topic, err := explain.Find(l.Lab, words)
 			if err != nil {
 				return explain.Story{}, err
@@ -111,6 +115,47 @@ func watched(r *run.Run, l *run.Lab) view.Lab {
 		},
 		Conceal: func() string { return concealed(r) },
 	}
+}
+
+// watcher follows the lab's definition while it is watched.
+type watcher struct {
+	run *run.Run
+
+	mu     sync.Mutex
+	read   *lab.Lab // as it was read last
+	lab    *run.Lab
+	engine *stage.Engine
+}
+
+// current returns the lab as its file has it now, and an engine that looks at it. The file is read each time: that takes a
+// millisecond, and what it extends, and an editor that puts another file in its place, are followed as well.
+func (w *watcher) current(ctx context.Context) (*run.Lab, *stage.Engine, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	read, err := lab.Load(w.run.LabFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	if w.lab != nil && reflect.DeepEqual(read, w.read) {
+		return w.lab, w.engine, nil
+	}
+	if w.lab != nil {
+		if err := w.run.Reset(); err != nil {
+			return nil, nil, err
+		}
+		w.lab = nil
+	}
+	l, err := w.run.Lab(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	observer := l.Observer()
+	if len(l.Machines) <= mostDeep {
+		observer = observer.Deep()
+	}
+	w.read, w.lab, w.engine = read, l, l.Viewer()
+	w.engine.Look = &sparing{Looker: observer}
+	return w.lab, w.engine, nil
 }
 
 // sparing is a looker that sends packets anew only where routes or workloads have changed, or now and then, and doesn't wait for their

@@ -227,7 +227,7 @@ func (b *browser) packet() {
 func TestBrowserFifty(t *testing.T) {
 	b, s := start(t), record(t)
 	var facts = s.facts.Load()
-	s.Lab.Lab, facts = recorded.Grown(s.Lab.Lab, facts, 50)
+	s.lab, facts = recorded.Grown(s.lab, facts, 50)
 	s.facts.Store(facts)
 	server, _ := serve(t, s)
 	b.media("light", "no-preference")

@@ -126,7 +126,7 @@ func (k *looks) run(ctx context.Context) {
 
 // look looks once and tells everybody.
 func (k *looks) look(ctx context.Context) {
-	facts, report, err := k.lab.Look(ctx)
+	seen, err := k.lab.Look(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -142,13 +142,13 @@ func (k *looks) look(ctx context.Context) {
 		return
 	}
 	concealed := k.lab.Conceal()
-	p := picture.Of(k.lab.Lab, &facts, &report)
+	p := picture.Of(seen.Lab, &seen.Facts, &seen.Report)
 	if concealed != "" {
 		p.Conceal()
 	}
-	f := &frame{Lab: k.lab.Name, At: facts.At, Concealed: concealed, Stages: []stagePart{}, Machines: p.Machines, Fresh: []string{}}
+	f := &frame{Lab: k.lab.Name, At: seen.Facts.At, Concealed: concealed, Stages: []stagePart{}, Machines: p.Machines, Fresh: []string{}}
 	if concealed == "" {
-		f.judge(&report)
+		f.judge(&seen.Report)
 		k.compare(&p, f)
 		k.picture = &p
 	} else {

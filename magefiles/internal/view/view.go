@@ -25,11 +25,18 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/picture"
 )
 
+// Seen is a lab as it was seen once, and as its definition was then.
+type Seen struct {
+	Lab    *lab.Lab
+	Facts  fact.Lab
+	Report check.Report
+}
+
 // Lab is what is shown.
 type Lab struct {
-	*lab.Lab
+	Name string
 	// Look looks once at the whole lab, and compares.
-	Look func(context.Context) (fact.Lab, check.Report, error)
+	Look func(context.Context) (Seen, error)
 	// Ask answers a question as `explain` does.
 	Ask func(ctx context.Context, words []string) (explain.Story, error)
 	// Conceal says why causes aren't to be told now, "" where they may: a challenge is on. Then the page shows what anybody sees who

@@ -27,6 +27,7 @@ const (
 // shown is a recorded lab, which a test can change.
 type shown struct {
 	Lab
+	lab      *lab.Lab
 	facts    atomic.Pointer[fact.Lab]
 	conceals atomic.Pointer[string]
 	looked   atomic.Int64
@@ -40,15 +41,15 @@ func record(t *testing.T) *shown {
 	}
 	var then explain.Story
 	recorded.Read(t, toldFile, &then)
-	s := &shown{}
+	s := &shown{lab: l}
 	s.facts.Store(recorded.Lab(t, wellFile))
 	s.Lab = Lab{
-		Lab: l,
-		Look: func(context.Context) (fact.Lab, check.Report, error) {
+		Name: l.Name,
+		Look: func(context.Context) (Seen, error) {
 			s.looked.Add(1)
 			f := s.facts.Load().Clone()
 			f.At = time.Now()
-			return f, check.Run(sessions(s.Lab.Lab), &f), nil
+			return Seen{s.lab, f, check.Run(sessions(s.lab), &f)}, nil
 		},
 		Ask: func(ctx context.Context, words []string) (explain.Story, error) {
 			trace := func(context.Context, map[string]fact.TraceRequest) map[string]fact.Seen[fact.Trace] {
@@ -335,9 +336,9 @@ func TestBlind(t *testing.T) {
 	s := record(t)
 	look := s.Look
 	var broken atomic.Bool
-	s.Look = func(ctx context.Context) (fact.Lab, check.Report, error) {
+	s.Look = func(ctx context.Context) (Seen, error) {
 		if broken.Load() {
-			return fact.Lab{}, check.Report{}, errors.New("no lab")
+			return Seen{}, errors.New("no lab")
 		}
 		return look(ctx)
 	}
