@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/explain"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 	"github.com/calico-cni-lab/lab/magefiles/internal/view"
@@ -122,28 +120,24 @@ type watcher struct {
 	run *run.Run
 
 	mu     sync.Mutex
-	read   *lab.Lab // as it was read last
-	lab    *run.Lab
+	lab    *run.Lab // nil before it could be read
+	text   string   // of the files that it was read from
 	engine *stage.Engine
 }
 
-// current returns the lab as its file has it now, and an engine that looks at it. The file is read each time: that takes a
-// millisecond, and what it extends, and an editor that puts another file in its place, are followed as well.
+// current returns the lab as its file has it now, and an engine that looks at it. The files are read each time: that takes no time, and an
+// editor that puts another file in the place of one is followed, too.
 func (w *watcher) current(ctx context.Context) (*run.Lab, *stage.Engine, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	read, err := lab.Load(w.run.LabFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	if w.lab != nil && reflect.DeepEqual(read, w.read) {
-		return w.lab, w.engine, nil
-	}
 	if w.lab != nil {
+		if contents(w.lab.Files) == w.text {
+			return w.lab, w.engine, nil
+		}
+		w.lab = nil
 		if err := w.run.Reset(); err != nil {
 			return nil, nil, err
 		}
-		w.lab = nil
 	}
 	l, err := w.run.Lab(ctx)
 	if err != nil {
@@ -153,9 +147,19 @@ func (w *watcher) current(ctx context.Context) (*run.Lab, *stage.Engine, error) 
 	if len(l.Machines) <= mostDeep {
 		observer = observer.Deep()
 	}
-	w.read, w.lab, w.engine = read, l, l.Viewer()
+	w.lab, w.text, w.engine = l, contents(l.Files), l.Viewer()
 	w.engine.Look = &sparing{Looker: observer}
 	return w.lab, w.engine, nil
+}
+
+// contents are those of files; of one that can't be read, why.
+func contents(files []string) string {
+	text := ""
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		text += fmt.Sprintln(string(data), err)
+	}
+	return text
 }
 
 // sparing is a looker that sends packets anew only where routes or workloads have changed, or now and then, and doesn't wait for their
