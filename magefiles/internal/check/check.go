@@ -41,6 +41,8 @@ type Finding struct {
 	Found string // what was seen, for people
 	Left  string // Condition.Left, where it depends on what was seen
 	Try   string // Condition.Try, likewise
+	// Blocks says that nothing can be mended as long as it is so.
+	Blocks bool
 }
 
 // OK is the finding of a condition that holds.
@@ -74,6 +76,7 @@ type Result struct {
 	Try      string `json:"try,omitempty"` // this and the next two only where it doesn't hold
 	Mend     string `json:"mend,omitempty"`
 	Left     string `json:"left,omitempty"`
+	Blocks   bool   `json:"-"`
 }
 
 // OK says whether the condition holds.
@@ -96,7 +99,7 @@ func Run(conditions []Condition, f *fact.Lab) Report {
 	r := Report{OK: true, Results: make([]Result, 0, len(conditions))}
 	for _, c := range conditions {
 		found := c.Test(f)
-		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found}
+		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found, Blocks: found.Blocks}
 		if !res.OK() {
 			res.Found = cmp.Or(res.Found, "the machine says nothing about it")
 			res.Try, res.Mend = cmp.Or(found.Try, c.Try), c.Mend
@@ -119,6 +122,11 @@ func (r *Report) Since(start time.Time) {
 // Unmet are the results that don't hold.
 func (r *Report) Unmet() []Result {
 	return slices.DeleteFunc(slices.Clone(r.Results), Result.OK)
+}
+
+// Blocked says whether nothing can be mended as long as something is so, which the report says.
+func (r *Report) Blocked() bool {
+	return slices.ContainsFunc(r.Results, func(res Result) bool { return res.Blocks })
 }
 
 // Of are the results of one stage.

@@ -28,6 +28,7 @@ type Machine struct {
 	Dialled     Seen[[]Dialled]       `json:"dialled,omitzero"` // etcd's addresses, from a Calico node
 	Auth        Seen[Auth]            `json:"auth"`             // what etcd lets its clients do
 	Members     Seen[[]Member]        `json:"members,omitzero"`
+	Dropping    Seen[[]Rule]          `json:"dropping,omitzero"` // rules of the packet filter that have dropped packets of the machine's own, where BGP or etcd isn't well
 	Files       Seen[map[string]File] `json:"files"`
 	Go          Seen[Tree]            `json:"go"`    // /usr/local/go
 	Owned       Seen[[]string]        `json:"owned"` // paths that the lab noted as its own before it made them

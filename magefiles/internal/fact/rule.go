@@ -71,6 +71,16 @@ func (r Rule) Target() string {
 	return r.Policy
 }
 
+// Drops says whether a rule dropped packets that the machine was sent, or sent itself.
+func (r Rule) Drops() bool {
+	return r.Table == "filter" && (r.Chain == "INPUT" || r.Chain == "OUTPUT") && (r.Target() == "DROP" || r.Target() == "REJECT") && r.Text != "" && r.Packets > 0
+}
+
+// OfPort says whether a rule is about packets to a port, or from it.
+func (r Rule) OfPort(port uint16) bool {
+	return regexp.MustCompile(fmt.Sprintf(`--[ds]ports? (\S+,)?%d(,|\s|$)`, port)).MatchString(r.Text)
+}
+
 // Comments are what a rule's owner wrote of it, but for the hash by which Felix knows its own.
 func (r Rule) Comments() []string {
 	var all []string

@@ -2,6 +2,7 @@ package fact
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +54,25 @@ func TestParseRules(t *testing.T) {
 		if _, err := ParseRules(bad); err == nil || !strings.HasPrefix(err.Error(), "iptables-save: ") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// TestDrops: rules that dropped packets of a machine's own, and the ports that they are about.
+func TestDrops(t *testing.T) {
+	all, err := ParseRules("*filter\n:INPUT DROP [5:300]\n[7:420] -A INPUT -p tcp -m tcp --dport 179 -j DROP\n[0:0] -A INPUT -p tcp -m tcp --sport 179 -j DROP\n" +
+		"[1:60] -A OUTPUT -p tcp -m multiport --dports 22,2379:2380,179 -j REJECT --reject-with icmp-port-unreachable\n[2:60] -A OUTPUT -p tcp -m tcp --dport 1790 -j DROP\n" +
+		"[9:60] -A INPUT -p tcp -m tcp --dport 179 -j ACCEPT\n[9:60] -A cali-tw-x -p tcp -m tcp --dport 179 -j DROP\nCOMMIT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for i, r := range all {
+		if r.Drops() && r.OfPort(179) {
+			got = append(got, i)
+		}
+	}
+	if want := []int{1, 3}; !slices.Equal(want, got) {
+		t.Errorf("%v, not %v", got, want)
 	}
 }
 

@@ -72,12 +72,9 @@ func InSandbox(command string) string {
 // soon runs a command when the session that asks for it is over: one that cuts it off, or ends it.
 func soon(command string) string { return "sudo systemd-run --quiet --on-active=0.3 " + command }
 
-// dropped drops TCP packets to and from a port; letThrough takes that back.
-func dropped(port int) string    { return filterRules("-I", port) }
-func letThrough(port int) string { return filterRules("-D", port) }
-
-func filterRules(do string, port int) string {
-	return fmt.Sprintf("for chain in INPUT OUTPUT; do sudo iptables %s $chain -p tcp --dport %d -j DROP && sudo iptables %[1]s $chain -p tcp --sport %[2]d -j DROP || exit; done", do, port)
+// dropped drops TCP packets to and from a port.
+func dropped(port int) string {
+	return fmt.Sprintf("for chain in INPUT OUTPUT; do sudo iptables -I $chain -p tcp --dport %[1]d -j DROP && sudo iptables -I $chain -p tcp --sport %[1]d -j DROP || exit; done", port)
 }
 
 // Apply feeds a resource to calicoctl.

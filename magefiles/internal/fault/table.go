@@ -72,9 +72,9 @@ func network() []Fault {
 func filters() []Fault {
 	const filtered = "go tool mage reset"
 	return []Fault{
-		{Name: "TCP port 179 dropped", Break: on(calico2, dropped(179)+"; "+InNode("birdcl -s /var/run/calico/bird.ctl restart all")), First: "bgp/calico2", Follows: "bgp routes reach", Within: 2 * time.Minute,
-			Left: filtered, Undo: targets("reset"), Rare: true},
-		{Name: "TCP port 2379 dropped", Break: on(etcdNode, dropped(2379)), First: "etcd/etcd-node", Follows: withoutEtcd, Left: filtered, Within: 2 * time.Minute, Undo: on(etcdNode, letThrough(2379)), Rare: true},
+		{Name: "TCP port 179 dropped", Break: on(calico2, dropped(179)+"; "+InNode("birdcl -s /var/run/calico/bird.ctl restart all")), First: "bgp/calico2", Follows: "bgp routes reach",
+			Left: filtered, Undo: targets("reset"), Within: leaving},
+		{Name: "TCP port 2379 dropped", Break: on(etcdNode, dropped(2379)), First: "etcd/etcd-node", Follows: withoutEtcd, Left: filtered, Undo: targets("reset"), Within: leaving},
 		{Name: "TCP port 2379 dropped on a node", Break: on(calico2, dropped(2379)), First: "datastore/calico2", Follows: "felix", Left: filtered, Undo: targets("reset")},
 		{Name: "three packets in ten lost", Break: on(calico2, "for chain in INPUT FORWARD; do sudo iptables -I $chain -i host0 -m statistic --mode random --probability 0.3 -j DROP || exit; done"),
 			Follows: "reach " + withoutPackets, Undo: targets("reset"), Chance: true, Rare: true},

@@ -38,18 +38,22 @@ const (
 	nodename     = "/var/lib/calico/nodename" // which node the machine is, to Calico's plugin
 )
 
-// WorkloadPort is where a workload answers over TCP.
-const WorkloadPort = 8080
+// TCP ports where something of the lab's answers.
+const (
+	EtcdPort     = 2379
+	BGPPort      = 179
+	WorkloadPort = 8080
+)
 
 // Ports are the TCP ports of the lab on a machine, and what for.
 func Ports(r lab.Role) map[uint16]string {
 	switch r {
 	case lab.RoleEtcd:
-		return map[uint16]string{2379: "etcd answers its clients", 2380: "etcd answers its peers"}
+		return map[uint16]string{EtcdPort: "etcd answers its clients", 2380: "etcd answers its peers"}
 	case lab.RoleRouter:
-		return map[uint16]string{179: "BIRD speaks BGP"}
+		return map[uint16]string{BGPPort: "BIRD speaks BGP"}
 	}
-	return map[uint16]string{179: "BIRD speaks BGP", WorkloadPort: "the workloads answer", 9099: "Felix says whether it is ready"}
+	return map[uint16]string{BGPPort: "BIRD speaks BGP", WorkloadPort: "the workloads answer", 9099: "Felix says whether it is ready"}
 }
 
 // Artifacts are what is put on the machines, made on this computer.
@@ -163,7 +167,7 @@ func EtcdURLs(l *lab.Lab) string {
 }
 
 func clientURL(m lab.Machine) string {
-	return "https://" + netip.AddrPortFrom(m.Address, 2379).String()
+	return "https://" + netip.AddrPortFrom(m.Address, EtcdPort).String()
 }
 
 // PeerURL is where a member answers the others, by which etcd knows it.
@@ -350,7 +354,7 @@ func Request(l *lab.Lab, m lab.Machine, existing bool) fact.Request {
 		r.GoTree = true
 		r.Dial = &fact.Dial{Certificate: certDir(certCalicoctl)}
 		for _, etcd := range l.ByRole(lab.RoleEtcd) {
-			r.Dial.To = append(r.Dial.To, netip.AddrPortFrom(etcd.Address, 2379))
+			r.Dial.To = append(r.Dial.To, netip.AddrPortFrom(etcd.Address, EtcdPort))
 		}
 	}
 	return r

@@ -144,12 +144,24 @@ func sessionsCondition(e *Env, m lab.Machine) check.Condition {
 	return on("bgp", m, fact.Sessions,
 		"BGP of "+m.Name+" is Established with "+spokenTo(e, m), "starts what was stopped; if that is not it, calico-node",
 		func(seen fact.Machine, f *fact.Lab) check.Finding {
-			found := bgpFinding(seen, SessionsOf(e.Spec, m))
+			found := e.orDropped(bgpFinding(seen, SessionsOf(e.Spec, m)), f, spec.BGPPort, append([]string{m.Name}, silent(e, seen, m)...)...)
 			if extra := extraSessions(seen, f, e, m); found.State == check.Holds && len(extra) > 0 {
 				return strangeSessions(extra, f, e)
 			}
 			return found
 		})
+}
+
+// silent are the machines with which a node's sessions aren't Established.
+func silent(e *Env, seen fact.Machine, m lab.Machine) (names []string) {
+	for _, a := range SessionsOf(e.Spec, m) {
+		up := func(p fact.Protocol) bool { return p.Peer() == a && p.Established() }
+		i := slices.IndexFunc(e.Lab.Machines, func(m lab.Machine) bool { return m.Address == a })
+		if i >= 0 && !slices.ContainsFunc(seen.BIRD.Value.Protocols, up) {
+			names = append(names, e.Lab.Machines[i].Name)
+		}
+	}
+	return names
 }
 
 func bgpFinding(seen fact.Machine, peers []netip.Addr) check.Finding {

@@ -166,17 +166,18 @@ func (e *Engine) look(ctx context.Context) error {
 }
 
 // first looks, and does the stage up, which nothing can be done without. What only a person can decide is refused before anything
-// is touched. done says that there is nothing more to do: a machine runs and nobody can log in. up says whether the stage had
+// is touched. done says that there is nothing more to do: a machine runs and nobody can log in, or something else comes first. up says whether the stage had
 // something to do: what the machines see of one another has changed since.
 func (e *Engine) first(ctx context.Context, stages []Stage) (done, up bool, err error) {
 	if err := progress.Do(ctx, progress.Step, "look", e.look); err != nil {
 		return false, false, err
 	}
-	if err := refusal(e.evaluate(ctx, stages, false)); err != nil {
+	seen := e.evaluate(ctx, stages, false)
+	if err := refusal(seen); err != nil {
 		return false, false, err
 	}
 	f := e.Facts()
-	if done = len(f.Unreached) > 0 && len(f.Off) == 0; !done {
+	if done = len(f.Unreached) > 0 && len(f.Off) == 0 || seen.Blocked(); !done {
 		t := e.turn(stages[0], 0)
 		t.wait = func() error { up = true; return nil }
 		if err := t.run(ctx); err != nil || len(stages) == 1 {

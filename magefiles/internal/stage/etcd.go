@@ -47,12 +47,12 @@ func etcdConditions(e *Env) []check.Condition {
 				}),
 			on("etcd", m, fact.EtcdHealth,
 				"etcd is healthy and of the pinned release"+onMember(e, m), mendEtcd(e),
-				func(seen fact.Machine, _ *fact.Lab) check.Finding {
+				func(seen fact.Machine, f *fact.Lab) check.Finding {
 					switch h := seen.Etcd; {
 					case h.Unknown != "":
 						return check.CantSee("%s", h.Unknown)
 					case !h.Value.OK:
-						return check.Not("%s", h.Value.Said)
+						return e.orDropped(check.Not("%s", h.Value.Said), f, spec.EtcdPort, m.Name)
 					case h.Value.Version != e.Pins.Etcd.String():
 						return check.Not("etcd is %s; pinned is %s", h.Value.Version, e.Pins.Etcd)
 					default:

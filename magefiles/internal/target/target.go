@@ -171,10 +171,12 @@ func Verify(ctx context.Context, r *run.Run, o VerifyOptions) error {
 		err = show(r, report, o.JSON, o.Verbose)
 	}
 	if err == nil && !report.OK {
-		if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
-			byHand(r)
+		if !report.Blocked() { // there it is known what is wrong
+			if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+				byHand(r)
+			}
+			support.CollectFailed(ctx, r, now.lab)
 		}
-		support.CollectFailed(ctx, r, now.lab)
 		err = unmet(report)
 	}
 	if err == nil && !o.JSON {
@@ -249,7 +251,7 @@ func Check(ctx context.Context, r *run.Run, asJSON, verbose, spoils bool) error 
 	if err != nil || report.OK {
 		return err
 	}
-	if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) {
+	if slices.ContainsFunc(report.Unmet(), check.Result.Mendable) && !report.Blocked() {
 		r.Console.Notice("mend it with: go tool mage verify (what that does: go tool mage plan)")
 	}
 	return unmet(report)

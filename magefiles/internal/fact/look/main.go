@@ -129,8 +129,18 @@ func look(r fact.Request) fact.Machine {
 	if m.Unlisted() { // perhaps it has started since Docker was asked
 		engine()
 	}
+	if m.Dropping = fact.Unknown[[]fact.Rule](fact.NotAsked); !wellConnected(m, r.Etcd != nil) {
+		m.Dropping = rules()
+		m.Dropping.Value = slices.DeleteFunc(m.Dropping.Value, func(r fact.Rule) bool { return !r.Drops() })
+	}
 	m.Took = time.Since(m.At)
 	return m
+}
+
+// wellConnected says whether BGP's sessions are Established, and etcd answers where it is asked.
+func wellConnected(m fact.Machine, asked bool) bool {
+	down := func(p fact.Protocol) bool { return p.Proto == "BGP" && !p.Established() }
+	return !slices.ContainsFunc(m.BIRD.Value.Protocols, down) && (!asked || m.Etcd.Value.OK)
 }
 
 // login is who called sudo.
