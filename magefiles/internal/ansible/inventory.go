@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
@@ -244,7 +245,7 @@ func newHostVars(s *spec.Spec, m lab.Machine, is Machine, sshConfig string) host
 	}
 	if m.Role == lab.RoleCalico {
 		v.Files[stage.Golang] = newFiles(s.GoFiles(), is)
-		v.Files[stage.CNIPlugins] = newFiles(append(s.PluginFiles(), s.Conflist(m)), is)
+		v.Files[stage.CNIPlugins] = newFiles(slices.Concat(s.PluginFiles(), []remote.File{s.Conflist(m)}, s.OwnFiles()), is)
 		v.Files[stage.Cnitool] = newFiles(s.CnitoolFiles(), is)
 		v.Go = &toolchain{
 			Release: "go" + s.Lab.Versions.Go.String(), Root: spec.GoRoot, Files: s.Artifacts.GoFiles,

@@ -266,7 +266,7 @@ func writeSums(dir string) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		sum, err := script.File(path).Hash(sha256.New()) // streams: some are 100 MB
+		sum, err := Sum(path)
 		lines = append(lines, sum+"  "+strings.TrimPrefix(path, dir+"/"))
 		return err
 	})
@@ -276,6 +276,9 @@ func writeSums(dir string) error {
 	slices.Sort(lines)
 	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Join(lines, "\n")+"\n"), 0o644)
 }
+
+// Sum is the SHA-256 of a file, in hex.
+func Sum(file string) (string, error) { return script.File(file).Hash(sha256.New()) } // streams: some are 100 MB
 
 // Sums reads what writeSums wrote: file name to SHA-256 in hex.
 func Sums(dir string) (map[string]string, error) {

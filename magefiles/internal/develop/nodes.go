@@ -34,6 +34,7 @@ func withNodes(data []byte, l *lab.Lab, n, reflectors int) ([]byte, error) {
 	set(nodes, "count", strconv.Itoa(n))
 	machines.Content = []*yaml.Node{like[string(lab.RoleEtcd)], nodes}
 	remove(root, "bgp")
+	remove(root, "plugins") // their files are the other directory's
 	if reflectors > 0 {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range reflectors {

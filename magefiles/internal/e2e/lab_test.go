@@ -49,6 +49,7 @@ func TestLab(t *testing.T) {
 		{"names in use, of labs that are gone", leftOver, true},
 		{"names in use, of network namespaces", strangeNamespace, true},
 		{"pool and network change", poolAndNetwork, true},
+		{"own plugins", ownPlugins, true},
 		{"broken and mended", brokenAndMended, true},
 		{"reset", resets, true},
 		{"backup and restore", backedUp, true},

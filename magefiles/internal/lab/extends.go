@@ -36,6 +36,15 @@ func (v *validator) line(line int) int {
 	return n
 }
 
+// file is the path of a file that a lab file names: from its own directory, or whole.
+func (v *validator) file(s scalar) string {
+	if filepath.IsAbs(s.Value) {
+		return s.Value
+	}
+	from, _ := v.at(s.Line)
+	return filepath.Join(filepath.Dir(from.name), s.Value)
+}
+
 // counted makes lines of a file's YAML lines that are counted on.
 func (s source) counted(n *yaml.Node) {
 	n.Line = s.before + min(n.Line, s.lines)
@@ -57,10 +66,7 @@ func (v *validator) extend(file string, root *yaml.Node) *yaml.Node {
 	if base.Value == "" || base.bad {
 		return root
 	}
-	path := base.Value
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(file), path)
-	}
+	path := v.file(base)
 	data, err := readFile(path)
 	if err != nil {
 		v.fault(base.Line, "%s: %v", keyExtends, err)
@@ -81,6 +87,14 @@ func (v *validator) extend(file string, root *yaml.Node) *yaml.Node {
 
 // readFile reads a file that is no device, which might never end.
 func readFile(path string) ([]byte, error) {
+	if _, err := regular(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// regular is what there is to know of a file that is no directory and no device.
+func regular(path string) (fs.FileInfo, error) {
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("there is no file %s; paths start at the file that names them", path)
@@ -88,8 +102,9 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is no file", path)
+	default:
+		return info, nil
 	}
-	return os.ReadFile(path)
 }
 
 // merge puts the values of a mapping over those of another. A key without a value is as if it weren't there.

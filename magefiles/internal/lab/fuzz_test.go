@@ -97,6 +97,7 @@ func write(t *testing.T, l *Lab) []byte {
 			"name": l.Pool.Name, "cidr": l.Pool.CIDR.String(), "blockSize": l.Pool.BlockSize, "ipipMode": l.Pool.IPIPMode, "vxlanMode": l.Pool.VXLANMode,
 			"natOutgoing": l.Pool.NATOutgoing, "disabled": l.Pool.Disabled,
 		},
+		"plugins":  object{"binaries": l.Plugins.Binaries, "conflist": l.Plugins.Conflist},
 		"versions": object{"debian": l.Versions.Debian, "go": l.Versions.Go.Original()},
 		"vagrant": object{
 			"box": l.Vagrant.Box, "boxVersion": l.Vagrant.BoxVersion,

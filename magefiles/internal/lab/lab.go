@@ -31,6 +31,7 @@ type Lab struct {
 	Network  string       // name of the CNI network
 	BGP      BGP
 	Pool     Pool
+	Plugins  Plugins
 	Versions Versions
 	Vagrant  Vagrant
 	// Allowed are the releases that a pin may be changed to, by the pin's name. A pin that isn't there may be changed to anything.

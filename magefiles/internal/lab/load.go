@@ -122,6 +122,7 @@ type (
 		Network  scalar       `yaml:"network"`
 		BGP      rawBGP       `yaml:"bgp"`
 		Pool     rawPool      `yaml:"pool"`
+		Plugins  rawPlugins   `yaml:"plugins"`
 		Versions rawVersions  `yaml:"versions"`
 		Vagrant  rawVagrant   `yaml:"vagrant"`
 		Allowed  rawAllowed   `yaml:"allowed"`
@@ -165,6 +166,10 @@ type (
 		VXLANMode   scalar `yaml:"vxlanMode"`
 		NATOutgoing scalar `yaml:"natOutgoing"`
 		Disabled    scalar `yaml:"disabled"`
+	}
+	rawPlugins struct {
+		Binaries []scalar `yaml:"binaries"`
+		Conflist scalar   `yaml:"conflist"`
 	}
 	rawVersions struct {
 		Debian scalar `yaml:"debian"`

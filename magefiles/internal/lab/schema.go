@@ -80,6 +80,10 @@ var keyTexts = []Key{
 	{Path: "pool.vxlanMode", Text: "VXLAN encapsulation", Example: "CrossSubnet", Without: VXLANNever, rule: oneOf(VXLANNever, VXLANAlways, VXLANCrossSubnet)},
 	{Path: "pool.natOutgoing", Text: "whether packets that leave the pool get the node's address", Example: "true", Without: "false", rule: aSwitch},
 	{Path: "pool.disabled", Text: "the tutorial's key; only `false` makes a lab", Example: "false", Without: "false", rule: map[string]any{"const": false}},
+	{Path: "plugins.binaries", Text: "CNI plugins of your own for the Calico nodes: files, from this file's directory", Example: "[my-plugin]", Without: "none", rule: map[string]any{
+		"type": "array", "uniqueItems": true, "items": aText,
+	}},
+	{Path: "plugins.conflist", Text: "file that describes a network of theirs", Example: "my.conflist", Without: "none", rule: aText},
 	{Path: "versions.debian", Text: "release of the machines' and the images' root file system", Example: "bookworm", Required: true, rule: word(releaseName, 0)},
 	{Path: "versions.go", Text: "Go toolchain on the Calico nodes", Example: "1.26.11", Required: true, rule: word(goRelease, 0)},
 	{Path: "vagrant.box", Text: "the lab's own box, or a public one", Example: "calico-cni-lab", Without: OwnBox, rule: word(boxName, 0)},

@@ -99,6 +99,7 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.bgp(&raw.BGP, l)
 	v.routers(raw, l)
 	v.pool(&raw.Pool, l)
+	v.plugins(&raw.Plugins, l)
 	v.versions(&raw.Versions, l)
 	v.vagrant(&raw.Vagrant, l)
 	v.allowed(&raw.Allowed, l)

@@ -1,11 +1,14 @@
 package spec
 
 import (
+	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -62,6 +65,40 @@ func (s *Spec) ConflistPath() string { return ConfDir + "/10-" + s.Lab.Network +
 // Conflist describes the network to cnitool on a Calico node, with the labels that its workloads get.
 func (s *Spec) Conflist(m lab.Machine) remote.File {
 	return remote.File{Path: s.ConflistPath(), Mode: 0o644, Content: s.rendered["conflist "+m.Name]}
+}
+
+// ownConflist is where a network of the user's plugins is described; libcni reads the lab's own before it.
+const ownConflist = ConfDir + "/20-%s.conflist"
+
+// OwnNetwork is the network that a conflist describes which the lab put there for the user's plugins; ok is false for any other file.
+func OwnNetwork(file string) (network string, ok bool) {
+	before, after, _ := strings.Cut(ownConflist, "%s")
+	network, ok = strings.CutPrefix(file, before)
+	if ok {
+		network, ok = strings.CutSuffix(network, after)
+	}
+	return network, ok
+}
+
+// OwnFiles are lab.yaml's plugins, the user's own, and the conflist of their network.
+func (s *Spec) OwnFiles() []remote.File { return s.own }
+
+func ownFiles(p lab.Plugins) (files []remote.File, err error) {
+	for _, file := range p.Binaries {
+		sum, err := artifact.Sum(file)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, remote.File{Path: path.Join(PluginDir, filepath.Base(file)), Mode: 0o755, Source: file, SHA256: sum})
+	}
+	if p.Conflist != "" {
+		text, err := os.ReadFile(p.Conflist)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, remote.File{Path: fmt.Sprintf(ownConflist, p.Network), Mode: 0o644, Content: text})
+	}
+	return files, nil
 }
 
 // CnitoolFiles are cnitool where `go install` puts it, with links beside it to Calico's plugins: the tutorial's commands

@@ -100,6 +100,7 @@ type Spec struct {
 	Certificates pki.Set
 
 	rendered map[string][]byte // templates by name, each node's conflist, and each router's bird.conf
+	own      []remote.File     // see OwnFiles
 }
 
 // New returns the spec of a lab.
@@ -126,7 +127,9 @@ func New(l *lab.Lab, pins artifact.Pins, a Artifacts) (*Spec, error) {
 			return nil, err
 		}
 	}
-	return s, nil
+	var err error
+	s.own, err = ownFiles(l.Plugins)
+	return s, err
 }
 
 // render keeps a template filled in under a name.
@@ -381,7 +384,7 @@ func (s *Spec) Digest() string {
 			fmt.Fprintf(h, "%q\n", c.Flags())
 		}
 	}
-	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), conflists, s.CnitoolFiles()) {
+	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), s.OwnFiles(), conflists, s.CnitoolFiles()) {
 		fmt.Fprintf(h, "%q %o %q %q %q\n", f.Path, f.Mode, f.Owner, f.Link, f.Sum())
 	}
 	fmt.Fprintf(h, "%+v %s %s\n", s.Lab.Pool, s.Lab.Network, s.Lab.Versions.Go)

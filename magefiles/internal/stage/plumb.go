@@ -109,7 +109,7 @@ func (e *Env) toPlumb(j Job) []lab.Machine {
 func oldConflists(e *Env, seen fact.Machine) []string {
 	var old []string
 	for _, p := range seen.Owned.Value {
-		if path.Dir(p) != spec.ConfDir || p == e.ConflistPath() {
+		if _, own := spec.OwnNetwork(p); own || path.Dir(p) != spec.ConfDir || p == e.ConflistPath() {
 			continue
 		}
 		if _, there := seen.Files.Value[p]; there {
@@ -222,11 +222,16 @@ func detach(s *script, e *Env, seen fact.Machine, these func(fact.Workload) bool
 		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") || a.Live && !keys[a.NetNS] {
 			continue
 		}
-		// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
-		// stops at one that is no sandbox.
-		s.line(`if [ -f %[1]s ] && [ "$(stat -f -c %%T %[1]s)" != nsfs ]; then rm -f %[1]s; fi`, command.Quote(a.NetNS))
-		s.line("%s del %s %s", cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
+		s.del(seen, a)
 	}
+}
+
+// del adds `cnitool del`.
+func (s *script) del(seen fact.Machine, a fact.Attachment) {
+	// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
+	// stops at one that is no sandbox.
+	s.line(`if [ -f %[1]s ] && [ "$(stat -f -c %%T %[1]s)" != nsfs ]; then rm -f %[1]s; fi`, command.Quote(a.NetNS))
+	s.line("%s del %s %s", cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
 }
 
 // Unplumb takes back what the stage plumb did: interfaces, addresses and containers.
