@@ -69,7 +69,7 @@ func backedUp(l *lab) {
 
 // restoreKilled: a restore that is killed at any of its steps is finished by the next one, and until then verify says so.
 func restoreKilled(l *lab, file, addresses string) {
-	says := "restoring a backup was interrupted; finish it with: go tool mage restore " + file
+	const says = "restoring a backup was interrupted; finish it with: "
 	state := func(name string) bool { _, err := os.Stat(filepath.Join(l.dir, ".lab", name)); return err == nil }
 	for _, c := range []struct {
 		step string
@@ -83,7 +83,7 @@ func restoreKilled(l *lab, file, addresses string) {
 			l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 			l.ok("unplumb")
 			l.killed(c.come, "restore", file)
-			l.has(l.ok("verify"), says)
+			l.has(l.ok("verify"), says, "go tool mage restore "+file)
 			l.ok("restore", file)
 			restored(l, "etcd-node", addresses)
 			if out := l.ok("verify"); strings.Contains(out, says) {
