@@ -108,7 +108,7 @@ func (p *Provider) Up(ctx context.Context) error {
 				if err := p.create(ctx, d, m, key.PublicKey(), images); err != nil {
 					return fmt.Errorf("making %s: %w", m.Name, err)
 				}
-			} else if anew {
+			} else if anew || states[m.Name] != paused { // a machine that doesn't run may have lost its interface
 				if err := p.reconnect(ctx, d, m); err != nil {
 					return fmt.Errorf("connecting %s to the underlay: %w", m.Name, err)
 				}

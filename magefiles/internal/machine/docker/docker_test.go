@@ -93,7 +93,10 @@ func TestFault(t *testing.T) {
 func TestClashing(t *testing.T) {
 	subnet := netip.MustParsePrefix("192.168.4.0/24")
 	of := func(name, subnet, id string) network {
-		n := network{Name: name, Labels: map[string]string{labelID: id}}
+		n := network{Name: name, Labels: map[string]string{}}
+		if id != "" {
+			n.Labels = map[string]string{labelID: id, labelOwner: "somebody@there"}
+		}
 		n.IPAM.Config = append(n.IPAM.Config, struct{ Subnet string }{subnet})
 		return n
 	}
@@ -105,8 +108,9 @@ func TestClashing(t *testing.T) {
 		{"none", nil, ""},
 		{"Docker's own", []network{of("bridge", "172.17.0.0/16", ""), {Name: "host"}, of("v6", "fd00::/64", ""), of("odd", "", "")}, ""},
 		{"this lab's", []network{of("lab", "192.168.4.0/24", "1")}, ""},
-		{"another lab's", []network{of("other", "192.168.4.0/24", "2")}, "docker network rm other"},
+		{"another lab's", []network{of("other", "192.168.4.0/24", "2")}, "or destroy the lab of somebody@there"},
 		{"a larger one", []network{of("wide", "192.168.0.0/16", "")}, `network "wide" has too (192.168.0.0/16); give the lab others in lab.yaml (underlay: subnet`},
+		{"a stranger's", []network{of("near", "192.168.4.128/25", "")}, "or remove that network: docker network rm near"},
 		{"its name", []network{of("lab", "10.0.0.0/8", "")}, `a network "lab" already`},
 	} {
 		err := clashing(c.all, subnet, "1", "lab")

@@ -56,13 +56,17 @@ func clashing(all []network, subnet netip.Prefix, id, name string) error {
 		if id != "" && n.Labels[labelID] == id {
 			continue
 		}
+		remedy := "remove that network: docker network rm " + n.Name
+		if owner := n.Labels[labelOwner]; owner != "" {
+			remedy = "destroy the lab of " + owner + ", whose network that is"
+		}
 		if n.Name == name {
-			return fmt.Errorf("the Docker daemon has a network %q already, which isn't this lab's; give the lab another name in lab.yaml, or remove it: docker network rm %[1]s", name)
+			return fmt.Errorf("the Docker daemon has a network %q already, which isn't this lab's; give the lab another name in lab.yaml, or %s", name, remedy)
 		}
 		for _, c := range n.IPAM.Config {
 			if other, err := netip.ParsePrefix(c.Subnet); err == nil && other.Overlaps(subnet) {
-				return fmt.Errorf("the underlay %s has addresses that the Docker daemon's network %q has too (%s); give the lab others in lab.yaml (underlay: subnet, and the machines' addresses), "+
-					"or remove that network: docker network rm %[2]s", subnet, n.Name, other)
+				return fmt.Errorf("the underlay %s has addresses that the Docker daemon's network %q has too (%s); give the lab others in lab.yaml (underlay: subnet, and the machines' addresses), or %s",
+					subnet, n.Name, other, remedy)
 			}
 		}
 	}
