@@ -33,7 +33,15 @@ func List(w io.Writer, magefiles string) error {
 			}
 			continue
 		}
-		fmt.Fprintf(w, "%s: %s\n", s.Title, strings.Join(folded(s.Targets), " "))
+		line := s.Title + ":"
+		for _, name := range folded(s.Targets) {
+			if len(line)+1+len(name) > listWidth {
+				fmt.Fprintln(w, line)
+				line = " "
+			}
+			line += " " + name
+		}
+		fmt.Fprintln(w, line)
 	}
 	fmt.Fprintf(w, "More of one: go tool mage -h TARGET. All, from A to Z: go tool mage -l\n")
 	return nil
