@@ -18,9 +18,13 @@ func TestLabFiles(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "nspawn")
 	l.env = []string{"XDG_CONFIG_HOME=" + t.TempDir()} // where a reader's progress is
-	for _, tt := range []struct{ file, machine, plays string }{
-		{"three-nodes.yaml", "calico3", ""},
-		{"reflectors.yaml", "calico4", "route-reflectors"},
+	for _, tt := range []struct {
+		file, machine, plays string
+		more                 func(*lab)
+	}{
+		{"three-nodes.yaml", "calico3", "", nil},
+		{"reflectors.yaml", "calico4", "route-reflectors", nil},
+		{"router.yaml", "tor", "a-router", router},
 	} {
 		l.sub(tt.file, func(l *lab) {
 			l.use(tt.file)
@@ -28,6 +32,9 @@ func TestLabFiles(t *testing.T) {
 			l.has(l.ssh(tt.machine, "ip route show proto bird"), "via ")
 			if tt.plays != "" {
 				l.ok("learn", "-play", tt.plays)
+			}
+			if tt.more != nil {
+				tt.more(l)
 			}
 			l.ok("destroy")
 			l.nothingLeft()
@@ -49,4 +56,41 @@ func (l *lab) use(file string) {
 	}
 	name, _, _ = strings.Cut(name, "\n")
 	l.write(strings.Replace(own, "\nname: "+name, "\nname: "+l.name, 1))
+}
+
+// router breaks a router in each way that there is a condition on, mends it, and takes it away and brings it back.
+func router(l *lab) {
+	for _, tt := range []struct{ first, machine, breaks string }{
+		{"router-conf/tor", "tor", "echo garbage | sudo tee -a /etc/bird/bird.conf"},
+		{"router-conf/tor", "tor", "sudo rm /etc/bird/bird.conf && sudo docker restart bird"},
+		{"router/tor", "tor", "sudo docker kill bird"},
+		{"router/tor", "tor", "sudo docker rm -f bird"},
+		{"routers", "etcd-node", "sudo calicoctl delete bgppeer calico-cni-lab.router.tor"},
+		{"forwarding/tor", "tor", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0"},
+		{"bgp/calico1", "tor", "sudo docker exec bird birdc disable Node_192_168_14_5"},
+	} {
+		l.part(tt.breaks, func(l *lab) {
+			l.ssh(tt.machine, tt.breaks)
+			l.appears(tt.first)
+			if first := l.unmet()[0]; first.ID != tt.first {
+				l.t.Errorf("the first is %s: %s", first.ID, first.Found)
+			}
+			l.mended()
+		})
+	}
+	whole, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	without, _, _ := strings.Cut(string(whole), "  - name: tor\n")
+	l.part("it leaves", func(l *lab) {
+		l.write(without)
+		l.ok("verify")
+		l.holds()
+		if got := l.ssh("etcd-node", "sudo calicoctl get bgppeers | grep -c router; true"); got != "0" {
+			l.t.Errorf("%s BGPPeers are left", got)
+		}
+	})
+	l.write(string(whole))
+	l.mended()
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -220,5 +221,33 @@ func TestVolumesAreNoted(t *testing.T) {
 	slices.Sort(noted)
 	if diff := cmp.Diff(from, noted); diff != "" {
 		t.Errorf("volumes and noted directories (-volumes +noted):\n%s", diff)
+	}
+}
+
+// TestRouter: what a router has is BIRD with its configuration, and nothing of Calico's.
+func TestRouter(t *testing.T) {
+	l, err := lab.Parse("lab.yaml", []byte(strings.Replace(fmt.Sprintf(labFile, "lab", "192.168.4", "test-calico", "my.ippool-1"),
+		"network:", "  - {name: tor, role: router, address: 192.168.4.8, asNumber: 64513}\nbgp: {asNumber: 64600}\nnetwork:", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := tutorial(t)
+	s, err := New(l, old.Pins, old.Artifacts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tor, _ := l.Machine("tor")
+	if n := len(s.CertificateFiles(tor)) + len(s.Common(tor.Role)); n > 0 || len(s.WithCalicoctl()) != 3 {
+		t.Errorf("%d files of Calico's; calicoctl is on %d machines", n, len(s.WithCalicoctl()))
+	}
+	if cs := s.Containers(tor); len(cs) != 1 || !reflect.DeepEqual(cs[0], s.Router()) {
+		t.Errorf("%+v", cs)
+	}
+	golden(t, "router", describe(s.CalicoFiles(tor))+"docker create "+command.Quote(s.Router().Flags()...)+"\n")
+	if got := Request(l, tor, false); got.BIRD != "/run/bird/bird.ctl" || !slices.Equal(got.Dirs, []string{"/etc/bird"}) || got.Dial != nil {
+		t.Errorf("what is looked at: %+v", got)
+	}
+	if want := []string{"ippools/my.ippool-1", "bgppeers/calico-cni-lab.router.tor", "bgpconfigurations/default"}; !slices.Equal(s.Resources(), want) {
+		t.Errorf("resources: %q", s.Resources())
 	}
 }
