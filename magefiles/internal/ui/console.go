@@ -31,7 +31,7 @@ type Console struct {
 	area   string // what is drawn below the lines, as the terminal was told; "" where nothing is
 	moving bool   // whether somebody draws what runs, again and again
 	prefix string
-	failed bool // whether a stage has printed what it failed with
+	failed string // what stages have printed that they failed with
 }
 
 // New gives a console on a file. Colour and movement only on a terminal, colour not with NO_COLOR
@@ -183,7 +183,7 @@ func (c *Console) Failed(stage string, err error, took time.Duration) {
 		return
 	}
 	c.line("%s %-11s failed %s", c.paint(red, "✗"), stage, c.paint(dim, "("+seconds(took)+")"))
-	c.failed = true
+	c.failed += err.Error() + "\n"
 	c.line("    %s", strings.ReplaceAll(err.Error(), "\n", "\n    "))
 }
 
@@ -201,11 +201,11 @@ func (c *Console) Pending(stage, why string, took time.Duration) {
 	c.line("%s %-11s applied, not there yet: %s %s", c.paint(dim, "…"), stage, why, c.paint(dim, "("+seconds(took)+")"))
 }
 
-// Cause prints what a run failed with, unless the stage that failed has.
+// Cause prints what a run failed with, unless a stage that failed has. It may be another error than the stages'.
 func (c *Console) Cause(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.failed {
+	if !strings.Contains(c.failed, err.Error()) {
 		c.line("%s %s", c.paint(red, "✗"), err)
 	}
 }
