@@ -95,7 +95,7 @@ const baseTar = "base.tar"
 
 // basePackages are in every image but etcd's: what calico-node calls, and what one looks around in a workload with.
 var basePackages = []string{
-	"bird", "conntrack", "iproute2", "ipset", "iptables", "iputils-ping", "kmod", "procps", "runit", "socat",
+	"bird", "conntrack", "iproute2", "ipset", "iptables", "iputils-ping", "kmod", "nftables", "procps", "runit", "socat",
 }
 
 // runitLink would hide Calico's own /etc/service. $1 is the tree.
