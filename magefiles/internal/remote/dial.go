@@ -29,6 +29,8 @@ type Endpoint struct {
 	Keys    []Key         // the user's
 	HostKey ssh.PublicKey // the machine's; no other is accepted
 	Shares  Shares        // directories of this computer that the machine sees too
+	// Handshake is how long an attempt to log in may take; 0 is 10 s, which a slow machine may exceed each time anew.
+	Handshake time.Duration
 	// OtherKey is what to do about a machine that shows another host key; "" is to make it anew.
 	OtherKey string
 	Err      error // why nobody can log in, from here; Dial returns it
@@ -203,7 +205,7 @@ func dial(ctx context.Context, e Endpoint) (*ssh.Client, error) {
 	// The handshake takes no context.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(cmp.Or(e.Handshake, 10*time.Second)))
 	var signers []ssh.Signer
 	for _, k := range e.Keys {
 		signers = append(signers, k.Signer)

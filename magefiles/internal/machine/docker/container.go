@@ -57,11 +57,12 @@ func (p *Provider) boot(ctx context.Context, d daemon, name, state string) error
 	if state == paused {
 		verb = "unpause"
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("gave up after %s", bootTimeout))
+	limit := p.patience(bootTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("gave up after %s", limit))
 	defer cancel()
 	_, err := p.docker(ctx, d, verb, p.container(name))
 	if err == nil {
-		_, err = p.dockerFor(ctx, d, bootTimeout, "exec", p.container(name), programs+"booted", fmt.Sprint(int(bootTimeout/(50*time.Millisecond))))
+		_, err = p.dockerFor(ctx, d, bootTimeout, "exec", p.container(name), programs+"booted", fmt.Sprint(int(limit/(50*time.Millisecond))))
 	}
 	if err == nil {
 		return nil
@@ -172,7 +173,7 @@ func (p *Provider) Stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"stop", "--time", fmt.Sprint(int(haltTime.Seconds()))}
+	args := []string{"stop", "--time", fmt.Sprint(int(p.patience(haltTime).Seconds()))}
 	for _, m := range p.Plan.Machines {
 		switch states[m.Name] {
 		case paused: // a process that is frozen takes no signal

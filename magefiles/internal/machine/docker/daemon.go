@@ -94,6 +94,11 @@ func (d daemon) String() string {
 	return fmt.Sprintf("context %q", d.Context)
 }
 
+// far says that the daemon's computer is another, of whose CPU nothing is known. Of a context, whose name says nothing, it isn't asked.
+func (d daemon) far() bool {
+	return d.Host != "" && !strings.HasPrefix(d.Host, "unix://") && !strings.HasPrefix(d.Host, "npipe://")
+}
+
 func (d daemon) same(other daemon) bool { return d.Context == other.Context && d.Host == other.Host }
 
 // command is the docker command, for this daemon and no other.
@@ -276,6 +281,6 @@ func remedy(stderr string) string {
 
 // copyIn puts the files of a tar below a directory of a container.
 func (p *Provider) copyIn(ctx context.Context, d daemon, tar []byte, container, dir string) error {
-	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: bytes.NewReader(tar), Timeout: commandTimeout})
+	_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: bytes.NewReader(tar), Timeout: p.patience(commandTimeout)})
 	return err
 }

@@ -35,6 +35,8 @@ const (
 	programs    = "/usr/local/lib/lab/"
 	bootTimeout = 90 * time.Second
 	haltTime    = 30 * time.Second
+	// handshakeTime is for docker exec and sshd to start, and a login.
+	handshakeTime = 10 * time.Second
 	// commandTimeout is for what takes a second on a computer that isn't busy.
 	commandTimeout = 2 * time.Minute
 	// stopSignal is SIGRTMIN+3, on which systemd halts (systemd(1)).
@@ -65,7 +67,22 @@ func (p *Provider) Name() string { return Name }
 
 // Capabilities implements machine.Provider.
 func (p *Provider) Capabilities() machine.Capabilities {
-	return machine.Capabilities{RepairsNetwork: true}
+	d, made, err := readDaemon(p.StateDir)
+	if err != nil || !made {
+		d = here()
+	}
+	return machine.Capabilities{SlowCPU: d.far(), RepairsNetwork: true}
+}
+
+// slow is how much longer a far daemon may take, which may be emulated.
+const slow = 12
+
+// patience is a limit as it is for the lab's daemon.
+func (p *Provider) patience(limit time.Duration) time.Duration {
+	if p.Capabilities().SlowCPU {
+		return slow * limit
+	}
+	return limit
 }
 
 // container is what a machine is called at the daemon, where names are everybody's.
@@ -144,7 +161,7 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 		}
 		all = append(all, remote.Endpoint{
 			Machine: m.Name, Proxy: append(d.command(), "exec", "--interactive", p.container(m.Name), programs+"sshd"), User: box.User, HostKey: hostKey,
-			Keys: []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}},
+			Keys: []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}}, Handshake: p.patience(handshakeTime),
 		})
 	}
 	return all, nil
@@ -155,6 +172,6 @@ func (p *Provider) docker(ctx context.Context, d daemon, args ...string) (string
 }
 
 func (p *Provider) dockerFor(ctx context.Context, d daemon, limit time.Duration, args ...string) (string, error) {
-	out, err := d.run(ctx, p.Run, command.Cmd{Args: args, Timeout: limit})
+	out, err := d.run(ctx, p.Run, command.Cmd{Args: args, Timeout: p.patience(limit)})
 	return strings.TrimSpace(out), err
 }

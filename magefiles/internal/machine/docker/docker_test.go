@@ -17,19 +17,22 @@ func TestCurrent(t *testing.T) {
 		name, host, context, config string
 		want                        string
 		command                     string
+		far                         bool
 	}{
 		{name: "nothing said", want: `context "default"`, command: "env -u DOCKER_HOST docker --context default"},
 		{name: "used", config: `{"auths": {}, "currentContext": "desktop-linux"}`, want: `context "desktop-linux"`, command: "docker --context desktop-linux"},
 		{name: "the environment's", context: "colima", config: `{"currentContext": "desktop-linux"}`, want: `context "colima"`, command: "docker --context colima"},
-		{name: "a host", host: "ssh://me@far", context: "colima", want: "ssh://me@far", command: "docker --host ssh://me@far"},
+		{name: "a host", host: "ssh://me@far", context: "colima", want: "ssh://me@far", command: "docker --host ssh://me@far", far: true},
+		{name: "a port", host: "tcp://127.0.0.1:2375", want: "tcp://127.0.0.1:2375", command: "docker --host tcp://127.0.0.1:2375", far: true},
+		{name: "a socket", host: "unix:///run/user/docker.sock", want: "unix:///run/user/docker.sock", command: "docker --host unix:///run/user/docker.sock"},
 		{name: "a configuration that can't be read", config: "{", want: `context "default"`, command: "env -u DOCKER_HOST docker --context default"},
 	} {
 		getenv := func(name string) string {
 			return map[string]string{"DOCKER_HOST": c.host, "DOCKER_CONTEXT": c.context}[name]
 		}
 		d := current(getenv, []byte(c.config))
-		if d.String() != c.want || strings.Join(d.command(), " ") != c.command {
-			t.Errorf("%s: %s, %q", c.name, d, d.command())
+		if d.String() != c.want || strings.Join(d.command(), " ") != c.command || d.far() != c.far {
+			t.Errorf("%s: %s, %q, far: %t", c.name, d, d.command(), d.far())
 		}
 	}
 }
@@ -184,6 +187,9 @@ func TestEndpoints(t *testing.T) {
 	}
 	t.Setenv("DOCKER_HOST", "unix:///elsewhere")
 	all, err := p.Endpoints()
+	if err == nil && (all[0].Handshake != handshakeTime || p.Capabilities().SlowCPU) {
+		t.Errorf("a daemon here: %s, %+v", all[0].Handshake, p.Capabilities())
+	}
 	if err != nil || len(all) != 1 || strings.Join(all[0].Proxy, " ") != "docker --context colima exec --interactive lab-calico1 /usr/local/lib/lab/sshd" {
 		t.Errorf("%+v, %v", all, err)
 	}
@@ -193,5 +199,36 @@ func TestEndpoints(t *testing.T) {
 	config, err := os.ReadFile(filepath.Join(dir, machine.SSHConfigFile))
 	if err != nil || !strings.Contains(string(config), "\n  ProxyCommand docker --context colima exec --interactive lab-calico1 /usr/local/lib/lab/sshd\n") {
 		t.Errorf("%v\n%s", err, config)
+	}
+}
+
+// TestFar: the lab's own daemon counts, not the one that the docker command talks to; a login has the time of its computer.
+func TestFar(t *testing.T) {
+	dir := t.TempDir()
+	p := New(machine.Options{StateDir: dir, Plan: machine.Plan{Name: "lab", Machines: []machine.Planned{{Name: "calico1"}}}})
+	t.Setenv("DOCKER_HOST", "ssh://me@far")
+	if !p.Capabilities().SlowCPU {
+		t.Error("no lab yet, a daemon that is far")
+	}
+	if err := (daemon{ID: "1", Context: defaultContext, Host: "unix:///here"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if p.Capabilities().SlowCPU || p.patience(bootTimeout) != bootTimeout {
+		t.Error("a lab at a daemon that is here")
+	}
+	if err := (daemon{ID: "1", Context: defaultContext, Host: "tcp://far:2375"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	_, public, err := machine.NewKey("calico1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := machine.SaveHostKey(dir, "calico1", public); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_HOST", "unix:///here")
+	all, err := p.Endpoints()
+	if err != nil || !p.Capabilities().SlowCPU || all[0].Handshake != slow*handshakeTime {
+		t.Errorf("a lab at a daemon that is far: %+v, %v", all, err)
 	}
 }

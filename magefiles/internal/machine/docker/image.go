@@ -189,7 +189,7 @@ func (p *Provider) machineImage(ctx context.Context, d daemon, store string, rol
 // pipeIn is copyIn for a tar that is too large to hold.
 func (p *Provider) pipeIn(ctx context.Context, d daemon, container, dir string, write func(io.Writer) error) error {
 	return command.Pipe(write, func(r io.Reader) error {
-		_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: r, Timeout: buildTimeout})
+		_, err := d.run(ctx, p.Run, command.Cmd{Args: []string{"cp", "-", container + ":" + dir}, Stdin: r, Timeout: p.patience(buildTimeout)})
 		return err
 	})
 }
