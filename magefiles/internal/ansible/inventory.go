@@ -37,7 +37,7 @@ type meta struct {
 }
 
 type group struct {
-	Hosts    []string `json:"hosts,omitempty"`
+	Hosts    []string `json:"hosts,omitzero"`
 	Children []string `json:"children,omitempty"`
 	Vars     any      `json:"vars,omitempty"`
 }
@@ -191,6 +191,8 @@ type Machine struct {
 func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory, error) {
 	inv := Inventory{
 		Meta: meta{HostVars: map[string]hostVars{}},
+		// A group that says nothing at all Ansible takes for a host of that name.
+		Router: group{Hosts: []string{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico), string(lab.RoleRouter)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
 			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),

@@ -196,6 +196,22 @@ func TestControlPath(t *testing.T) {
 	}
 }
 
+// TestEmptyGroup: a lab without a router has a group of them without hosts, as Ansible takes a group that says nothing for a host.
+func TestEmptyGroup(t *testing.T) {
+	_, inv := testInventory(t)
+	data, err := json.Marshal(inv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups map[string]json.RawMessage
+	if err := json.Unmarshal(data, &groups); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(groups["router"]); got != `{"hosts":[]}` {
+		t.Errorf("routers: %s", got)
+	}
+}
+
 func TestMissingMachine(t *testing.T) {
 	s, _ := testInventory(t)
 	if _, err := New(s, map[string]Machine{}, ""); err == nil {
