@@ -4,18 +4,15 @@
 package baseline
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // File is where a baseline is kept in a lab's state directory.
@@ -83,28 +80,20 @@ var ErrNone = errors.New("no baseline has been recorded, so there is nothing to 
 
 // Read reads the baseline of a lab; ErrNone where there is none.
 func Read(stateDir string) (*Baseline, error) {
-	path := filepath.Join(stateDir, File)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNone
-	}
-	if err != nil {
-		return nil, err
-	}
 	var b Baseline
-	if err := json.Unmarshal(data, &b); err != nil {
-		return nil, fmt.Errorf("%s: %w; remove it, and record the lab as it is with: go tool mage verify", path, err)
+	there, err := keep.ReadJSON(filepath.Join(stateDir, File), &b)
+	if err != nil {
+		return nil, fmt.Errorf("%w; remove it, and record the lab as it is with: go tool mage verify", err)
+	}
+	if !there {
+		return nil, ErrNone
 	}
 	return &b, nil
 }
 
 // Write keeps the baseline, whole or not at all.
 func (b *Baseline) Write(stateDir string) error {
-	data, err := json.MarshalIndent(b, "", " ")
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(filepath.Join(stateDir, File), append(data, '\n'), 0o600)
+	return keep.WriteJSON(filepath.Join(stateDir, File), b, 0o600)
 }
 
 // New makes the baseline of a lab from the facts of a deep look. It is an error where something couldn't be seen.

@@ -1,15 +1,11 @@
 package baseline
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // lessonFile is where a lab's state directory says that a lesson is under way.
@@ -26,37 +22,20 @@ type Lesson struct {
 
 // ReadLesson returns the lesson that is under way; ok is false where none is.
 func ReadLesson(stateDir string) (l Lesson, ok bool, err error) {
-	path := filepath.Join(stateDir, lessonFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &l)
-	}
+	ok, err = keep.ReadJSON(filepath.Join(stateDir, lessonFile), &l)
 	if err != nil {
-		return l, false, fmt.Errorf("%s: %w; end the lesson with: go tool mage reset", path, err)
+		return l, false, fmt.Errorf("%w; end the lesson with: go tool mage reset", err)
 	}
-	return l, true, nil
+	return l, ok, nil
 }
 
 // Write says that the lesson is under way.
 func (l Lesson) Write(stateDir string) error {
-	data, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(filepath.Join(stateDir, lessonFile), append(data, '\n'), 0o644)
+	return keep.WriteJSON(filepath.Join(stateDir, lessonFile), l, 0o644)
 }
 
 // EndLesson ends the lesson that is under way, if any.
-func EndLesson(stateDir string) error {
-	err := os.Remove(filepath.Join(stateDir, lessonFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
+func EndLesson(stateDir string) error { return keep.Remove(filepath.Join(stateDir, lessonFile)) }
 
 func (l Lesson) String() string {
 	return fmt.Sprintf("lesson %q is under way (step %d, since %s)", l.Chapter, l.Step, l.Started.Format("15:04"))

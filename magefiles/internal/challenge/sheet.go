@@ -1,16 +1,13 @@
 package challenge
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // Sheet is the learner's score sheet, by challenge. It is his, and not the lab's: it stays when the lab is destroyed.
@@ -41,21 +38,14 @@ func ReadSheet() (Sheet, error) {
 		return nil, err
 	}
 	all := Sheet{}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return all, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &all)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; it holds nothing but your scores: remove it to begin anew", file, err)
+	if _, err := keep.ReadJSON(file, &all); err != nil {
+		return nil, fmt.Errorf("%w; it holds nothing but your scores: remove it to begin anew", err)
 	}
 	return all, nil
 }
 
-// keep changes the score of a challenge.
-func keep(name string, change func(*Score)) error {
+// changeScore changes the score of a challenge.
+func changeScore(name string, change func(*Score)) error {
 	all, err := ReadSheet()
 	if err != nil {
 		return err
@@ -67,16 +57,12 @@ func keep(name string, change func(*Score)) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(file, append(data, '\n'), 0o644)
+	return keep.WriteJSON(file, all, 0o644)
 }
 
 // KeepSolved notes that a challenge was solved. Of several times the best one stays: without the answer, with fewer hints, faster.
 func KeepSolved(s State, at time.Time) error {
-	return keep(s.Name, func(score *Score) {
+	return changeScore(s.Name, func(score *Score) {
 		now := Score{Solved: at, Took: at.Sub(s.Begun), Hints: s.Hints, Told: s.Told, GivenUp: score.GivenUp}
 		if score.Solved.IsZero() || now.better(*score) {
 			*score = now
@@ -85,7 +71,7 @@ func KeepSolved(s State, at time.Time) error {
 }
 
 // KeepGivenUp notes that a challenge was given up.
-func KeepGivenUp(s State) error { return keep(s.Name, func(score *Score) { score.GivenUp++ }) }
+func KeepGivenUp(s State) error { return changeScore(s.Name, func(score *Score) { score.GivenUp++ }) }
 
 func (s Score) better(than Score) bool {
 	switch {

@@ -3,15 +3,11 @@ package challenge
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // stateFile is where a lab's state directory says that a challenge is on.
@@ -45,42 +41,31 @@ func (s State) On() bool { return !s.Begun.IsZero() }
 // Read returns the challenge of a lab; ok is false where there is none.
 func Read(stateDir string) (s State, ok bool, err error) {
 	path := filepath.Join(stateDir, stateFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &s)
+	ok, err = keep.ReadJSON(path, &s)
+	if !ok {
+		return s, false, err
 	}
 	if err == nil && s.Version != version {
-		err = fmt.Errorf("its version is %d, not %d", s.Version, version)
+		err = fmt.Errorf("%s: its version is %d, not %d", path, s.Version, version)
 	}
 	if err == nil {
-		_, err = Find(s.Name)
+		if _, err = Find(s.Name); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err != nil {
-		return s, true, fmt.Errorf("%s: %w; end the challenge with: go tool mage reset", path, err)
+		err = fmt.Errorf("%w; end the challenge with: go tool mage reset", err)
 	}
-	return s, true, nil
+	return s, true, err
 }
 
 // Write keeps it.
 func (s State) Write(stateDir string) error {
-	data, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(filepath.Join(stateDir, stateFile), append(data, '\n'), 0o600)
+	return keep.WriteJSON(filepath.Join(stateDir, stateFile), s, 0o600)
 }
 
 // End ends the challenge that is on, if any.
-func End(stateDir string) error {
-	err := os.Remove(filepath.Join(stateDir, stateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
+func End(stateDir string) error { return keep.Remove(filepath.Join(stateDir, stateFile)) }
 
 // digest is of a text in one challenge: with another seed it is another one.
 func (s State) digest(text string) string {

@@ -1,14 +1,12 @@
 package learn
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // Progress is what a reader has done. It is his, and not the lab's: it stays when the lab is destroyed. What he is at is the lab's
@@ -33,15 +31,8 @@ func ReadProgress() (Progress, error) {
 	if err != nil {
 		return p, err
 	}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return p, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &p)
-	}
-	if err != nil {
-		return p, fmt.Errorf("%s: %w; it holds nothing but what you have read: remove it to begin anew", file, err)
+	if _, err := keep.ReadJSON(file, &p); err != nil {
+		return p, fmt.Errorf("%w; it holds nothing but what you have read: remove it to begin anew", err)
 	}
 	return p, nil
 }
@@ -60,9 +51,5 @@ func finish(chapter string) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(file, append(data, '\n'), 0o644)
+	return keep.WriteJSON(file, p, 0o644)
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // UserKeyFile is the file of the private key that opens every machine, in the lab's state directory.
@@ -24,7 +26,7 @@ func UserKey(stateDir string) (ssh.Signer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := WriteFile(path, private, 0o600); err != nil {
+		if err := keep.Write(path, private, 0o600); err != nil {
 			return nil, err
 		}
 		data = private
@@ -55,16 +57,12 @@ func NewKey(comment string) (private []byte, public ssh.PublicKey, err error) {
 
 // SaveHostKey pins a machine's public host key: no other is accepted from now on.
 func SaveHostKey(stateDir, machine string, key ssh.PublicKey) error {
-	return WriteFile(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
+	return keep.Write(hostKeyFile(stateDir, machine), ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
 // ForgetHostKey is for a machine that is gone: the next one of its name has another key.
 func ForgetHostKey(stateDir, machine string) error {
-	err := os.Remove(hostKeyFile(stateDir, machine))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return keep.Remove(hostKeyFile(stateDir, machine))
 }
 
 // HostKey returns a machine's public host key; ErrNotUp where none is kept.
@@ -82,26 +80,4 @@ func HostKey(stateDir, machine string) (ssh.PublicKey, error) {
 
 func hostKeyFile(stateDir, machine string) string {
 	return filepath.Join(stateDir, "host-keys", machine+".pub")
-}
-
-// WriteFile writes a file whole or not at all, also when several processes write it at once.
-func WriteFile(path string, data []byte, mode os.FileMode) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	// Synced, or a power failure can leave an empty file under the final name.
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // MarkFile is the file with a lab's mark, in its state directory and in the home of each machine that existed before the lab.
@@ -49,7 +50,7 @@ func NewMark(stateDir, lab string) (Mark, error) {
 		name = me.Username
 	}
 	m = Mark(fmt.Sprintf("%s %s %s@%s", hex.EncodeToString(id), lab, name, host))
-	return m, WriteFile(filepath.Join(stateDir, MarkFile), []byte(m+"\n"), 0o644)
+	return m, keep.Write(filepath.Join(stateDir, MarkFile), []byte(m+"\n"), 0o644)
 }
 
 // Other is why a machine that carries m is refused to another lab, and what to do. stateDir is that lab's.

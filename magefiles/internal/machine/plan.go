@@ -1,15 +1,15 @@
 package machine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
@@ -52,18 +52,18 @@ var renamed = map[string]string{"hosts": "ssh"}
 // ReadPlan reads the plan that is kept in stateDir, and whether there is one. The error of a damaged one is ErrPlan.
 func ReadPlan(stateDir string) (p Plan, exists bool, err error) {
 	path := filepath.Join(stateDir, PlanFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return Plan{}, false, nil
-	}
-	if err != nil {
+	exists, err = keep.ReadJSON(path, &p)
+	var unread *fs.PathError
+	if !exists || errors.As(err, &unread) {
 		return Plan{}, false, err
 	}
-	if err = json.Unmarshal(data, &p); err == nil {
-		err = p.valid()
+	if err == nil {
+		if err = p.valid(); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err != nil {
-		return Plan{}, true, fmt.Errorf("%s: %w; %w", path, err, ErrPlan)
+		return Plan{}, true, fmt.Errorf("%w; %w", err, ErrPlan)
 	}
 	if now, ok := renamed[p.Hardware]; ok {
 		p.Hardware = now
@@ -96,11 +96,7 @@ func (p Plan) valid() error {
 
 // Write keeps the plan in stateDir, whole or not at all.
 func (p Plan) Write(stateDir string) error {
-	data, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	return WriteFile(filepath.Join(stateDir, PlanFile), append(data, '\n'), 0o644)
+	return keep.WriteJSON(filepath.Join(stateDir, PlanFile), p, 0o644)
 }
 
 // Roles are those that machines of the plan have, each once.

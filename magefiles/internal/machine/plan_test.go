@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -154,46 +153,5 @@ func TestDamagedPlan(t *testing.T) {
 				delete(damaged, name) // once is enough
 			}
 		}
-	}
-}
-
-// TestWriteFile: of several writers at once one wins, and a reader never sees less than a whole file.
-func TestWriteFile(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "file")
-	texts := []string{strings.Repeat("a", 1<<16), strings.Repeat("b", 1<<15)}
-	if err := WriteFile(path, []byte(texts[0]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			if err := WriteFile(path, []byte(texts[i%2]), 0o600); err != nil {
-				t.Error(err)
-			}
-			if data, err := os.ReadFile(path); err != nil || string(data) != texts[0] && string(data) != texts[1] {
-				t.Errorf("%d bytes, %v", len(data), err)
-			}
-		})
-	}
-	wg.Wait()
-	left, err := os.ReadDir(dir)
-	if err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "taken"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "taken", "x"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteFile(filepath.Join(dir, "taken"), nil, 0o600); err == nil {
-		t.Error("wrote over a directory")
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
-		t.Errorf("left behind after a failure: %v", left)
 	}
 }

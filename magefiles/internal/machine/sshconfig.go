@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
@@ -65,8 +66,8 @@ func WriteSSHConfig(stateDir string, endpoints []remote.Endpoint) error {
 	fmt.Fprintf(&config, "\nHost *\n  IdentitiesOnly yes\n  UserKnownHostsFile %s\n"+
 		"  StrictHostKeyChecking yes\n  PasswordAuthentication no\n  LogLevel ERROR\n",
 		quoted(filepath.Join(stateDir, "known_hosts")))
-	if err := WriteFile(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
+	if err := keep.Write(filepath.Join(stateDir, "known_hosts"), known.Bytes(), 0o644); err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(stateDir, SSHConfigFile), config.Bytes(), 0o644)
+	return keep.Write(filepath.Join(stateDir, SSHConfigFile), config.Bytes(), 0o644)
 }

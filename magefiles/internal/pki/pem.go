@@ -12,8 +12,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // pair is a certificate and its key, as they were read.
@@ -93,24 +94,8 @@ func write(dir, name string, template *x509.Certificate, by *pair) error {
 	}
 	certFile, keyFile := files(dir, name)
 	// Cut off between the two, they don't belong together, which is seen.
-	if err := put(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600); err != nil {
+	if err := keep.Write(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600); err != nil {
 		return err
 	}
-	return put(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
-}
-
-// put writes a file in one step.
-func put(file string, data []byte, mode os.FileMode) error {
-	temp, err := os.CreateTemp(filepath.Dir(file), ".*.part") // with mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(data)
-	if err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return nil
+	return keep.Write(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }

@@ -1,10 +1,9 @@
 package progress
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // Times are how long things took in earlier runs on this computer, in seconds.
@@ -13,34 +12,14 @@ type Times map[string]float64
 // ReadTimes reads what WriteFile wrote. A file that can't be read is as good as none: nobody knows then how long something takes.
 func ReadTimes(file string) Times {
 	t := Times{}
-	if data, err := os.ReadFile(file); err != nil || json.Unmarshal(data, &t) != nil {
+	if _, err := keep.ReadJSON(file, &t); err != nil {
 		return Times{}
 	}
 	return t
 }
 
 // WriteFile keeps the times, as a whole or not at all.
-func (t Times) WriteFile(file string) error {
-	data, err := json.MarshalIndent(t, "", "  ")
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".part-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		os.Remove(f.Name()) //nolint:errcheck // the first error counts
-	}
-	return err
-}
+func (t Times) WriteFile(file string) error { return keep.WriteJSON(file, t, 0o644) }
 
 // expectation is how long a run is going to take. Machines and stages take as long as on the last run of the same kind, which is one on the
 // same machines that began with the same stage; artifacts that have to be made come on top.

@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
@@ -91,7 +90,7 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	if err := visible(&f); err != nil {
 		return err
 	}
-	if err := machine.WriteFile(filepath.Join(r.StateDir, restoringFile), []byte(abs+"\n"), 0o600); err != nil {
+	if err := keep.Write(filepath.Join(r.StateDir, restoringFile), []byte(abs+"\n"), 0o600); err != nil {
 		return err
 	}
 	plan := backup.Plan(l.Lab, was, &f)
@@ -104,7 +103,7 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 		return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
 	}
 	// What the lab is from now on.
-	if err := os.Remove(filepath.Join(r.StateDir, baseline.File)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := keep.Remove(filepath.Join(r.StateDir, baseline.File)); err != nil {
 		return err
 	}
 	if err := reachFor(ctx, r, l, everything, &plan); err != nil {
@@ -162,13 +161,7 @@ func visible(f *fact.Lab) error {
 }
 
 // forgetRestoring: a restore is finished, or what it did was undone.
-func forgetRestoring(r *run.Run) error {
-	err := os.Remove(filepath.Join(r.StateDir, restoringFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
+func forgetRestoring(r *run.Run) error { return keep.Remove(filepath.Join(r.StateDir, restoringFile)) }
 
 // restoring says that a restore was interrupted; "" where none was.
 func restoring(r *run.Run) string {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
@@ -61,7 +61,7 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 	if err != nil {
 		return err
 	}
-	return machine.WriteFile(file, data, 0o600)
+	return keep.Write(file, data, 0o600)
 }
 
 // keepBaseline records the baseline of a lab that was just verified, unless there is one for what it is to be. One that there is
@@ -155,10 +155,4 @@ func readBefore(r *run.Run) (*fact.Lab, error) {
 	return &f, nil
 }
 
-func forgetBefore(r *run.Run) error {
-	err := os.Remove(filepath.Join(r.StateDir, beforeFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
+func forgetBefore(r *run.Run) error { return keep.Remove(filepath.Join(r.StateDir, beforeFile)) }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	osuser "os/user"
@@ -15,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
 // daemonFile is in a lab's state directory from before anything is made at a daemon: which one it is.
@@ -34,28 +33,18 @@ type daemon struct {
 
 func readDaemon(stateDir string) (d daemon, made bool, err error) {
 	file := filepath.Join(stateDir, daemonFile)
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d, false, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &d)
-	}
-	if err == nil && (d.ID == "" || d.Context == "") {
-		err = errors.New("the lab's ID or the context is missing")
+	made, err = keep.ReadJSON(file, &d)
+	if made && err == nil && (d.ID == "" || d.Context == "") {
+		err = fmt.Errorf("%s: the lab's ID or the context is missing", file)
 	}
 	if err != nil {
-		return d, false, fmt.Errorf("%s, which says at which daemon the lab is: %w; move the file away, then go tool mage destroy, which goes by the lab's name", file, err)
+		return d, false, fmt.Errorf("%w; the file says at which daemon the lab is: move it away, then go tool mage destroy, which goes by the lab's name", err)
 	}
-	return d, true, nil
+	return d, made, nil
 }
 
 func (d daemon) write(stateDir string) error {
-	data, err := json.MarshalIndent(d, "", "  ")
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(filepath.Join(stateDir, daemonFile), append(data, '\n'), 0o644)
+	return keep.WriteJSON(filepath.Join(stateDir, daemonFile), d, 0o644)
 }
 
 // here is the daemon that the docker command talks to now.

@@ -54,7 +54,7 @@ func TestDaemonFile(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, daemonFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := readDaemon(dir); err == nil || !strings.Contains(err.Error(), daemonFile+", which says at which daemon the lab is") {
+		if _, _, err := readDaemon(dir); err == nil || !strings.Contains(err.Error(), daemonFile+": ") || !strings.Contains(err.Error(), "the file says at which daemon the lab is: move it away") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

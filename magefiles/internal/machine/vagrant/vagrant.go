@@ -4,7 +4,6 @@ package vagrant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
@@ -155,7 +155,7 @@ func (p *Provider) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := machine.WriteFile(p.keptLab(), data, 0o644); err != nil {
+	if err := keep.Write(p.keptLab(), data, 0o644); err != nil {
 		return err
 	}
 	if _, err := p.vagrant(ctx, p.LabFile, bootTimeout, "up", "--provider="+provider); err != nil {
@@ -196,24 +196,17 @@ func (p *Provider) learn(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(ways, "", "  ")
-	if err != nil {
-		return err
-	}
-	return machine.WriteFile(p.waysFile(), data, 0o644)
+	return keep.WriteJSON(p.waysFile(), ways, 0o644)
 }
 
 func (p *Provider) ways() ([]way, error) {
-	data, err := os.ReadFile(p.waysFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, machine.ErrNotUp
-	}
-	if err != nil {
-		return nil, err
-	}
 	var ways []way
-	if err := json.Unmarshal(data, &ways); err != nil {
-		return nil, fmt.Errorf("%s: %w; remove it, and go tool mage up writes it again", p.waysFile(), err)
+	there, err := keep.ReadJSON(p.waysFile(), &ways)
+	if err != nil {
+		return nil, fmt.Errorf("%w; remove it, and go tool mage up writes it again", err)
+	}
+	if !there {
+		return nil, machine.ErrNotUp
 	}
 	return ways, nil
 }
