@@ -140,7 +140,6 @@ type vars struct {
 	SSHArgs       string     `json:"ansible_ssh_common_args"`
 	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
 	Network       string     `json:"lab_network"`
-	NodeContainer string     `json:"lab_node_container"`
 	PluginDir     string     `json:"lab_plugin_dir"`
 	ConfDir       string     `json:"lab_conf_dir"`
 	PlumbWorkload said       `json:"lab_plumb_workload"` // the shell function that plumbs one
@@ -195,7 +194,7 @@ func New(s *spec.Spec, machines map[string]Machine, sshConfig string) (Inventory
 		Router: group{Hosts: []string{}},
 		All: group{Children: []string{string(lab.RoleEtcd), string(lab.RoleCalico), string(lab.RoleRouter)}, Vars: vars{
 			Python: "/usr/bin/python3", SSHArgs: "-F " + command.Quote(sshConfig),
-			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network, NodeContainer: s.NodeContainer(),
+			EtcdAuth: spec.EtcdAuth(), Network: s.Lab.Network,
 			PluginDir: spec.PluginDir, ConfDir: spec.ConfDir, LabelPart: fact.LabelPart, LabelImage: fact.LabelImage, LabelCA: fact.LabelCA,
 			Pool: s.Pool(), BGP: newBGP(s), PlumbWorkload: said(scripts.Text("plumb-workload.sh")),
 		}},

@@ -66,7 +66,7 @@ func TestInventory(t *testing.T) {
 	if etcd := inv.Meta.HostVars["etcd-node"].Etcd; etcd == nil || etcd.URL != "https://192.168.4.7:2379" || inv.Meta.HostVars["calico1"].Etcd != nil {
 		t.Errorf("how etcd is asked: %+v", etcd)
 	}
-	if vars.NodeContainer != "calico-release-v3.31" || vars.Pool.Spec.CIDR != "10.1.0.0/16" {
+	if vars.Pool.Spec.CIDR != "10.1.0.0/16" {
 		t.Errorf("variables of all machines: %+v", vars)
 	}
 	for name, want := range map[string]struct {

@@ -166,8 +166,8 @@ func (e *Engine) look(ctx context.Context) error {
 }
 
 // first looks, and does the stage up, which nothing can be done without. What only a person can decide is refused before anything
-// is touched. done says that there is nothing more to do: a machine runs and nobody can log in, or something else comes first. up says whether the stage had
-// something to do: what the machines see of one another has changed since.
+// is touched. done says that there is nothing more to do: a machine runs and nobody can log in, or something else comes first. up says
+// whether the stage had something to do: what the machines see of one another has changed since.
 func (e *Engine) first(ctx context.Context, stages []Stage) (done, up bool, err error) {
 	if err := progress.Do(ctx, progress.Step, "look", e.look); err != nil {
 		return false, false, err

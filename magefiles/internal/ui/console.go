@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -114,10 +115,16 @@ func (c *Console) prefixed(text string) string {
 	if c.prefix == "" {
 		return text
 	}
-	const plain = "go tool mage "
-	prefixed := c.prefix + " " + plain
-	return strings.ReplaceAll(strings.ReplaceAll(text, prefixed, plain), plain, prefixed) // another run's output has it already
+	return commandLine.ReplaceAllStringFunc(text, func(line string) string {
+		if strings.HasPrefix(line, "LAB_FILE=") { // another run's output has it already, and a line about another lab has its own
+			return line
+		}
+		return c.prefix + " " + line
+	})
 }
+
+// commandLine is the beginning of one that is shown to be typed.
+var commandLine = regexp.MustCompile(`(LAB_FILE=('[^']*'|[^\s']+) )?go tool mage `)
 
 // Advise returns an error for Mage to print: the command lines in its text are prefixed too. It wraps err.
 func (c *Console) Advise(err error) error {

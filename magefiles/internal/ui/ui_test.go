@@ -159,6 +159,12 @@ func TestAdvise(t *testing.T) {
 	if again := c.Advise(got); again.Error() != want {
 		t.Errorf("what has them already: %v", again)
 	}
+	for _, of := range []string{"labs/router.yaml", "'my labs/router.yaml'"} {
+		line := "bring that lab up: LAB_FILE=" + of + " go tool mage verify"
+		if got := c.Advise(errors.New(line)); got.Error() != line {
+			t.Errorf("a line about another lab: %v", got)
+		}
+	}
 	if got := c.Advise(nil); got != nil {
 		t.Errorf("no error: %v", got)
 	}
