@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -156,7 +155,7 @@ func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (
 	}
 	now.Items = items.list()
 	for m, w := range now.Workloads {
-		if machine, _, _ := strings.Cut(m, "/"); !inLab(after, machine) {
+		if !inLab(after, fact.WorkloadMachine(m)) {
 			delete(now.Workloads, m)
 			continue
 		}

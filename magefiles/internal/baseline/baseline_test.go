@@ -220,6 +220,48 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// reread are facts as they were written, with their texts changed.
+func reread(t *testing.T, data []byte, with func(string) string) *fact.Lab {
+	t.Helper()
+	f, err := fact.Read([]byte(with(string(data))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range f.Machines { // JSON has the values of etcd's keys in base64, as those of libcni's
+		for i, kv := range m.Datastore.Value {
+			m.Datastore.Value[i].Value = []byte(with(string(kv.Value)))
+		}
+	}
+	return &f
+}
+
+// TestSameInterface: cnitool gives an interface three digits, so those of workloads on two machines may have the same name, now or when
+// the baseline was recorded.
+func TestSameInterface(t *testing.T) {
+	apart := made(t, false)
+	data, err := healthy(t).Write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := apart.Workloads["calico1"].Interface, apart.Workloads["calico2"].Interface
+	f := reread(t, data, strings.NewReplacer(two, one).Replace)
+	together, err := New(f, "definition", "test-calico", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if together.Workloads["calico1"].Interface != one || together.Workloads["calico2"].Interface != one {
+		t.Fatalf("%+v", together.Workloads)
+	}
+	for name, differs := range map[string][]Difference{
+		"recorded apart, now the same": Differences(apart, f), "recorded as the same, now apart": Differences(together, healthy(t)),
+		"the same, twice": Differences(together, f),
+	} {
+		if got := listed(differs); got != "" {
+			t.Errorf("%s:\n%s", name, got)
+		}
+	}
+}
+
 // TestPlumbedAnew: a workload that was made anew and has its address is the same; one with another address isn't.
 func TestPlumbedAnew(t *testing.T) {
 	b := made(t, false)
@@ -230,18 +272,7 @@ func TestPlumbedAnew(t *testing.T) {
 	}
 	renamed := strings.NewReplacer(w.ID, "cnitool-00112233445566778899", strings.ReplaceAll(w.ID, "-", "--"), "cnitool--00112233445566778899",
 		w.Interface, "calicnitool-001", w.MAC, "02:00:00:00:00:01", w.Sandbox, "/var/run/docker/netns/000111222333")
-	read := func(with func(string) string) *fact.Lab {
-		f, err := fact.Read([]byte(with(string(data))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range f.Machines { // JSON has the values of etcd's keys in base64, as those of libcni's
-			for i, kv := range m.Datastore.Value {
-				m.Datastore.Value[i].Value = []byte(with(string(kv.Value)))
-			}
-		}
-		return &f
-	}
+	read := func(with func(string) string) *fact.Lab { return reread(t, data, with) }
 	if got := listed(Differences(b, read(renamed.Replace))); got != "" {
 		t.Errorf("plumbed anew:\n%s", got)
 	}

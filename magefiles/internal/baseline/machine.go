@@ -184,10 +184,10 @@ func (s *state) texts(m string, seen fact.Machine) {
 		return
 	}
 	for p, t := range seen.Deep.Value.Texts.Value {
-		k := Key{Path, m, s.replace.Replace(p)}
-		raw := raw(t)
+		hide, raw := s.hide(m, ""), raw(t)
+		k := Key{Path, m, hide.Replace(p)}
 		if i, ok := s.items[k]; ok {
-			i.Raw = s.replace.Replace(raw)
+			i.Raw = hide.Replace(raw)
 			s.items[k] = i
 			continue
 		}

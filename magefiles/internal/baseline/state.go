@@ -15,15 +15,16 @@ type state struct {
 	items   map[Key]Item
 	unknown map[Key]string  // why a machine's items of a kind couldn't be seen; Name is ""
 	off     map[string]bool // machines of which nothing could be seen
-	replace *strings.Replacer
+	hidden  map[string]Workload
+	on      map[string]*strings.Replacer // hides a machine's own workloads, by machine
 	shared  bool
 	network string
 }
 
 // state is the lab as facts show it, in the baseline's tokens.
 func (b *Baseline) state(f *fact.Lab) *state {
-	s := &state{items: map[Key]Item{}, unknown: map[Key]string{}, off: map[string]bool{}, shared: b.Shared, network: b.Network}
-	s.replace = hide(workloads(f, b.Network, b.Workloads))
+	s := &state{items: map[Key]Item{}, unknown: map[Key]string{}, off: map[string]bool{}, on: map[string]*strings.Replacer{}, shared: b.Shared, network: b.Network}
+	s.hidden = workloads(f, b.Network, b.Workloads)
 	for name, why := range f.Unreached {
 		s.unknown[Key{Container, name, ""}], s.off[name] = why, true
 	}
@@ -44,8 +45,23 @@ func byKey(a, b Item) int {
 
 // add takes in an item, with tokens for what is another one whenever a workload is plumbed anew.
 func (s *state) add(kind Kind, machine, name, value, raw string) {
-	k := Key{kind, machine, s.replace.Replace(name)}
-	s.items[k] = Item{k, s.replace.Replace(value), s.replace.Replace(raw)}
+	hide := s.hide(machine, name+value+raw)
+	k := Key{kind, machine, hide.Replace(name)}
+	s.items[k] = Item{k, hide.Replace(value), hide.Replace(raw)}
+}
+
+// hide returns what puts tokens for workloads into texts about a machine, or about the datastore: for the machine's own, or for those
+// whose IDs stand there. Interfaces of workloads on two machines may have the same name: cnitool gives it three digits.
+func (s *state) hide(machine, texts string) *strings.Replacer {
+	if machine == "" {
+		return hide(s.hidden, func(_ string, w Workload) bool {
+			return w.ID != "" && (strings.Contains(texts, w.ID) || strings.Contains(texts, doubled(w.ID)))
+		})
+	}
+	if s.on[machine] == nil {
+		s.on[machine] = hide(s.hidden, func(key string, _ Workload) bool { return fact.WorkloadMachine(key) == machine })
+	}
+	return s.on[machine]
 }
 
 // known says whether a fact was seen, and remembers why it wasn't.
@@ -75,19 +91,25 @@ func workloads(f *fact.Lab, network string, was map[string]Workload) map[string]
 	return all
 }
 
-// tokens are what stands for a machine's workload, each beside what it stands for. Calico doubles the hyphens of an ID in names.
-func (w Workload) tokens(machine string) [][2]string {
+// doubled is an ID as Calico has it in names.
+func doubled(id string) string { return strings.ReplaceAll(id, "-", "--") }
+
+// tokens are what stands for a workload, each beside what it stands for.
+func (w Workload) tokens(key string) [][2]string {
 	all := [][2]string{
-		{w.ID, "{container " + machine + "}"}, {strings.ReplaceAll(w.ID, "-", "--"), "{Container " + machine + "}"},
-		{w.Interface, "{interface " + machine + "}"}, {w.MAC, "{MAC " + machine + "}"}, {w.Sandbox, "{sandbox " + machine + "}"},
+		{w.ID, "{container " + key + "}"}, {doubled(w.ID), "{Container " + key + "}"},
+		{w.Interface, "{interface " + key + "}"}, {w.MAC, "{MAC " + key + "}"}, {w.Sandbox, "{sandbox " + key + "}"},
 	}
 	return slices.DeleteFunc(all, func(p [2]string) bool { return p[0] == "" })
 }
 
-func hide(all map[string]Workload) *strings.Replacer {
+func hide(all map[string]Workload, these func(key string, w Workload) bool) *strings.Replacer {
 	var pairs []string
-	for _, machine := range slices.Sorted(maps.Keys(all)) {
-		for _, p := range all[machine].tokens(machine) {
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if !these(key, all[key]) {
+			continue
+		}
+		for _, p := range all[key].tokens(key) {
 			pairs = append(pairs, p[0], p[1])
 		}
 	}
@@ -96,8 +118,8 @@ func hide(all map[string]Workload) *strings.Replacer {
 
 func expand(all map[string]Workload) *strings.Replacer {
 	var pairs []string
-	for machine, w := range all {
-		for _, p := range w.tokens(machine) {
+	for key, w := range all {
+		for _, p := range w.tokens(key) {
 			pairs = append(pairs, p[1], p[0])
 		}
 	}

@@ -172,6 +172,12 @@ func WorkloadKey(machine, name string) string {
 	return machine + "/" + name
 }
 
+// WorkloadMachine is the machine of the workload that a key names.
+func WorkloadMachine(key string) string {
+	machine, _, _ := strings.Cut(key, "/")
+	return machine
+}
+
 // Probe is what a workload's packets to another workload came to.
 type Probe struct {
 	From netip.Addr    `json:"from,omitzero"` // whose they were, where the request says it
