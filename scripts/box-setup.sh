@@ -32,5 +32,7 @@ for generator in "$root"/lib/systemd/system-generators/*; do
 	name=${generator##*/}
 	if [ "$name" != systemd-fstab-generator ]; then ln -sf /dev/null "$root/etc/systemd/system-generators/$name"; fi
 done
+# A login says nothing: for the message of the day five programs run each time, and the lab logs in often.
+sed -i '/pam_motd\.so\|pam_mail\.so/d' "$root/etc/pam.d/sshd"
 # iptables writes to nftables, as Calico's Felix does.
 chroot "$root" update-alternatives --quiet --set iptables /usr/sbin/iptables-nft

@@ -1,14 +1,13 @@
 # shellcheck shell=bash disable=SC2154
-# plumb NAME gives the container NAME its interface, with CNI_ARGS if that is set. Before it come the function cnitool and the
-# variable network. cnitool calls an interface on the machine after three hexadecimal digits of a hash of the sandbox's path, and
-# Calico's plugin takes one of that name away from whoever has it; so a container whose digits are taken is restarted, which gives it
-# another sandbox.
+# plumb NAME [KEY] gives the container NAME its interface, with CNI_ARGS if that is set. KEY is a sandbox in which an earlier add may
+# have been cut off. Before it come the function cnitool and the variable network. cnitool calls an interface on the machine after
+# three hexadecimal digits of a hash of the sandbox's path, and Calico's plugin takes one of that name away from whoever has it; so a
+# container whose digits are taken is restarted, which gives it another sandbox.
 plumb() {
 	local name=$1 key digits
 	for _ in {1..50}; do
 		key=$(docker inspect --format '{{.NetworkSettings.SandboxKey}}' "$name")
-		# What an add that was cut off has left.
-		cnitool del "$network" "$key"
+		if [ "$key" = "${2-}" ]; then cnitool del "$network" "$key"; fi
 		digits=$(printf %s "$key" | sha512sum | head -c 3)
 		if [ ! -e "/sys/class/net/calicnitool-$digits" ]; then
 			cnitool add "$network" "$key" >/dev/null

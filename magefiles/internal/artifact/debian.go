@@ -98,8 +98,9 @@ var basePackages = []string{
 	"bird", "conntrack", "iproute2", "ipset", "iptables", "iputils-ping", "kmod", "nftables", "procps", "runit", "socat",
 }
 
-// runitLink would hide Calico's own /etc/service. $1 is the tree.
-const runitLink = `rm -f "$1/etc/service"`
+// baseScript takes away a link that would hide Calico's own /etc/service, and puts nft where Felix doesn't look: where he finds it he lists
+// nftables at each change of his rules, to clean up what he may have had there. $1 is the tree.
+const baseScript = `rm -f "$1/etc/service"; mv "$1/usr/sbin/nft" "$1/usr/lib/nft"`
 
 // Base makes what the images start from.
 type Base interface {
@@ -133,14 +134,14 @@ func (m *Maker) base(ctx context.Context) (string, error) {
 	return m.Store.Get(ctx, Recipe{
 		Name:   "base",
 		What:   "making the images' base from Debian " + m.Debian,
-		Inputs: append(append(inputs, m.Arch, runitLink), basePackages...),
+		Inputs: append(append(inputs, m.Arch, baseScript), basePackages...),
 		Make: func(ctx context.Context, out string) (err error) {
 			f, err := os.Create(filepath.Join(out, baseTar))
 			if err != nil {
 				return err
 			}
 			defer func() { err = closing(f, err) }()
-			return from.Tar(ctx, f, basePackages, runitLink)
+			return from.Tar(ctx, f, basePackages, baseScript)
 		},
 	})
 }

@@ -33,6 +33,9 @@ const maxSessions = 8
 // commandTimeout ends a remote command whose context sets no earlier deadline.
 const commandTimeout = 2 * time.Minute
 
+// stepTimeout is for each further step of a script: a container that is made or an interface that is plumbed took 2 s beside other labs.
+const stepTimeout = 10 * time.Second
+
 // transferTimeout is commandTimeout for commands that are sent a file: 100 MB into a virtual machine whose CPU is emulated, on a
 // computer that has other work, took more than ten minutes.
 const transferTimeout = 20 * time.Minute
@@ -56,7 +59,13 @@ func (h *Host) Sudo(ctx context.Context, args ...string) (string, error) {
 
 // Script runs a shell script as root, with args as $1 and on.
 func (h *Host) Script(ctx context.Context, script string, args ...string) (string, error) {
-	return text(h.run(ctx, call{args: append([]string{"bash", "-s", "--"}, args...), limit: commandTimeout, root: true, stdin: strings.NewReader(script)}))
+	return h.Steps(ctx, 1, script, args...)
+}
+
+// Steps is Script for a script of so many steps: it has more time for each.
+func (h *Host) Steps(ctx context.Context, steps int, script string, args ...string) (string, error) {
+	limit := commandTimeout + time.Duration(steps-1)*stepTimeout
+	return text(h.run(ctx, call{args: append([]string{"bash", "-s", "--"}, args...), limit: limit, root: true, stdin: strings.NewReader(script)}))
 }
 
 // Feed runs a command as root with stdin as its standard input.

@@ -96,7 +96,7 @@ func unplumbOwn(s *script, seen fact.Machine, left []string) {
 		network, ok := spec.OwnNetwork(file)
 		for _, a := range seen.Attachments.Value {
 			if ok && a.Network == network && strings.HasPrefix(a.ContainerID, "cnitool-") {
-				s.del(seen, a)
+				s.del(seen, a, "")
 			}
 		}
 	}

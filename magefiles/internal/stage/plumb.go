@@ -160,17 +160,17 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 // plumbing plumbs those of a machine's workloads with which something is wrong, and takes away those that lab.yaml has no more.
 func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
 	old := oldConflists(e, seen)
-	again := map[string]int{}
+	again := map[string]bool{}
 	for n := 1; n <= m.Workloads.Count; n++ {
 		if lost(j) || len(old) > 0 || e.faulty(m, n, seen, j.Facts) {
-			again[fact.WorkloadName(n)] = n
+			again[fact.WorkloadName(n)] = true
 		}
 	}
 	extra := surplus(m, seen)
 	s := &script{}
 	// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
 	// cut off would be half there.
-	detach(s, e, seen, func(w fact.Workload) bool { return again[w.Name] > 0 || slices.Contains(namesOf(extra), w.Name) })
+	detach(s, e, seen, func(w fact.Workload) bool { return again[w.Name] || slices.Contains(namesOf(extra), w.Name) })
 	for _, w := range extra {
 		s.cmd("docker", "rm", "--force", w.Container.ID)
 	}
@@ -185,16 +185,20 @@ func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
 	s.line("cnitool() { %s \"$@\"; }", cniCommand(seen))
 	s.line("network=%s", command.Quote(e.Lab.Network))
 	s.line("%s", scripts.Text("plumb-workload.sh"))
+	keys := map[string]string{}
+	for _, w := range seen.Workloads("") {
+		keys[w.Name] = w.Container.NetworkSettings.SandboxKey
+	}
 	for n := 1; n <= m.Workloads.Count; n++ {
 		name := fact.WorkloadName(n)
-		if again[name] == 0 {
+		if !again[name] {
 			continue
 		}
+		args := ""
 		if a := e.Addresses[fact.WorkloadKey(m.Name, name)]; a.IsValid() {
-			s.line("CNI_ARGS=%s plumb %s", command.Quote("IP="+a.String()), name)
-		} else {
-			s.line("plumb %s", name)
+			args = "CNI_ARGS=" + command.Quote("IP="+a.String()) + " "
 		}
+		s.line("%splumb %s %s", args, name, command.Quote(keys[name]))
 	}
 	return s
 }
@@ -219,19 +223,28 @@ func detach(s *script, e *Env, seen fact.Machine, these func(fact.Workload) bool
 	}
 	for _, a := range seen.Attachments.Value {
 		// Other runtimes keep theirs in the same place.
-		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") || a.Live && !keys[a.NetNS] {
+		if !slices.Contains(networks, a.Network) || !strings.HasPrefix(a.ContainerID, "cnitool-") {
 			continue
 		}
-		s.del(seen, a)
+		// A sandbox that isn't a workload's may have been one's when it was looked at, if that was being made anew just then.
+		known, ours := keys[a.NetNS]
+		if a.Live && known && !ours {
+			continue
+		}
+		unless := ""
+		if a.Live && !known {
+			unless = fmt.Sprintf(`[ "$(stat -f -c %%T %s 2>/dev/null)" = nsfs ] || `, command.Quote(a.NetNS))
+		}
+		s.del(seen, a, unless)
 	}
 }
 
-// del adds `cnitool del`.
-func (s *script) del(seen fact.Machine, a fact.Attachment) {
+// del adds `cnitool del` behind what keeps it from being done, "" for nothing.
+func (s *script) del(seen fact.Machine, a fact.Attachment, unless string) {
 	// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
 	// stops at one that is no sandbox.
 	s.line(`if [ -f %[1]s ] && [ "$(stat -f -c %%T %[1]s)" != nsfs ]; then rm -f %[1]s; fi`, command.Quote(a.NetNS))
-	s.line("%s del %s %s", cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
+	s.line("%s%s del %s %s", unless, cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
 }
 
 // Unplumb takes back what the stage plumb did: interfaces, addresses and containers.

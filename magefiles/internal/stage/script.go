@@ -17,13 +17,19 @@ import (
 )
 
 // script is what is to be done on one machine as root, in one session.
-type script struct{ strings.Builder }
+type script struct {
+	strings.Builder
+	steps int // by which it has time
+}
 
 // cmd adds a command; its output is thrown away.
-func (s *script) cmd(args ...string) { fmt.Fprintf(s, "%s >/dev/null\n", command.Quote(args...)) }
+func (s *script) cmd(args ...string) { s.line("%s >/dev/null", command.Quote(args...)) }
 
 // line adds a line of shell as it stands.
-func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
+func (s *script) line(format string, args ...any) {
+	s.steps++
+	fmt.Fprintf(s, format+"\n", args...)
+}
 
 // fills adds the noting of what programs that run there will make, so that it can be taken back: patterns. A directory with a
 // slash at its end goes only if it is empty then.
@@ -52,7 +58,7 @@ func (s *script) run(ctx context.Context, h *remote.Host) error {
 	if s.Len() == 0 {
 		return nil
 	}
-	_, err := h.Script(ctx, "set -euo pipefail\n"+scripts.Text("at-work.sh")+s.String())
+	_, err := h.Steps(ctx, s.steps, "set -euo pipefail\n"+scripts.Text("at-work.sh")+s.String())
 	return err
 }
 

@@ -138,8 +138,11 @@ func TestDetach(t *testing.T) {
 	at("calico1", container(fact.PartWorkload, func(c *fact.Container) { c.NetworkSettings.SandboxKey = "" }))(f)
 	var none script
 	m.Attachments.Value = []fact.Attachment{{Network: "test-calico", NetNS: "/netns/other", Live: true, ContainerID: "cnitool-2"}}
-	if detach(&none, e, m, every); none.Len() > 0 {
-		t.Errorf("somebody else's: %s", none.String())
+	detach(&none, e, m, every)
+	for line := range strings.Lines(none.String()) {
+		if strings.Contains(line, " del ") && !strings.HasPrefix(line, `[ "$(stat -f -c %T /netns/other 2>/dev/null)" = nsfs ] || `+del) {
+			t.Errorf("somebody else's: %s", line)
+		}
 	}
 }
 

@@ -20,6 +20,6 @@ for name; do
 		[ "$(jq --raw-output .config "$result" | base64 --decode | args)" = "$(args <"$CONFLIST")" ]; then
 		continue
 	fi
-	plumb "$name"
+	plumb "$name" "$key"
 	echo "$name is plumbed"
 done
