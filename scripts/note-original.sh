@@ -17,11 +17,10 @@ journal_open() {
 		echo "${journal%/*}/undo was kept by an older version of the lab, which alone can take it back: go tool mage destroy of that version" >&2
 		return 1
 	fi
-	mkdir -p -- "$journal"
-	chmod 700 -- "$journal"
+	[ -d "$journal" ] || mkdir -p -m 700 -- "$journal"
 	exec 9>>"$journal/lock"
 	flock 9
-	rm -rf -- "$journal/part" "$journal/gone"
+	if [ -e "$journal/part" ] || [ -e "$journal/gone" ]; then rm -rf -- "$journal/part" "$journal/gone"; fi
 	entry=()
 	for e in "$journal"/[0-9]*; do
 		path=

@@ -9,7 +9,7 @@
 set -euo pipefail
 umask 022
 work=/var/lib/calico-cni-lab/put
-mkdir -p "$work"
+[ -d "$work" ] || mkdir -p "$work"
 
 # Each run locks a directory of its own. One that nobody has locked was left by a run that was killed.
 exec 7>>"$work/lock"
@@ -69,7 +69,7 @@ fi
 
 journal_open
 note "${paths[@]}"
-mkdir -p -- "${dirs[@]}"
+for dir in "${dirs[@]}"; do [ -d "$dir" ] || mkdir -p -- "$dir"; done
 mapfile -t devices < <(stat --dereference --format=%d -- . "${dirs[@]}")
 for n in "${!paths[@]}"; do
 	temp=$n

@@ -83,7 +83,7 @@ func TestWaitingForConfig(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bird"), []byte("#!/bin/sh\necho started \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", string(waitingForConfig([]byte(in))))
+	cmd := exec.Command("bash", "-c", string(waitingForConfig([]byte(in))))
 	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
 	var out strings.Builder
 	cmd.Stdout = &out
@@ -100,6 +100,9 @@ func TestWaitingForConfig(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || out.String() != "started -R -s /run/bird.ctl -d -c "+dir+"/bird.cfg\n" {
 		t.Errorf("the script: %q, %v", out.String(), err)
+	}
+	if got := string(waitingForConfig([]byte(in))); !strings.HasPrefix(got, "#!/bin/bash\n") {
+		t.Errorf("it is another shell's: %q", got)
 	}
 	if got := string(waitingForConfig([]byte("exec bird -d\n"))); got != "exec bird -d\n" {
 		t.Errorf("another script was changed: %q", got)

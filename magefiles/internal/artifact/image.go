@@ -68,7 +68,7 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   "images",
 		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, m.ImageLabel, "images 8"},
+		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, m.ImageLabel, "images 9"},
 		Make: func(ctx context.Context, out string) error {
 			return m.assemble(ctx, refs, etcd, calico, base, out)
 		},

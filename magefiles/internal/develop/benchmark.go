@@ -83,6 +83,13 @@ func Benchmark(ctx context.Context, r *run.Run, rounds int, nodes []int, cold bo
 		return err
 	}
 	all := []*bench{b}
+	defer func() { // also of one that fails later
+		var rows [][]string
+		for _, b := range all {
+			rows = append(rows, b.rows()...)
+		}
+		r.Console.Table(columns, rows)
+	}()
 	for _, n := range nodes {
 		for _, reflecting := range []int{0, reflectors} {
 			more, err := manyNodes(ctx, r, l, rounds, n, reflecting)
@@ -92,11 +99,6 @@ func Benchmark(ctx context.Context, r *run.Run, rounds int, nodes []int, cold bo
 			all = append(all, more)
 		}
 	}
-	var rows [][]string
-	for _, b := range all {
-		rows = append(rows, b.rows()...)
-	}
-	r.Console.Table(columns, rows)
 	if len(nodes) < 2 {
 		return nil
 	}

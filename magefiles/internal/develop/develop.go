@@ -57,9 +57,12 @@ func show(ctx context.Context, r *run.Run, c shown) error {
 
 // mage runs a target on the run's lab as a user would.
 func mage(ctx context.Context, r *run.Run, env []string, target string) error {
-	_, err := r.Exec.Run(ctx, command.Cmd{
+	out, err := r.Exec.Run(ctx, command.Cmd{
 		Args: []string{"go", "tool", "mage", target}, Dir: r.Root, Env: append([]string{"LAB_FILE=" + r.LabFile}, env...), Timeout: time.Hour,
 	})
+	if err != nil { // a condition that doesn't hold is said there, not on stderr
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
 	return err
 }
 

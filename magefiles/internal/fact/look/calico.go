@@ -36,16 +36,19 @@ func bird(socket string) fact.Seen[fact.BIRD] {
 	return fact.Known(parseBIRD(lines))
 }
 
+// birdTime is what BIRD has for an answer, which takes it milliseconds: beside fifty others that look at once it can wait for a CPU.
+const birdTime = 5 * time.Second
+
 // askBIRD sends a command and returns the lines of the reply, the greeting's first. A line is a number of four digits,
 // a hyphen or a space, and the text; one without a number continues the one before. Numbers below 1000, but for 0001, and
 // from 8000 on end a reply (BIRD 1.6, doc/reply_codes).
 func askBIRD(socket, command string) ([]string, error) {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
+	conn, err := net.DialTimeout("unix", socket, birdTime)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(birdTime)); err != nil {
 		return nil, err
 	}
 	if _, err := fmt.Fprintf(conn, "%s\n", command); err != nil {
