@@ -23,6 +23,7 @@ flock --nonblock 9 || exit 0
 rm -f "$dir/run/ssh.sock"
 
 # A control group of its own in every hierarchy: machines that share one boot broken now and then, and leave groups behind.
+given=() # to the machine's root
 while read -r _ mnt type opts _; do
 	case $type in
 	cgroup | cgroup2) ;;
@@ -48,18 +49,19 @@ while read -r _ mnt type opts _; do
 			done
 		elif [[ ,$opts, == *,cpuset,* ]]; then
 			# A new cpuset is empty, and a process can't join an empty one.
-			cat "$parent/cpuset.cpus" >"$group/cpuset.cpus"
-			cat "$parent/cpuset.mems" >"$group/cpuset.mems"
+			echo "$(<"$parent/cpuset.cpus")" >"$group/cpuset.cpus"
+			echo "$(<"$parent/cpuset.mems")" >"$group/cpuset.mems"
 		fi
 	done
 	# An earlier boot's, made by a machine whose root may have been another user.
-	find "$group" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+	if compgen -G "$group/*/" >/dev/null; then find "$group" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
 	if [ "$type" = cgroup ] && [[ ,$opts, != *,name=* ]]; then
 		# Docker makes groups in here. In the other hierarchies nspawn hands the machine a group itself.
-		chown "$base:$base" "$group" "$group/cgroup.procs" "$group/tasks"
+		given+=("$group" "$group/cgroup.procs" "$group/tasks")
 	fi
 	echo $$ >"$group/cgroup.procs"
 done </proc/self/mounts
+if [ ${#given[@]} -gt 0 ]; then chown "$base:$base" "${given[@]}"; fi
 
 # nspawn's own traces, locks and directories named after machines as those of another lab may be, go with the mount namespace.
 mkdir -p /run/systemd/nspawn

@@ -25,6 +25,9 @@ func TestAnsible(t *testing.T) {
 		t.Skip(err)
 	}
 	l := newLab(t, "nspawn")
+	l.write(withMachines(l, "{name: calico1, role: calico, address: 192.168.4.5}\n"+
+		"  - {name: calico2, role: calico, address: 192.168.4.6}\n"+
+		"  - {name: tor, role: router, address: 192.168.4.8, asNumber: 64513}"))
 
 	l.sub("no lab to work on", func(l *lab) {
 		out, err := l.playbooks()

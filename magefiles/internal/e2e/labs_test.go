@@ -25,6 +25,7 @@ func TestLabFiles(t *testing.T) {
 		{"three-nodes.yaml", "calico3", "", nil},
 		{"reflectors.yaml", "calico4", "route-reflectors", nil},
 		{"router.yaml", "tor", "a-router", router},
+		{"subnets.yaml", "calico3", "between-subnets", subnets},
 	} {
 		l.sub(tt.file, func(l *lab) {
 			l.use(tt.file)
@@ -58,19 +59,14 @@ func (l *lab) use(file string) {
 	l.write(strings.Replace(own, "\nname: "+name, "\nname: "+l.name, 1))
 }
 
-// router breaks a router in each way that there is a condition on, mends it, and takes it away and brings it back.
-func router(l *lab) {
-	for _, tt := range []struct{ first, machine, breaks string }{
-		{"router-conf/tor", "tor", "echo garbage | sudo tee -a /etc/bird/bird.conf"},
-		{"router-conf/tor", "tor", "sudo rm /etc/bird/bird.conf && sudo docker restart bird"},
-		{"router/tor", "tor", "sudo docker kill bird"},
-		{"router/tor", "tor", "sudo docker rm -f bird"},
-		{"routers", "etcd-node", "sudo calicoctl delete bgppeer calico-cni-lab.router.tor"},
-		{"forwarding/tor", "tor", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0"},
-		{"bgp/calico1", "tor", "sudo docker exec bird birdc disable Node_192_168_14_5"},
-	} {
-		l.part(tt.breaks, func(l *lab) {
-			l.ssh(tt.machine, tt.breaks)
+// breaking is a command that breaks a lab, and the condition that is the first not to hold then.
+type breaking struct{ first, machine, command string }
+
+// brokenBy breaks a lab in several ways, one after the other, and mends it.
+func brokenBy(l *lab, all []breaking) {
+	for _, tt := range all {
+		l.part(tt.command, func(l *lab) {
+			l.ssh(tt.machine, tt.command)
 			l.appears(tt.first)
 			if first := l.unmet()[0]; first.ID != tt.first {
 				l.t.Errorf("the first is %s: %s", first.ID, first.Found)
@@ -78,6 +74,27 @@ func router(l *lab) {
 			l.mended()
 		})
 	}
+}
+
+// subnets breaks the way between two subnets.
+func subnets(l *lab) {
+	brokenBy(l, []breaking{
+		{"subnets/calico1", "calico1", "sudo ip route del 192.168.16.0/24"},
+		{"default-route/calico3", "calico3", "sudo ip route del default"},
+	})
+}
+
+// router breaks a router in each way that there is a condition on, and takes it away and brings it back.
+func router(l *lab) {
+	brokenBy(l, []breaking{
+		{"router-conf/tor", "tor", "echo garbage | sudo tee -a /etc/bird/bird.conf"},
+		{"router-conf/tor", "tor", "sudo rm /etc/bird/bird.conf && sudo docker restart bird"},
+		{"router/tor", "tor", "sudo docker kill bird"},
+		{"router/tor", "tor", "sudo docker rm -f bird"},
+		{"routers", "etcd-node", "sudo calicoctl delete bgppeer calico-cni-lab.router.tor"},
+		{"forwarding/tor", "tor", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0"},
+		{"bgp/calico1", "tor", "sudo docker exec bird birdc disable Node_192_168_14_5"},
+	})
 	whole, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
 	if err != nil {
 		l.t.Fatal(err)

@@ -42,11 +42,12 @@ type Lab struct {
 type Machine struct {
 	Name    string // also its host name
 	Role    Role
-	Address netip.Addr // on the underlay
-	AS      uint32     // of a router; nodes have BGP.AS
-	Memory  int        // of a virtual machine, in MB
-	CPUs    int        // of a virtual machine
-	SSH     SSH        // of a machine that exists already
+	Address netip.Addr   // on the underlay
+	AS      uint32       // of a router; nodes have BGP.AS
+	Behind  netip.Prefix // of a router: a subnet of the underlay's that it alone leads to
+	Memory  int          // of a virtual machine, in MB
+	CPUs    int          // of a virtual machine
+	SSH     SSH          // of a machine that exists already
 	// Workloads are those of a Calico node.
 	Workloads Workloads
 }

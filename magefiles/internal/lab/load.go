@@ -136,6 +136,7 @@ type (
 		Count   scalar `yaml:"count"`
 		Address scalar `yaml:"address"`
 		AS      scalar `yaml:"asNumber"`
+		Behind  scalar `yaml:"behind"`
 		Memory  scalar `yaml:"memory"`
 		CPUs    scalar `yaml:"cpus"`
 		SSH     rawSSH `yaml:"ssh"`

@@ -22,8 +22,9 @@ type taken struct {
 func (v *validator) machines(raw *rawLab, l *Lab) {
 	have := taken{map[string]int{}, map[netip.Addr]int{}}
 	count := map[Role]int{}
+	underlay := v.subnets(raw, l.Subnet)
 	for i, rm := range raw.Machines {
-		for _, m := range v.machine(rm, fmt.Sprintf("machines[%d].", i), l.Subnet, have) {
+		for _, m := range v.machine(rm, fmt.Sprintf("machines[%d].", i), underlay, have) {
 			count[m.Role]++
 			l.Machines = append(l.Machines, m)
 		}
@@ -42,8 +43,43 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 	}
 }
 
+// subnets are the underlay's. What is wrong with one that is behind a router is said there; machines may be in it all the same.
+func (v *validator) subnets(raw *rawLab, own netip.Prefix) Underlay {
+	u := Underlay{Subnet: own}
+	for i, rm := range raw.Machines {
+		s, key := rm.Behind, fmt.Sprintf("machines[%d].behind", i)
+		if s.Value == "" || s.bad {
+			continue
+		}
+		b := Behind{Subnet: v.prefix(s, key)}
+		switch {
+		case rm.Role.Value != string(RoleRouter):
+			v.fault(s.Line, "%s: only a machine with role %s leads to another subnet", key, RoleRouter)
+		case rm.Count.Value != "":
+			v.fault(s.Line, "%s is one machine's, and count may make more; write the machines one by one", key)
+		case b.Subnet.IsValid() && b.Subnet.Bits() > 30:
+			v.fault(s.Line, "%s %s is too small: the router and a machine need a /30", key, b.Subnet)
+		}
+		v.clash(s.Line, key, b.Subnet, "underlay.subnet", own)
+		v.clash(s.Line, key, b.Subnet, "Docker's own bridge on every machine", dockerBridge)
+		for _, other := range u.Behind {
+			v.clash(s.Line, key, b.Subnet, "which is behind another router", other.Subnet)
+		}
+		if a, err := netip.ParseAddr(rm.Address.Value); err == nil {
+			b.Router = a
+			if own.IsValid() && !own.Contains(a) {
+				v.fault(rm.Address.Line, "address %s: a router that leads to a subnet is itself in underlay.subnet %s", a, own)
+			}
+		}
+		if b.Subnet.IsValid() {
+			u.Behind = append(u.Behind, b)
+		}
+	}
+	return u
+}
+
 // machine is one entry's machine, or as many as its count says: calico makes calico1, calico2, ..., their addresses counted up.
-func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have taken) []Machine {
+func (v *validator) machine(rm rawMachine, key string, underlay Underlay, have taken) []Machine {
 	like := Machine{Name: v.name(rm.Name, key+"name", hostName, maxMachineName, rm.Role, rm.Address), Role: Role(rm.Role.Value)}
 	if v.have(rm.Role, key+"role", rm.Name, rm.Address) && !slices.Contains(roles, like.Role) {
 		v.fault(rm.Role.Line, "role %q of %s: expected %s, %s or %s", like.Role, like.Name, RoleEtcd, RoleCalico, RoleRouter)
@@ -55,6 +91,11 @@ func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have
 	like.SSH = v.ssh(&rm.SSH, key+"ssh.")
 	like.Workloads = v.workloads(&rm, key+"workloads.", like.Role)
 	like.AS = v.routerAS(&rm, key+"asNumber")
+	if like.Role == RoleRouter && !rm.Behind.bad {
+		if p, err := netip.ParsePrefix(rm.Behind.Value); err == nil { // subnets says what is wrong with it
+			like.Behind = p.Masked()
+		}
+	}
 	if count > 0 && like.Name != "" {
 		v.counted(rm, key, like, count)
 	}
@@ -70,7 +111,7 @@ func (v *validator) machine(rm rawMachine, key string, subnet netip.Prefix, have
 		} else {
 			have.names[m.Name] = rm.Name.Line
 		}
-		fits = fits && (!m.Address.IsValid() || v.address(rm.Address.Line, m, count, subnet, have.addresses))
+		fits = fits && (!m.Address.IsValid() || v.address(rm.Address.Line, m, count, underlay, have.addresses))
 		all = append(all, m)
 		like.Address = m.Address.Next()
 	}
@@ -108,7 +149,7 @@ func (v *validator) parseAddress(rm rawMachine, key string) netip.Addr {
 }
 
 // address reports what is wrong with a machine's address; count is that of its entry, 0 where it has none.
-func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix, have map[netip.Addr]int) bool {
+func (v *validator) address(line int, m Machine, count int, underlay Underlay, have map[netip.Addr]int) bool {
 	a, whose := m.Address, ""
 	if count > 0 {
 		whose = " of " + m.Name
@@ -118,16 +159,20 @@ func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix,
 		have[a] = line
 	}
 	before := len(v.found)
+	subnet, gatewayOf := underlay.Of(a), "the underlay's gateway"
+	if subnet != underlay.Subnet {
+		gatewayOf = "its router's"
+	}
 	switch {
 	case dup:
 		v.fault(line, "address %s%s: duplicate of line %d", a, whose, v.line(first))
 	case !subnet.IsValid():
 	case !subnet.Contains(a):
-		v.fault(line, "address %s%s is outside of underlay.subnet %s", a, whose, subnet)
+		v.fault(line, "address %s%s is outside of underlay.subnet %s%s", a, whose, subnet, underlay.others())
 	case a == subnet.Addr() || !subnet.Contains(a.Next()):
 		v.fault(line, "address %s%s is the network's or the broadcast address of %s", a, whose, subnet)
 	case a == gateway(subnet):
-		v.fault(line, "address %s%s is the underlay's gateway, always the first of %s", a, whose, subnet)
+		v.fault(line, "address %s%s is %s, always the first of %s", a, whose, gatewayOf, subnet)
 	}
 	if len(v.found) == before {
 		return true
@@ -136,6 +181,14 @@ func (v *validator) address(line int, m Machine, count int, subnet netip.Prefix,
 		v.found[len(v.found)-1].text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
 	}
 	return false
+}
+
+// others are the subnets behind routers, in words.
+func (u Underlay) others() (text string) {
+	for _, b := range u.Behind {
+		text += fmt.Sprintf(" and of %s", b.Subnet)
+	}
+	return text
 }
 
 func (v *validator) ssh(raw *rawSSH, key string) SSH {

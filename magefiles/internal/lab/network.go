@@ -88,6 +88,9 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	p.Name = v.name(raw.Name, "pool.name", objectName, 253, raw.CIDR)
 	p.CIDR = v.prefix(raw.CIDR, "pool.cidr", raw.Name)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
+	for _, b := range l.Underlay().Behind {
+		v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "which is behind a router", b.Subnet)
+	}
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
 	if v.have(raw.BlockSize, "pool.blockSize", raw.CIDR, raw.Name) {
 		p.BlockSize = v.blockSize(raw.BlockSize, p.CIDR, l.ByRole(RoleCalico))

@@ -56,6 +56,7 @@ var keyTexts = []Key{
 	{Path: "machines[].count", Text: "makes so many machines of the entry", Example: "50", Without: "one machine, its name without a number", rule: numberOf(1, maxCount)},
 	{Path: "machines[].address", Text: "on the underlay; with `count` the first machine's", Example: "192.168.4.5", Required: true, rule: address},
 	{Path: "machines[].asNumber", Text: "AS number of a router, another one than the nodes'", Example: "64513", Without: "a router needs one, and nobody else has one", rule: anAS},
+	{Path: "machines[].behind", Text: "of a router: a second subnet of the underlay, which it alone leads to; its first address is the router's", Example: "192.168.5.0/24", Without: "there is none", rule: network},
 	{Path: "machines[].memory", Text: "of a virtual machine, in MB", Example: "384", Without: fmt.Sprint(defaultMemory), rule: numberOf(minMemory, maxMemory)},
 	{Path: "machines[].cpus", Text: "of a virtual machine", Example: "1", Without: fmt.Sprint(defaultCPUs), rule: numberOf(1, 64)},
 	{Path: "machines[].ssh.address", Text: "where a machine that exists already answers SSH", Example: "calico1.example", Without: "its address on the underlay", rule: word(sshAddress, 0)},

@@ -68,6 +68,22 @@ type Condition struct {
 type Underlay struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Gateway netip.Addr   `json:"gateway"`
+	Behind  []Behind     `json:"behind,omitempty"`
+}
+
+// Behind is a subnet behind a router.
+type Behind struct {
+	Subnet netip.Prefix `json:"subnet"`
+	Router string       `json:"router"`
+}
+
+// String names the subnets.
+func (u Underlay) String() string {
+	text := u.Subnet.String()
+	for _, b := range u.Behind {
+		text += fmt.Sprintf(", %s behind %s", b.Subnet, b.Router)
+	}
+	return text
 }
 
 // Machine is one of the lab's.

@@ -93,7 +93,7 @@ func (p *Picture) boxes() []string {
 	return slices.Insert(rows, 0, p.ground())
 }
 
-func (p *Picture) ground() string { return "underlay " + p.Underlay.Subnet.String() }
+func (p *Picture) ground() string { return "underlay " + p.Underlay.String() }
 
 // list has a line for each machine, of a large lab for the first ones and the last.
 func (p *Picture) list() []string {

@@ -99,7 +99,7 @@ func (p *Picture) graph(w What, x syntax) string {
 		return p.graphPacket(x)
 	}
 	var b strings.Builder
-	b.WriteString(x.node("underlay", []string{"underlay", p.Underlay.Subnet.String()}, OK))
+	b.WriteString(x.node("underlay", []string{"underlay", p.Underlay.String()}, OK))
 	for _, m := range p.Machines {
 		id := name("m", m.Name)
 		b.WriteString(x.open(id+"_all", m.Name))

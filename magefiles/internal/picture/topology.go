@@ -19,7 +19,7 @@ func (p *Picture) summary() string {
 	for _, m := range p.Machines {
 		workloads += len(m.Workloads)
 	}
-	what := fmt.Sprintf("%s on the underlay %s, %s, %s of BGP", plural(len(p.Machines), "machine"), p.Underlay.Subnet, plural(workloads, "workload"), plural(len(p.Sessions), "session"))
+	what := fmt.Sprintf("%s on the underlay %s, %s, %s of BGP", plural(len(p.Machines), "machine"), p.Underlay, plural(workloads, "workload"), plural(len(p.Sessions), "session"))
 	switch {
 	case p.Planned:
 		return "as lab.yaml has it: " + what
@@ -52,7 +52,7 @@ func (p *Picture) topology(c *canvas, s *scene) {
 }
 
 func (p *Picture) underlay(c *canvas, s *scene) {
-	c.open("underlay", "underlay", fmt.Sprintf("underlay %s; its gateway %s leads nowhere", p.Underlay.Subnet, p.Underlay.Gateway))
+	c.open("underlay", "underlay", fmt.Sprintf("underlay %s; its gateway %s leads nowhere", p.Underlay, p.Underlay.Gateway))
 	for i, r := range s.rails {
 		c.line(r.x1, r.y, r.x2, r.y, "rail")
 		if i > 0 {
@@ -68,7 +68,7 @@ func (p *Picture) underlay(c *canvas, s *scene) {
 		}
 		c.line(x, s.rails[s.rowOf[m.Name]].y, x, card.y, "drop")
 	}
-	c.text(s.rails[0].x1+4, s.rails[0].y-9, "label", fmt.Sprintf("underlay %s", p.Underlay.Subnet))
+	c.text(s.rails[0].x1+4, s.rails[0].y-9, "label", fmt.Sprintf("underlay %s", p.Underlay))
 	c.shut()
 }
 

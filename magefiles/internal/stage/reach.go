@@ -19,15 +19,29 @@ const (
 )
 
 // reached is what is expected.
-func reached(m lab.Machine) string {
-	if m.Workloads.Count == 1 {
-		return fmt.Sprintf("the workload on %s reaches all others by ping (TTL %d) and TCP", m.Name, hops)
+func reached(e *Env, m lab.Machine) string {
+	ttl := fmt.Sprintf("TTL %d", hops)
+	for _, other := range e.Nodes() {
+		if left := e.ttlTo(m, other); left < hops {
+			ttl = fmt.Sprintf("TTL %d, from another subnet less", hops)
+		}
 	}
-	return fmt.Sprintf("each of the %s on %s reaches the others by ping (TTL %d) and TCP", plural(m.Workloads.Count, "workload"), m.Name, hops)
+	if m.Workloads.Count == 1 {
+		return fmt.Sprintf("the workload on %s reaches all others by ping (%s) and TCP", m.Name, ttl)
+	}
+	return fmt.Sprintf("each of the %s on %s reaches the others by ping (%s) and TCP", plural(m.Workloads.Count, "workload"), m.Name, ttl)
+}
+
+// ttlTo is the TTL that is left of a packet between workloads of two nodes. In an envelope it sees no router but the nodes.
+func (e *Env) ttlTo(m, other lab.Machine) int {
+	if e.Lab.Pool.VXLANMode != lab.VXLANNever {
+		return hops
+	}
+	return hops - e.Lab.Underlay().Routers(m.Address, other.Address)
 }
 
 func reachCondition(e *Env, m lab.Machine) check.Condition {
-	c := on("reach", m, fact.Sandboxes, reached(m), "makes the workloads anew", nil)
+	c := on("reach", m, fact.Sandboxes, reached(e, m), "makes the workloads anew", nil)
 	c.Probe = true
 	c.Test = func(f *fact.Lab) check.Finding { return reachFinding(e, m, f) }
 	return c
@@ -43,6 +57,12 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 	for _, w := range workloads {
 		local[w.Attachment.Address()], name[w.Attachment.Address()] = true, w.Name
 	}
+	ttls := map[netip.Addr]int{}
+	for _, other := range e.Nodes() {
+		for _, w := range f.Machines[other.Name].Workloads(e.Lab.Network) {
+			ttls[w.Attachment.Address()] = e.ttlTo(m, other)
+		}
+	}
 	senders := map[netip.Addr]bool{}
 	var lost []string
 	var found check.Finding
@@ -50,7 +70,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		if !probe.From.IsValid() && len(workloads) > 0 {
 			probe.From = workloads[0].Attachment.Address()
 		}
-		ttl := hops
+		ttl := cmp.Or(ttls[probe.To], hops)
 		if local[probe.To] {
 			ttl = neighbour
 		}

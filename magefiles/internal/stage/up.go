@@ -80,6 +80,9 @@ func upConditions(e *Env) []check.Condition {
 		if m.Role == lab.RoleCalico {
 			all = append(all, route)
 		}
+		if len(e.Lab.Underlay().Routes(m.Address)) > 0 {
+			all = append(all, subnetsCondition(e, m))
+		}
 		packages := on("packages", m, fact.Engine,
 			m.Name+" has the programs that the lab needs", "installs the packages",
 			func(seen fact.Machine, _ *fact.Lab) check.Finding {
@@ -151,6 +154,31 @@ func defaultRoute(seen fact.Machine, _ *fact.Lab) check.Finding {
 	return check.Not("there is no default route; workloads get no answer to ARP for 169.254.1.1, their next hop")
 }
 
+// subnetsCondition wants a machine's routes to the subnets behind routers.
+func subnetsCondition(e *Env, m lab.Machine) check.Condition {
+	want := e.Lab.Underlay().Routes(m.Address)
+	var names []string
+	for _, b := range want {
+		names = append(names, b.Subnet.String())
+	}
+	c := on("subnets", m, fact.Routes, m.Name+" has a route to "+check.Names(names)+", by the router", "sets up the interface again",
+		func(seen fact.Machine, _ *fact.Lab) check.Finding {
+			if seen.Routes.Unknown != "" {
+				return check.CantSee("%s", seen.Routes.Unknown)
+			}
+			for _, b := range want {
+				if !slices.ContainsFunc(seen.Routes.Value, func(r fact.Route) bool { return r.To == b.Subnet && r.Via == b.Router }) {
+					return check.Not("there is no route to %s via %s", b.Subnet, b.Router)
+				}
+			}
+			return check.OK("%s", plural(len(want), "route"))
+		})
+	if !e.Caps.RepairsNetwork {
+		c.Left = fmt.Sprintf("the lab doesn't set up the routes of machines that exist already; add it: ip route add %s via %s", want[0].Subnet, want[0].Router)
+	}
+	return c
+}
+
 func applyUp(ctx context.Context, e *Env, j Job) error {
 	all, err := e.Provider.Status(ctx)
 	if err != nil {
@@ -220,7 +248,7 @@ func repair(ctx context.Context, e *Env, h *remote.Host, m lab.Machine, j Job) e
 		}
 	}
 	var s script
-	if j.Has(m.Name, "link", "default-route") {
+	if j.Has(m.Name, "link", "default-route", "subnets") {
 		if l, ok := seen.LinkWith(m.Address); ok {
 			s.cmd("ip", "link", "set", l.Name, "up")
 			if want := e.underlayMTU(j.Facts); l.MTU < want {

@@ -60,3 +60,34 @@ func TestIdentity(t *testing.T) {
 		}
 	}
 }
+
+// TestSubnets: a router has a foot in both of its subnets, the machines behind it have it as their gateway, the others a route by it.
+func TestSubnets(t *testing.T) {
+	l, err := lab.Load("../../../../labs/subnets.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := machine.NewPlan("some", l)
+	for _, m := range plan.Machines {
+		i := Identity{Plan: plan, Machine: m, Interface: "eth7"}
+		wants := map[string][]string{
+			"etcd-node": {"Address=192.168.15.7/24\nLink", "Gateway=192.168.15.1\nMetric", "Destination=192.168.16.0/24\nGateway=192.168.15.8\n"},
+			"tor":       {"Address=192.168.15.8/24\nAddress=192.168.16.1/24\nLink", "Gateway=192.168.15.1\nMetric"},
+			"calico3":   {"Address=192.168.16.5/24\nLink", "Gateway=192.168.16.1\nMetric"},
+		}
+		for _, want := range wants[m.Name] {
+			if !strings.Contains(i.network(), want) {
+				t.Errorf("%s: no %q in\n%s", m.Name, want, i.network())
+			}
+		}
+		if beside := strings.Contains(i.network(), "Destination="); beside == (m.Name == "tor" || m.Name == "calico3") {
+			t.Errorf("%s has a route of its own: %t", m.Name, beside)
+		}
+		if routes := strings.Contains(i.sysctls(), "net.ipv4.ip_forward = 1"); routes != (m.Role == lab.RoleRouter) {
+			t.Errorf("%s routes: %t", m.Name, routes)
+		}
+	}
+	if err := machine.OneSubnet(plan.Underlay()); err == nil {
+		t.Error("a layer with one subnet has two")
+	}
+}
