@@ -10,11 +10,24 @@ plumb() {
 		if [ "$key" = "${2-}" ]; then cnitool del "$network" "$key"; fi
 		digits=$(printf %s "$key" | sha512sum | head -c 3)
 		if [ ! -e "/sys/class/net/calicnitool-$digits" ]; then
-			cnitool add "$network" "$key" >/dev/null
+			add "$key"
 			return
 		fi
 		docker restart "$name" >/dev/null
 	done
 	echo "$name: none of 50 sandboxes has a path of which cnitool would make an interface's name that is free" >&2
+	return 1
+}
+
+# add KEY: an add that failed is followed by its del. Felix, when he starts, empties the file with the MTU and then writes it: who reads
+# in between tries again.
+add() {
+	local said
+	for _ in 1 2 3; do
+		if said=$(cnitool add "$network" "$1" 2>&1 >/dev/null); then return 0; fi
+		cnitool del "$network" "$1" || true
+		if [[ $said != *"failed to read MTU file"* ]]; then break; fi
+	done
+	echo "$said" >&2
 	return 1
 }
