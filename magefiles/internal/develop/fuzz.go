@@ -91,8 +91,15 @@ func (t fuzzTest) run(ctx context.Context, r *run.Run, program, temp, cache stri
 	if corpusErr != nil {
 		return errors.Join(err, corpusErr)
 	}
+	if len(after) == len(before) && timeIsOver.MatchString(found(out)) {
+		return nil
+	}
 	return t.failed(r.Root, out, err, before, after)
 }
+
+// timeIsOver is all that the fuzzer says where it takes the end of its time for a failure: go.dev/issue/75804, mended in Go 1.27. An input
+// that fails has other words, and is written to the corpus.
+var timeIsOver = regexp.MustCompile(`^\s*--- FAIL: Fuzz\w+ \([0-9.]+s\)\n\s*context deadline exceeded\n\s*FAIL$`)
 
 // corpus are the inputs that are kept beside the test.
 func (t fuzzTest) corpus() ([]string, error) {

@@ -86,3 +86,17 @@ func TestNoFuzz(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTimeIsOver: the end of a fuzz test's time is no failure, everything else is.
+func TestTimeIsOver(t *testing.T) {
+	const over = "fuzz: elapsed: 1s, execs: 7438 (6367/sec), new interesting: 33 (total: 39)\n--- FAIL: FuzzUpload (1.17s)\n    context deadline exceeded\nFAIL\n"
+	for out, want := range map[string]bool{
+		over: true,
+		"--- FAIL: FuzzUpload (1.17s)\n    --- FAIL: FuzzUpload (0.00s)\n        a_test.go:3: context deadline exceeded\nFAIL\n": false,
+		"panic: here\n" + over: false,
+	} {
+		if timeIsOver.MatchString(found(out)) != want {
+			t.Errorf("not %t: %s", want, out)
+		}
+	}
+}
