@@ -44,7 +44,7 @@ const (
 	answerTime = 15 * time.Second // a machine that runs takes to let a user in, at most
 	bootTime   = 2 * time.Minute  // one that boots
 	lookTime   = 20 * time.Second
-	probeTime  = 2 * time.Second // an answer may take
+	probeTime  = 4 * time.Second // an answer may take: of 9,000 beside another lab one took more than two
 )
 
 // Look looks at some machines, all at once; what until returns for one is waited for there before. A machine that doesn't
