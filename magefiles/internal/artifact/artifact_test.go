@@ -104,8 +104,10 @@ func TestWaitingForConfig(t *testing.T) {
 	if got := string(waitingForConfig([]byte(in))); !strings.HasPrefix(got, "#!/bin/bash\n") {
 		t.Errorf("it is another shell's: %q", got)
 	}
-	if got := string(waitingForConfig([]byte("exec bird -d\n"))); got != "exec bird -d\n" {
-		t.Errorf("another script was changed: %q", got)
+	for _, other := range []string{"exec bird -d\n", "#!/bin/sh\nexec bird -d\n", strings.Replace(in, "/bin/sh", "/bin/sh -e", 1)} {
+		if got := string(waitingForConfig([]byte(other))); got != other {
+			t.Errorf("another script was changed: %q", got)
+		}
 	}
 }
 

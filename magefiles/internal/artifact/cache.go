@@ -35,7 +35,7 @@ const lockFile = "lock"
 
 // stored is what is in a store's directory: artifacts, locks and attempts of them, and how long things took.
 var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)?|` + regexp.QuoteMeta(tagFile) + `\.part-.+|` +
-	regexp.QuoteMeta(TimesFile) + `(\.part-.+)?|` + lockFile + `)$`)
+	`\.?` + regexp.QuoteMeta(TimesFile) + `(\.part-.+|\.[0-9]+\.part)?|` + lockFile + `)$`) // the latter is what keep.Write had not renamed yet
 
 // CheckCache refuses a directory that can't be a store's: it has the lab's mark, or could get it, because it is empty, is not there
 // yet, or has nothing in it but artifacts, as one from before there were marks.

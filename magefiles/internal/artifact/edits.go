@@ -43,9 +43,14 @@ var birdExec = regexp.MustCompile(`(?m)^exec bird6? .* -c (/[^ \n]+)$`)
 // waitingForConfig has a run script of BIRD's wait until confd has written BIRD's configuration. Without it BIRD exits
 // at once, and runit starts it again only a second later. confd writes the main file last: it checks it with BIRD,
 // which reads the included ones. Then it has runit send a hangup, which must not end the script that still waits; the
-// trap is gone with the exec. It waits without a program: fifty nodes that sleep wait for one another. After 60 s BIRD is started all the same, and says what it lacks.
+// trap is gone with the exec. It waits without a program: fifty nodes that sleep wait for one another. After 60 s BIRD is started all the
+// same, and says what it lacks. A script that isn't as it was is left alone, whereupon the making of the image stops.
 func waitingForConfig(run []byte) []byte {
-	run = bytes.Replace(run, []byte("#!/bin/sh\n"), []byte("#!/bin/bash\n"), 1) // read -t is bash's
+	rest, ok := bytes.CutPrefix(run, []byte("#!/bin/sh\n"))
+	if !ok || !birdExec.Match(run) {
+		return run
+	}
+	run = append([]byte("#!/bin/bash\n"), rest...) // read -t is bash's
 	return birdExec.ReplaceAll(run, []byte(`trap : HUP
 exec {idle}<> <(:)
 for _ in {1..600}; do

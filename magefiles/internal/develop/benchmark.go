@@ -93,10 +93,12 @@ func Benchmark(ctx context.Context, r *run.Run, rounds int, nodes []int, cold bo
 	for _, n := range nodes {
 		for _, reflecting := range []int{0, reflectors} {
 			more, err := manyNodes(ctx, r, l, rounds, n, reflecting)
+			if more != nil && more.lab != nil {
+				all = append(all, more)
+			}
 			if err != nil {
 				return err
 			}
-			all = append(all, more)
 		}
 	}
 	if len(nodes) < 2 {

@@ -46,6 +46,12 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 // subnets are the underlay's. What is wrong with one that is behind a router is said there; machines may be in it all the same.
 func (v *validator) subnets(raw *rawLab, own netip.Prefix) Underlay {
 	u := Underlay{Subnet: own}
+	routers := 0
+	for _, rm := range raw.Machines {
+		if rm.Role.Value == string(RoleRouter) {
+			routers++
+		}
+	}
 	for i, rm := range raw.Machines {
 		s, key := rm.Behind, fmt.Sprintf("machines[%d].behind", i)
 		if s.Value == "" || s.bad {
@@ -59,6 +65,8 @@ func (v *validator) subnets(raw *rawLab, own netip.Prefix) Underlay {
 			v.fault(s.Line, "%s is one machine's, and count may make more; write the machines one by one", key)
 		case b.Subnet.IsValid() && b.Subnet.Bits() > 30:
 			v.fault(s.Line, "%s %s is too small: the router and a machine need a /30", key, b.Subnet)
+		case routers > 1: // its sessions are with neighbours, and a node behind another router is none
+			v.fault(s.Line, "%s: a lab with a subnet behind a router has one router, and there are %d: no other would have a BGP session with the nodes behind it", key, routers)
 		}
 		v.clash(s.Line, key, b.Subnet, "underlay.subnet", own)
 		v.clash(s.Line, key, b.Subnet, "Docker's own bridge on every machine", dockerBridge)

@@ -195,7 +195,7 @@ func TestProbe(t *testing.T) {
 	}
 	if diff := cmp.Diff(fact.ProbeRequest{
 		To: []netip.Addr{netip.MustParseAddr("10.1.0.1"), to}, From: []fact.Sender{{Sandbox: "/netns/a", Address: netip.MustParseAddr("10.1.0.1")}},
-		Most: mostProbes, Port: 8080, Within: 2 * time.Second,
+		Most: mostProbes, Port: 8080, Within: 4 * time.Second,
 	}, asked, byValue); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
