@@ -7,6 +7,10 @@ plumb() {
 	local name=$1 key digits
 	for _ in {1..50}; do
 		key=$(docker inspect --format '{{.NetworkSettings.SandboxKey}}' "$name")
+		if [ -z "$key" ]; then
+			echo "$name has no sandbox: its container doesn't run" >&2
+			return 1
+		fi
 		if [ "$key" = "${2-}" ]; then cnitool del "$network" "$key"; fi
 		digits=$(printf %s "$key" | sha512sum | head -c 3)
 		if [ ! -e "/sys/class/net/calicnitool-$digits" ]; then

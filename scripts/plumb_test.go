@@ -18,6 +18,7 @@ func TestPlumb(t *testing.T) {
 		"MTU":     {`fails=2 says="` + said + `"; plumb w`, "add /key\ndel /key\nadd /key\ndel /key\nadd /key\nit is done\n"},
 		"for ever": {`fails=9 says="` + said + `"; plumb w`,
 			"add /key\ndel /key\nadd /key\ndel /key\nadd /key\ndel /key\n" + said + "\n"},
+		"stopped":     {`fails=0 says= sandbox=; plumb w ""`, "w has no sandbox: its container doesn't run\n"},
 		"other fault": {`fails=1 says="no pool"; plumb w`, "add /key\ndel /key\nno pool\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -25,7 +26,7 @@ func TestPlumb(t *testing.T) {
 			cmd := exec.Command("bash", "-c", `set -euo pipefail
 exec 3>&1
 network=n count=$PWD/count
-docker() { echo /key; }
+docker() { echo "${sandbox-/key}"; }
 cnitool() {
 	echo "$1 $3" >&3
 	if [ "$1" = add ]; then

@@ -17,6 +17,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/scripts"
 )
 
@@ -35,7 +36,7 @@ const lockFile = "lock"
 
 // stored is what is in a store's directory: artifacts, locks and attempts of them, and how long things took.
 var stored = regexp.MustCompile(`^([A-Za-z0-9_-]+-[0-9a-f]{16}(\.lock|\.part-.+)?|` + regexp.QuoteMeta(tagFile) + `\.part-.+|` +
-	`\.?` + regexp.QuoteMeta(TimesFile) + `(\.part-.+|\.[0-9]+\.part)?|` + lockFile + `)$`) // the latter is what keep.Write had not renamed yet
+	regexp.QuoteMeta(TimesFile) + `(\.part-.+)?|` + keep.Attempt(tagFile) + `|` + keep.Attempt(TimesFile) + `|` + lockFile + `)$`)
 
 // CheckCache refuses a directory that can't be a store's: it has the lab's mark, or could get it, because it is empty, is not there
 // yet, or has nothing in it but artifacts, as one from before there were marks.
@@ -108,18 +109,7 @@ func (s *Store) mark(ctx context.Context) error {
 	if err := CheckCache(s.Dir); err != nil || marked(s.Dir) {
 		return err
 	}
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(s.Dir, tagFile+".part-")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(tag)
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(s.Dir, tagFile))
+	return keep.Write(filepath.Join(s.Dir, tagFile), []byte(tag), 0o644)
 }
 
 // closed says whether a store of root's is to be entered by a group alone.
@@ -238,7 +228,7 @@ func (s *Store) Empty(ctx context.Context) error {
 		return err
 	}
 	for _, name := range []string{lockFile, tagFile} {
-		if err := os.Remove(filepath.Join(s.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := keep.Remove(filepath.Join(s.Dir, name)); err != nil {
 			return err
 		}
 	}

@@ -264,7 +264,7 @@ func TestRootStore(t *testing.T) {
 // TestStored: what a run that was killed has left of its notes is the store's own; what somebody else put there isn't.
 func TestStored(t *testing.T) {
 	for name, own := range map[string]bool{
-		TimesFile: true, TimesFile + ".part-12": true, "." + TimesFile + ".3141.part": true, "lock": true,
+		TimesFile: true, TimesFile + ".part-12": true, "." + TimesFile + ".3141.part": true, "." + tagFile + ".3141.part": true, "lock": true,
 		".profile": false, TimesFile + ".mine": false, ".lock": false,
 	} {
 		if stored.MatchString(name) != own {

@@ -101,7 +101,8 @@ var basePackages = []string{
 // baseScript is run on the images' tree, $1. A link goes that would hide Calico's own /etc/service. nft is put where Felix doesn't look: where
 // he finds it he lists nftables at each change of his rules, to clean up what he may have had there. And a third of the files go, each of
 // which would be one more hard link on each machine: Perl's modules, with which usrmerge has done its work, and time zones.
-const baseScript = `rm -rf "$1/etc/service" "$1/usr/share/perl" "$1/usr/share/perl5" "$1/usr/share/zoneinfo"; mv "$1/usr/sbin/nft" "$1/usr/lib/nft"`
+const baseScript = `rm -rf "$1/etc/service" "$1/usr/share/perl" "$1/usr/share/perl5" "$1/usr/share/zoneinfo" &&
+	if [ -e "$1/usr/sbin/nft" ]; then mv "$1/usr/sbin/nft" "$1/usr/lib/nft"; fi`
 
 // Base makes what the images start from.
 type Base interface {

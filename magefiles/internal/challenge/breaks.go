@@ -72,7 +72,7 @@ const twin = "rack7"
 
 // takeAddress registers the node's address as another node's, and has calico-node start as on a machine that was installed anew.
 func takeAddress(ctx context.Context, c *Case) error {
-	bits := c.Underlay().Of(c.node.Address).Bits()
+	bits := c.SubnetOf(c.node.Address).Bits()
 	script := fmt.Sprintf(`calicoctl apply --filename=- >/dev/null <<<'{"apiVersion":"projectcalico.org/v3","kind":"Node","metadata":{"name":"%s"},"spec":{"bgp":{"ipv4Address":"{node-address}/%d"}}}'
 `, twin, bits) + edit("Node", "{node}", "del(.spec.bgp)")
 	if err := c.on(ctx, c.Etcd(), script); err != nil {

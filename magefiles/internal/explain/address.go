@@ -137,8 +137,8 @@ func (l *Lab) machineAddress(w *writer, a netip.Addr, m string) {
 	} else {
 		w.unknown("on which interface it is; lab.yaml gives it to %s.", m).by(m, fact.Links.Command())
 	}
-	if l.Underlay().Contains(a) {
-		w.say("It is in the underlay, %s, on which the machines speak BGP and which carries the workloads' packets.", l.Underlay().Of(a))
+	if l.Has(a) {
+		w.say("It is in the underlay, %s, on which the machines speak BGP and which carries the workloads' packets.", l.SubnetOf(a))
 	}
 	for _, n := range l.Facts.Datastore.Value.Nodes {
 		if n.Address.Addr() == a {
@@ -155,16 +155,12 @@ func (l *Lab) outside(w *writer, a netip.Addr) {
 	}
 	w.answers("%s is in no IP pool: Calico has nothing to do with it.", a)
 	w.say("It is outside of every IP pool, so no workload can have it.").saw(pools...).by(l.etcd(), fact.Pools.Command())
-	if u := l.Underlay(); a != l.Gateway() && u.Contains(a) && a == u.GatewayOf(a) {
-		w.say("It is the first address of %s, a subnet of the underlay behind a router, which has it: the gateway of the machines there.", u.Of(a))
-		return
-	}
 	if a == l.Gateway() {
 		w.say("It is the first address of the underlay %s: the gateway that the machines' default routes lead to. In a lab of nspawn containers the bridge between them has it, and there is nothing behind.", l.Subnet)
 		return
 	}
-	if l.Underlay().Contains(a) {
-		w.say("It is in the underlay %s, and no machine of the lab has it.", l.Underlay().Of(a))
+	if l.Has(a) {
+		w.say("It is in the underlay %s, and no machine of the lab has it.", l.SubnetOf(a))
 		return
 	}
 	nat := slices.ContainsFunc(l.Facts.Datastore.Value.Pools, func(p fact.Pool) bool { return p.NATOutgoing })

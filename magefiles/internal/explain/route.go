@@ -264,7 +264,7 @@ func (l *Lab) gone(w *writer, m lab.Machine, to netip.Prefix, second *fact.Route
 		w.say("Without it the next longest counts, the block's blackhole: packets to the workload disappear without a word. The blackhole looks like the fault, and the missing route is it.").saw(second.String()).by(m.Name, "ip route show "+shown(*second))
 	case second.Type != "":
 		w.say("Without it the next longest counts, which says %s.", second.Type).saw(second.String()).by(m.Name, "ip route show "+shown(*second))
-	case second.Via.IsValid() && second.Via == l.Underlay().GatewayOf(m.Address) && l.Pool.CIDR.Contains(to.Addr()):
+	case second.Via.IsValid() && second.Via == l.GatewayOf(m.Address) && l.Pool.CIDR.Contains(to.Addr()):
 		w.say("Without it the packets take the default route, to %s, where nobody knows the workloads' addresses.", second.Via).saw(second.String()).by(m.Name, "ip route show default")
 	default:
 		w.say("Without it the next longest route counts.").saw(second.String()).by(m.Name, "ip route show "+shown(*second))

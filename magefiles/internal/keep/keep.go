@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 )
+
+// Attempt is a regular expression for what a Write that was killed leaves beside a file of this name.
+func Attempt(name string) string { return `\.` + regexp.QuoteMeta(name) + `\.[0-9]+\.part` }
 
 // Write writes a file whole or not at all, also when several processes write it at once. It makes the file's directory.
 func Write(path string, data []byte, mode os.FileMode) (err error) {

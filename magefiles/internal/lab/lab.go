@@ -24,11 +24,11 @@ var roles = []Role{RoleEtcd, RoleCalico, RoleRouter}
 // Lab is a whole lab as lab.yaml describes it. It is valid and not changed after Load.
 type Lab struct {
 	// Files are those that it was read from: the one that was named, and the one that it extends.
-	Files    []string
-	Name     string
-	Subnet   netip.Prefix // the underlay
-	Machines []Machine    // in the file's order
-	Network  string       // name of the CNI network
+	Files []string
+	Name  string
+	Underlay
+	Machines []Machine // in the file's order
+	Network  string    // name of the CNI network
 	BGP      BGP
 	Pool     Pool
 	Plugins  Plugins
@@ -42,12 +42,11 @@ type Lab struct {
 type Machine struct {
 	Name    string // also its host name
 	Role    Role
-	Address netip.Addr   // on the underlay
-	AS      uint32       // of a router; nodes have BGP.AS
-	Behind  netip.Prefix // of a router: a subnet of the underlay's that it alone leads to
-	Memory  int          // of a virtual machine, in MB
-	CPUs    int          // of a virtual machine
-	SSH     SSH          // of a machine that exists already
+	Address netip.Addr // on the underlay
+	AS      uint32     // of a router; nodes have BGP.AS
+	Memory  int        // of a virtual machine, in MB
+	CPUs    int        // of a virtual machine
+	SSH     SSH        // of a machine that exists already
 	// Workloads are those of a Calico node.
 	Workloads Workloads
 }
@@ -131,13 +130,6 @@ const (
 	// cnitool tells the workloads of a node apart by three hexadecimal digits of a hash. With so many, one in sixteen is taken.
 	maxWorkloads = 250
 )
-
-// Gateway is the underlay's own address: the subnet's first. It leads nowhere; a node needs
-// a default route all the same, because the kernel answers ARP for 169.254.1.1, the workloads'
-// next hop, only if it could route it.
-func (l *Lab) Gateway() netip.Addr { return gateway(l.Subnet) }
-
-func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
 // ByRole returns the machines of one role, in the file's order.
 func (l *Lab) ByRole(r Role) []Machine {

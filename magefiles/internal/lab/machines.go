@@ -22,9 +22,9 @@ type taken struct {
 func (v *validator) machines(raw *rawLab, l *Lab) {
 	have := taken{map[string]int{}, map[netip.Addr]int{}}
 	count := map[Role]int{}
-	underlay := v.subnets(raw, l.Subnet)
+	v.behind(raw, l)
 	for i, rm := range raw.Machines {
-		for _, m := range v.machine(rm, fmt.Sprintf("machines[%d].", i), underlay, have) {
+		for _, m := range v.machine(rm, fmt.Sprintf("machines[%d].", i), l.Underlay, have) {
 			count[m.Role]++
 			l.Machines = append(l.Machines, m)
 		}
@@ -43,47 +43,29 @@ func (v *validator) machines(raw *rawLab, l *Lab) {
 	}
 }
 
-// subnets are the underlay's. What is wrong with one that is behind a router is said there; machines may be in it all the same.
-func (v *validator) subnets(raw *rawLab, own netip.Prefix) Underlay {
-	u := Underlay{Subnet: own}
-	routers := 0
-	for _, rm := range raw.Machines {
-		if rm.Role.Value == string(RoleRouter) {
-			routers++
-		}
-	}
+// behind reads the subnet behind a router. Of several the first counts; routers says that there can be but one.
+func (v *validator) behind(raw *rawLab, l *Lab) {
 	for i, rm := range raw.Machines {
 		s, key := rm.Behind, fmt.Sprintf("machines[%d].behind", i)
 		if s.Value == "" || s.bad {
 			continue
 		}
-		b := Behind{Subnet: v.prefix(s, key)}
+		subnet := v.prefix(s, key)
+		router, err := netip.ParseAddr(rm.Address.Value)
 		switch {
 		case rm.Role.Value != string(RoleRouter):
 			v.fault(s.Line, "%s: only a machine with role %s leads to another subnet", key, RoleRouter)
-		case rm.Count.Value != "":
-			v.fault(s.Line, "%s is one machine's, and count may make more; write the machines one by one", key)
-		case b.Subnet.IsValid() && b.Subnet.Bits() > 30:
-			v.fault(s.Line, "%s %s is too small: the router and a machine need a /30", key, b.Subnet)
-		case routers > 1: // its sessions are with neighbours, and a node behind another router is none
-			v.fault(s.Line, "%s: a lab with a subnet behind a router has one router, and there are %d: no other would have a BGP session with the nodes behind it", key, routers)
+		case subnet.IsValid() && subnet.Bits() > 30:
+			v.fault(s.Line, "%s %s is too small: the router and a machine need a /30", key, subnet)
+		case err == nil && l.Subnet.IsValid() && !l.Subnet.Contains(router):
+			v.fault(rm.Address.Line, "address %s: a router that leads to a subnet is itself in underlay.subnet %s", router, l.Subnet)
 		}
-		v.clash(s.Line, key, b.Subnet, "underlay.subnet", own)
-		v.clash(s.Line, key, b.Subnet, "Docker's own bridge on every machine", dockerBridge)
-		for _, other := range u.Behind {
-			v.clash(s.Line, key, b.Subnet, "which is behind another router", other.Subnet)
-		}
-		if a, err := netip.ParseAddr(rm.Address.Value); err == nil {
-			b.Router = a
-			if own.IsValid() && !own.Contains(a) {
-				v.fault(rm.Address.Line, "address %s: a router that leads to a subnet is itself in underlay.subnet %s", a, own)
-			}
-		}
-		if b.Subnet.IsValid() {
-			u.Behind = append(u.Behind, b)
+		v.clash(s.Line, key, subnet, "underlay.subnet", l.Subnet)
+		v.clash(s.Line, key, subnet, "Docker's own bridge on every machine", dockerBridge)
+		if !l.Behind.IsValid() {
+			l.Behind, l.Router = subnet, router
 		}
 	}
-	return u
 }
 
 // machine is one entry's machine, or as many as its count says: calico makes calico1, calico2, ..., their addresses counted up.
@@ -99,11 +81,6 @@ func (v *validator) machine(rm rawMachine, key string, underlay Underlay, have t
 	like.SSH = v.ssh(&rm.SSH, key+"ssh.")
 	like.Workloads = v.workloads(&rm, key+"workloads.", like.Role)
 	like.AS = v.routerAS(&rm, key+"asNumber")
-	if like.Role == RoleRouter && !rm.Behind.bad {
-		if p, err := netip.ParsePrefix(rm.Behind.Value); err == nil { // subnets says what is wrong with it
-			like.Behind = p.Masked()
-		}
-	}
 	if count > 0 && like.Name != "" {
 		v.counted(rm, key, like, count)
 	}
@@ -162,25 +139,28 @@ func (v *validator) address(line int, m Machine, count int, underlay Underlay, h
 	if count > 0 {
 		whose = " of " + m.Name
 	}
-	first, dup := have[a]
+	line0, dup := have[a]
 	if !dup {
 		have[a] = line
 	}
 	before := len(v.found)
-	subnet, gatewayOf := underlay.Of(a), "the underlay's gateway"
-	if subnet != underlay.Subnet {
-		gatewayOf = "its router's"
+	subnet, whole, first := underlay.SubnetOf(a), underlay.Subnet.String(), "the underlay's gateway"
+	if underlay.Behind.IsValid() {
+		whole += fmt.Sprintf(" and of %s, which is behind %s", underlay.Behind, underlay.Router)
+	}
+	if subnet == underlay.Behind {
+		first = "the router's"
 	}
 	switch {
 	case dup:
-		v.fault(line, "address %s%s: duplicate of line %d", a, whose, v.line(first))
+		v.fault(line, "address %s%s: duplicate of line %d", a, whose, v.line(line0))
 	case !subnet.IsValid():
 	case !subnet.Contains(a):
-		v.fault(line, "address %s%s is outside of underlay.subnet %s%s", a, whose, subnet, underlay.others())
+		v.fault(line, "address %s%s is outside of underlay.subnet %s", a, whose, whole)
 	case a == subnet.Addr() || !subnet.Contains(a.Next()):
 		v.fault(line, "address %s%s is the network's or the broadcast address of %s", a, whose, subnet)
 	case a == gateway(subnet):
-		v.fault(line, "address %s%s is %s, always the first of %s", a, whose, gatewayOf, subnet)
+		v.fault(line, "address %s%s is %s, always the first of %s", a, whose, first, subnet)
 	}
 	if len(v.found) == before {
 		return true
@@ -189,14 +169,6 @@ func (v *validator) address(line int, m Machine, count int, underlay Underlay, h
 		v.found[len(v.found)-1].text += fmt.Sprintf("; addresses are counted up, so %d machines need as many free ones in a row", count)
 	}
 	return false
-}
-
-// others are the subnets behind routers, in words.
-func (u Underlay) others() (text string) {
-	for _, b := range u.Behind {
-		text += fmt.Sprintf(" and of %s", b.Subnet)
-	}
-	return text
 }
 
 func (v *validator) ssh(raw *rawSSH, key string) SSH {

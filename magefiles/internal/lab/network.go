@@ -42,7 +42,8 @@ func (v *validator) bgp(raw *rawBGP, l *Lab) {
 	}
 }
 
-// routers wants them in another AS than the nodes: within one AS nobody tells on what a peer told.
+// routers wants them in another AS than the nodes: within one AS nobody tells on what a peer told. One that has a subnet behind it is alone:
+// sessions with routers are with neighbours, and a node behind another one is none.
 func (v *validator) routers(raw *rawLab, l *Lab) {
 	nodes := l.BGP.Number()
 	for i, rm := range raw.Machines {
@@ -53,6 +54,9 @@ func (v *validator) routers(raw *rawLab, l *Lab) {
 			v.fault(cmp.Or(rm.AS.Line, rm.Role.Line), "%s is missing: a router is in an AS of its own; write for example: asNumber: %d", key, nodes+1)
 		case rm.AS.Value == strconv.FormatUint(uint64(nodes), 10):
 			v.fault(rm.AS.Line, "%s %d is the nodes' own (bgp.asNumber, or %d); write another one, such as %d", key, nodes, DefaultAS, nodes+1)
+		}
+		if n := len(l.Routers()); n > 1 && rm.Behind.Value != "" {
+			v.fault(rm.Behind.Line, "machines[%d].behind: there are %d routers, and none but this one would have a session with a node behind it; leave the others out", i, n)
 		}
 	}
 }
@@ -88,9 +92,7 @@ func (v *validator) pool(raw *rawPool, l *Lab) {
 	p.Name = v.name(raw.Name, "pool.name", objectName, 253, raw.CIDR)
 	p.CIDR = v.prefix(raw.CIDR, "pool.cidr", raw.Name)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "the underlay", l.Subnet)
-	for _, b := range l.Underlay().Behind {
-		v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "which is behind a router", b.Subnet)
-	}
+	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "which is behind a router", l.Behind)
 	v.clash(raw.CIDR.Line, "pool.cidr", p.CIDR, "Docker's own bridge on every machine", dockerBridge)
 	if v.have(raw.BlockSize, "pool.blockSize", raw.CIDR, raw.Name) {
 		p.BlockSize = v.blockSize(raw.BlockSize, p.CIDR, l.ByRole(RoleCalico))

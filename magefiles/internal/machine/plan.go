@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,27 +19,26 @@ const PlanFile = "plan.json"
 // Plan is the part of a lab that a provider needs. It is kept with the lab's state, so that a lab can be destroyed whose
 // lab.yaml is gone or broken.
 type Plan struct {
-	Hardware string       `json:"hardware"` // the Kind's name
-	Name     string       `json:"name"`
-	Subnet   netip.Prefix `json:"subnet"`
-	Gateway  netip.Addr   `json:"gateway"`
-	Machines []Planned    `json:"machines"`
+	Hardware string `json:"hardware"` // the Kind's name
+	Name     string `json:"name"`
+	lab.Underlay
+	Gateway  netip.Addr `json:"gateway"`
+	Machines []Planned  `json:"machines"`
 }
 
 // Planned is one machine of a Plan.
 type Planned struct {
-	Name    string       `json:"name"`
-	Role    lab.Role     `json:"role"`
-	Address netip.Addr   `json:"address"`
-	Behind  netip.Prefix `json:"behind,omitzero"` // the subnet behind a router, if it has one
-	SSH     lab.SSH      `json:"ssh,omitzero"`    // how to enter it, if it existed before the lab
+	Name    string     `json:"name"`
+	Role    lab.Role   `json:"role"`
+	Address netip.Addr `json:"address"`
+	SSH     lab.SSH    `json:"ssh,omitzero"` // how to enter it, if it existed before the lab
 }
 
 // NewPlan returns the plan of a lab on a kind of hardware layer.
 func NewPlan(hardware string, l *lab.Lab) Plan {
-	p := Plan{Hardware: hardware, Name: l.Name, Subnet: l.Subnet, Gateway: l.Gateway()}
+	p := Plan{Hardware: hardware, Name: l.Name, Underlay: l.Underlay, Gateway: l.Gateway()}
 	for _, m := range l.Machines {
-		p.Machines = append(p.Machines, Planned{Name: m.Name, Role: m.Role, Address: m.Address, Behind: m.Behind, SSH: m.SSH})
+		p.Machines = append(p.Machines, Planned{Name: m.Name, Role: m.Role, Address: m.Address, SSH: m.SSH})
 	}
 	return p
 }
@@ -156,7 +154,7 @@ func (p Plan) Differences(other Plan, resizes bool) string {
 	differ("its name", p.Name, other.Name)
 	differ("the underlay", p.Subnet.String(), other.Subnet.String())
 	differ("the gateway", p.Gateway.String(), other.Gateway.String())
-	differ("what is behind routers", p.behind(), other.behind())
+	differ("what is behind a router", behind(p.Underlay), behind(other.Underlay))
 	have := map[string]Planned{}
 	for _, m := range p.Machines {
 		have[m.Name] = m
@@ -178,32 +176,20 @@ func (p Plan) Differences(other Plan, resizes bool) string {
 	return strings.Join(all, ", ")
 }
 
-// Underlay is the machines' own network.
-func (p Plan) Underlay() lab.Underlay {
-	u := lab.Underlay{Subnet: p.Subnet}
-	for _, m := range p.Machines {
-		if m.Behind.IsValid() {
-			u.Behind = append(u.Behind, lab.Behind{Router: m.Address, Subnet: m.Behind})
-		}
-	}
-	return u
-}
-
-// OneSubnet refuses subnets behind routers, where a layer can't have them.
+// OneSubnet refuses a second subnet, where a layer can't have it.
 func OneSubnet(u lab.Underlay) error {
-	if len(u.Behind) == 0 {
+	if !u.Behind.IsValid() {
 		return nil
 	}
-	return fmt.Errorf("%s is behind a router, which machines of this kind can't be; use LAB_HARDWARE=nspawn, or take the key behind out of lab.yaml", u.Behind[0].Subnet)
+	return fmt.Errorf("%s is behind a router, which machines of this kind can't be; use LAB_HARDWARE=nspawn, or take the key behind out of lab.yaml", u.Behind)
 }
 
-// behind are the subnets behind routers, in words: every machine has a route to each, from its making on.
-func (p Plan) behind() string {
-	var all []string
-	for _, b := range p.Underlay().Behind {
-		all = append(all, fmt.Sprintf("%s behind %s", b.Subnet, b.Router))
+// behind is the second subnet, in words: every machine has its route to it from its making on.
+func behind(u lab.Underlay) string {
+	if !u.Behind.IsValid() {
+		return "nothing"
 	}
-	return cmp.Or(strings.Join(all, " and "), "nothing")
+	return fmt.Sprintf("%s behind %s", u.Behind, u.Router)
 }
 
 // sharesMember says whether two plans have a member of etcd's in common.

@@ -16,7 +16,7 @@ import (
 
 func testPlan() Plan {
 	return Plan{
-		Hardware: "ssh", Name: "test", Subnet: netip.MustParsePrefix("192.168.4.0/24"), Gateway: netip.MustParseAddr("192.168.4.1"),
+		Hardware: "ssh", Name: "test", Underlay: lab.Underlay{Subnet: netip.MustParsePrefix("192.168.4.0/24")}, Gateway: netip.MustParseAddr("192.168.4.1"),
 		Machines: []Planned{
 			{Name: "etcd-node", Role: lab.RoleEtcd, Address: netip.MustParseAddr("192.168.4.7")},
 			{Name: "calico1", Role: lab.RoleCalico, Address: netip.MustParseAddr("192.168.4.5"), SSH: lab.SSH{User: "netadmin"}},

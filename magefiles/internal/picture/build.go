@@ -73,7 +73,7 @@ type builder struct {
 
 func (b *builder) picture() Picture {
 	return Picture{
-		Version: Version, Lab: b.l.Name, Underlay: underlay(b.l),
+		Version: Version, Lab: b.l.Name, Underlay: Underlay{b.l.Underlay, b.l.Gateway()},
 		Sessions: []Session{}, Pools: []Pool{}, Policies: []string{},
 	}
 }
@@ -396,14 +396,4 @@ func (p *Picture) Conceal() {
 	for i := range p.Sessions {
 		p.Sessions[i].State, p.Sessions[i].Says, p.Sessions[i].Since = Unknown, "", ""
 	}
-}
-
-func underlay(l *lab.Lab) Underlay {
-	u := Underlay{Subnet: l.Subnet.Masked(), Gateway: l.Gateway()}
-	for _, m := range l.Routers() {
-		if m.Behind.IsValid() {
-			u.Behind = append(u.Behind, Behind{m.Behind, m.Name})
-		}
-	}
-	return u
 }

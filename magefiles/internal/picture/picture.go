@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
 // Version is that of the JSON form. It grows where a field is renamed, is removed or means something else; new fields may come
@@ -66,24 +67,16 @@ type Condition struct {
 
 // Underlay is the machines' own network.
 type Underlay struct {
-	Subnet  netip.Prefix `json:"subnet"`
-	Gateway netip.Addr   `json:"gateway"`
-	Behind  []Behind     `json:"behind,omitempty"`
-}
-
-// Behind is a subnet behind a router.
-type Behind struct {
-	Subnet netip.Prefix `json:"subnet"`
-	Router string       `json:"router"`
+	lab.Underlay
+	Gateway netip.Addr `json:"gateway"`
 }
 
 // String names the subnets.
 func (u Underlay) String() string {
-	text := u.Subnet.String()
-	for _, b := range u.Behind {
-		text += fmt.Sprintf(", %s behind %s", b.Subnet, b.Router)
+	if !u.Behind.IsValid() {
+		return u.Subnet.String()
 	}
-	return text
+	return fmt.Sprintf("%s, %s behind %s", u.Subnet, u.Behind, u.Router)
 }
 
 // Machine is one of the lab's.

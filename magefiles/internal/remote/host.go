@@ -62,9 +62,9 @@ func (h *Host) Script(ctx context.Context, script string, args ...string) (strin
 	return h.Steps(ctx, 1, script, args...)
 }
 
-// Steps is Script for a script of so many steps: it has more time for each.
+// Steps is Script for a script of so many steps that take a while: it has more time for each further one.
 func (h *Host) Steps(ctx context.Context, steps int, script string, args ...string) (string, error) {
-	limit := commandTimeout + time.Duration(steps-1)*stepTimeout
+	limit := commandTimeout + time.Duration(max(0, steps-1))*stepTimeout
 	return text(h.run(ctx, call{args: append([]string{"bash", "-s", "--"}, args...), limit: limit, root: true, stdin: strings.NewReader(script)}))
 }
 

@@ -314,7 +314,7 @@ func register(ctx context.Context, e *Env, j Job) error {
 		if !j.Has(m.Name, "node") {
 			continue
 		}
-		address := netip.PrefixFrom(m.Address, e.Lab.Underlay().Of(m.Address).Bits())
+		address := netip.PrefixFrom(m.Address, e.Lab.SubnetOf(m.Address).Bits())
 		if l, ok := j.Facts.Machines[m.Name].LinkWith(m.Address); ok {
 			for _, p := range l.Addresses { // on machines that exist already the prefix may be another
 				if p.Addr() == m.Address {

@@ -168,8 +168,7 @@ func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
 	}
 	extra := surplus(m, seen)
 	s := &script{}
-	// A container that was restarted has another sandbox; the old one's address would stay taken. And an add that was
-	// cut off would be half there.
+	// A container that was restarted has another sandbox; the old one's address would stay taken.
 	detach(s, e, seen, func(w fact.Workload) bool { return again[w.Name] || slices.Contains(namesOf(extra), w.Name) })
 	for _, w := range extra {
 		s.cmd("docker", "rm", "--force", w.Container.ID)
@@ -198,7 +197,7 @@ func (e *Env) plumbing(m lab.Machine, seen fact.Machine, j Job) *script {
 		if a := e.Addresses[fact.WorkloadKey(m.Name, name)]; a.IsValid() {
 			args = "CNI_ARGS=" + command.Quote("IP="+a.String()) + " "
 		}
-		s.line("%splumb %s %s", args, name, command.Quote(keys[name]))
+		s.step("%splumb %s %s", args, name, command.Quote(keys[name]))
 	}
 	return s
 }
@@ -244,7 +243,7 @@ func (s *script) del(seen fact.Machine, a fact.Attachment, unless string) {
 	// What Docker left of a sandbox that is gone is an empty file. Calico's plugin takes no file for no sandbox, but
 	// stops at one that is no sandbox.
 	s.line(`if [ -f %[1]s ] && [ "$(stat -f -c %%T %[1]s)" != nsfs ]; then rm -f %[1]s; fi`, command.Quote(a.NetNS))
-	s.line("%s%s del %s %s", unless, cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
+	s.step("%s%s del %s %s", unless, cniCommand(seen), command.Quote(a.Network), command.Quote(a.NetNS))
 }
 
 // Unplumb takes back what the stage plumb did: interfaces, addresses and containers.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
@@ -21,10 +22,8 @@ const (
 // reached is what is expected.
 func reached(e *Env, m lab.Machine) string {
 	ttl := fmt.Sprintf("TTL %d", hops)
-	for _, other := range e.Nodes() {
-		if left := e.ttlTo(m, other); left < hops {
-			ttl = fmt.Sprintf("TTL %d, from another subnet less", hops)
-		}
+	if slices.ContainsFunc(e.Nodes(), func(other lab.Machine) bool { return e.ttlTo(m, other) < hops }) {
+		ttl += fmt.Sprintf(", past the router %d", hops-1)
 	}
 	if m.Workloads.Count == 1 {
 		return fmt.Sprintf("the workload on %s reaches all others by ping (%s) and TCP", m.Name, ttl)
@@ -32,12 +31,12 @@ func reached(e *Env, m lab.Machine) string {
 	return fmt.Sprintf("each of the %s on %s reaches the others by ping (%s) and TCP", plural(m.Workloads.Count, "workload"), m.Name, ttl)
 }
 
-// ttlTo is the TTL that is left of a packet between workloads of two nodes. In an envelope it sees no router but the nodes.
+// ttlTo is the TTL that is left of a packet to a workload on another node. In an envelope it doesn't see the router.
 func (e *Env) ttlTo(m, other lab.Machine) int {
-	if e.Lab.Pool.VXLANMode != lab.VXLANNever {
-		return hops
+	if e.Lab.Crosses(m.Address, other.Address) && e.Lab.Pool.VXLANMode == lab.VXLANNever {
+		return hops - 1
 	}
-	return hops - e.Lab.Underlay().Routers(m.Address, other.Address)
+	return hops
 }
 
 func reachCondition(e *Env, m lab.Machine) check.Condition {
@@ -57,10 +56,12 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 	for _, w := range workloads {
 		local[w.Attachment.Address()], name[w.Attachment.Address()] = true, w.Name
 	}
-	ttls := map[netip.Addr]int{}
+	beyond := map[netip.Addr]int{} // the TTL of workloads that are past the router
 	for _, other := range e.Nodes() {
-		for _, w := range f.Machines[other.Name].Workloads(e.Lab.Network) {
-			ttls[w.Attachment.Address()] = e.ttlTo(m, other)
+		if ttl := e.ttlTo(m, other); ttl < hops {
+			for _, w := range f.Machines[other.Name].Workloads(e.Lab.Network) {
+				beyond[w.Attachment.Address()] = ttl
+			}
 		}
 	}
 	senders := map[netip.Addr]bool{}
@@ -70,7 +71,7 @@ func reachFinding(e *Env, m lab.Machine, f *fact.Lab) check.Finding {
 		if !probe.From.IsValid() && len(workloads) > 0 {
 			probe.From = workloads[0].Attachment.Address()
 		}
-		ttl := cmp.Or(ttls[probe.To], hops)
+		ttl := cmp.Or(beyond[probe.To], hops)
 		if local[probe.To] {
 			ttl = neighbour
 		}

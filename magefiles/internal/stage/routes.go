@@ -14,7 +14,7 @@ import (
 // Addresses are assigned from the datastore; it takes BGP a moment to follow.
 func routeCondition(e *Env, m lab.Machine) check.Condition {
 	how := "via the node, proto bird"
-	if len(e.Lab.Underlay().Behind) > 0 {
+	if e.Lab.Behind.IsValid() {
 		how = "via the node or the router before it, proto bird"
 	}
 	if e.Lab.Pool.VXLANMode != lab.VXLANNever {
@@ -67,7 +67,7 @@ func wantedRoutes(e *Env, m lab.Machine, f *fact.Lab) []fact.Via {
 		if other.Name == m.Name || len(blocks[other.Name]) == 0 {
 			continue
 		}
-		via := fact.Via{Via: e.Lab.Underlay().NextHop(m.Address, other.Address), By: fact.BIRDProtocol}
+		via := fact.Via{Via: e.Lab.NextHop(m.Address, other.Address), By: fact.BIRDProtocol}
 		switch mode := e.Lab.Pool.VXLANMode; {
 		case mode == lab.VXLANAlways || mode == lab.VXLANCrossSubnet && !own.Address.Contains(other.Address):
 			n, _ := f.Datastore.Value.Node(other.Name)

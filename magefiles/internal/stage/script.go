@@ -19,16 +19,19 @@ import (
 // script is what is to be done on one machine as root, in one session.
 type script struct {
 	strings.Builder
-	steps int // by which it has time
+	steps int // those that take a while, by which it has time
 }
 
 // cmd adds a command; its output is thrown away.
-func (s *script) cmd(args ...string) { s.line("%s >/dev/null", command.Quote(args...)) }
+func (s *script) cmd(args ...string) { s.step("%s >/dev/null", command.Quote(args...)) }
 
 // line adds a line of shell as it stands.
-func (s *script) line(format string, args ...any) {
+func (s *script) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
+
+// step is line for a command that takes a while: it makes or ends a container, or plumbs one.
+func (s *script) step(format string, args ...any) {
 	s.steps++
-	fmt.Fprintf(s, format+"\n", args...)
+	s.line(format, args...)
 }
 
 // fills adds the noting of what programs that run there will make, so that it can be taken back: patterns. A directory with a

@@ -28,14 +28,14 @@ type Identity struct {
 // network is how systemd-networkd sets up the interface.
 func (i Identity) network() string {
 	var b strings.Builder
-	a, u := i.Machine.Address, i.Plan.Underlay()
-	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\nAddress=%s/%d\n", i.Interface, a, u.Of(a).Bits())
-	if behind := i.Machine.Behind; behind.IsValid() {
-		fmt.Fprintf(&b, "Address=%s/%d\n", lab.Behind{Subnet: behind}.Gateway(), behind.Bits())
+	a, u := i.Machine.Address, i.Plan.Underlay
+	fmt.Fprintf(&b, "[Match]\nName=%s\n\n[Network]\nAddress=%s/%d\n", i.Interface, a, u.SubnetOf(a).Bits())
+	if a == u.Router {
+		fmt.Fprintf(&b, "Address=%s/%d\n", u.GatewayOf(u.Behind.Addr()), u.Behind.Bits())
 	}
 	fmt.Fprintf(&b, "LinkLocalAddressing=no\nIPv6AcceptRA=no\n\n[Route]\nGateway=%s\nMetric=%d\n", u.GatewayOf(a), routeMetric)
-	for _, r := range u.Routes(a) {
-		fmt.Fprintf(&b, "\n[Route]\nDestination=%s\nGateway=%s\n", r.Subnet, r.Router)
+	if u.Detours(a) {
+		fmt.Fprintf(&b, "\n[Route]\nDestination=%s\nGateway=%s\n", u.Behind, u.Router)
 	}
 	return b.String()
 }

@@ -87,7 +87,7 @@ func TestSubnets(t *testing.T) {
 			t.Errorf("%s routes: %t", m.Name, routes)
 		}
 	}
-	if err := machine.OneSubnet(plan.Underlay()); err == nil {
+	if err := machine.OneSubnet(plan.Underlay); err == nil {
 		t.Error("a layer with one subnet has two")
 	}
 }

@@ -108,7 +108,7 @@ func (b debian) unpulled(err error) error {
 // Tar implements artifact.Base.
 func (b debian) Tar(ctx context.Context, out io.Writer, packages []string, script string) error {
 	return b.install(ctx, packages, nil, "set -- /\n"+script+"\n", func(container string) error {
-		_, err := b.d.run(ctx, b.p.Run, command.Cmd{Args: []string{"export", container}, Stdout: out, Timeout: buildTimeout})
+		_, err := b.d.run(ctx, b.p.Run, command.Cmd{Args: []string{"export", container}, Stdout: out, Timeout: b.p.patience(buildTimeout)})
 		return err
 	})
 }

@@ -53,7 +53,7 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if _, err := p.states(ctx, d); err != nil {
 		return err
 	}
-	return errors.Join(machine.OneSubnet(p.Plan.Underlay()), i.fault(len(p.Plan.Machines)), p.clash(ctx, d))
+	return errors.Join(machine.OneSubnet(p.Plan.Underlay), i.fault(len(p.Plan.Machines)), p.clash(ctx, d))
 }
 
 // fault is everything about a daemon that machines can't be on.

@@ -23,7 +23,7 @@ import (
 
 func provider(name string) *Provider {
 	return New(machine.Options{StateDir: "/project/.lab", Plan: machine.Plan{
-		Name: name, Subnet: netip.MustParsePrefix("192.168.4.0/24"), Gateway: netip.MustParseAddr("192.168.4.1"),
+		Name: name, Underlay: lab.Underlay{Subnet: netip.MustParsePrefix("192.168.4.0/24")}, Gateway: netip.MustParseAddr("192.168.4.1"),
 		Machines: []machine.Planned{
 			{Name: "etcd-node", Role: lab.RoleEtcd, Address: netip.MustParseAddr("192.168.4.7")},
 			{Name: "calico1", Role: lab.RoleCalico, Address: netip.MustParseAddr("192.168.4.5")},

@@ -102,7 +102,7 @@ func choose(f facts, l *lab.Lab, given string) (string, error) {
 func faults(f facts, l *lab.Lab, provider string) []string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	if err := machine.OneSubnet(l.Underlay()); err != nil {
+	if err := machine.OneSubnet(l.Underlay); err != nil {
 		add("%v", err)
 	}
 	switch provider {
