@@ -55,7 +55,7 @@ func Test(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Test(ctx, r, given(short)) })
 }
 
-// Learn walks you through a chapter, or lists them: learn [NAME]. So it does experiments. Flags stand before the name: learn -play NAME,
+// Learn walks you through a chapter or an experiment, or lists them: learn [NAME]. Flags stand before the name: learn -play NAME,
 // learn -play experiments.
 func Learn(
 	ctx context.Context,
@@ -126,8 +126,7 @@ func Plan(ctx context.Context) error {
 	return err
 }
 
-// Explain explains an address, a route, a packet's way: explain [WHAT ...]. So it does BGP, policies, CNI and etcd. Alone, it lists what
-// can be asked.
+// Explain explains an address, a route, a packet's way, BGP, policies, CNI or etcd: explain [WHAT ...]. Alone, it lists what can be asked.
 func Explain(
 	ctx context.Context,
 	json *bool, // prints the answer for programs
@@ -140,7 +139,7 @@ func Explain(
 	return err
 }
 
-// Graph draws the lab, or without one what lab.yaml describes.
+// Graph draws the lab as it is, or where it isn't up what lab.yaml describes.
 func Graph(
 	ctx context.Context,
 	format *string, // mermaid|dot|svg|json: how; mermaid where it isn't said
@@ -162,7 +161,7 @@ func Report(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Report(ctx, r, value(o, "")) })
 }
 
-// View serves a page that shows the lab live. It does so to this computer alone, unless it is told otherwise.
+// View serves a page that shows the lab live. Only this computer can see it, unless -listen says otherwise.
 func View(
 	ctx context.Context,
 	listen *string, // ADDRESS: listens there, such as 192.0.2.1:8080; whoever opens the page has to know its token
@@ -272,7 +271,7 @@ func Logs(ctx context.Context) error { return on(ctx, support.Logs) }
 // Clean empties the cache; not while a lab is there that is made from it.
 func Clean(ctx context.Context) error { return on(ctx, develop.Clean) }
 
-// Targets lists the targets in the order of use, as no word behind `go tool mage` does.
+// Targets lists the targets in the order of use. So does `go tool mage` alone.
 func Targets() error { return target.List(os.Stdout, "magefiles") }
 
 // Completion prints what a shell completes targets, flags, machines and chapters with: completion SHELL. Of bash: source <(go tool mage

@@ -56,6 +56,9 @@ func TestDocker(t *testing.T) {
 		{"stop and start, a network that was pruned", dockerStopped},
 		{"everything pruned", dockerPruned},
 		{"a daemon that goes away", dockerGone},
+		{"a daemon that is killed half-way", dockerKilled},
+		{"the daemon's disk is full", dockerFull},
+		{"cgroup v2 alone", dockerUnified},
 	} {
 		l.sub(part.name, func(l *lab) { part.test(l, u, d) })
 	}
@@ -169,6 +172,11 @@ func dockerInUse(l *lab, u *ordinary, _ *dockerd) {
 	l.has(u.types(l.t, "~/mage destroy", 1), "is in use")
 	u.types(l.t, "sed -i 's/^name: .*/name: other/' ~/other/lab.yaml", 0)
 	l.has(u.types(l.t, "~/mage verify", 1), fmt.Sprintf("the Docker daemon's network %q has too", l.name))
+	// With a subnet of its own another lab stands beside this one, and goes without it.
+	u.types(l.t, `sed -i 's/192\.168\.4\./192.168.5./' ~/other/lab.yaml`, 0)
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ", "192.168.5.")
+	l.has(u.types(l.t, "LAB_FILE= ~/mage check", 0), "the lab works: all ")
+	l.has(u.types(l.t, "~/mage destroy", 0), "lab other is gone")
 	u.types(l.t, "unset LAB_FILE LAB_HARDWARE; rm -r ~/other", 0)
 	l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
 	// A state directory that was lost: the lab is known by whose it is.
@@ -204,6 +212,58 @@ func dockerGone(l *lab, u *ordinary, d *dockerd) {
 	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
 }
 
+// dockerKilled: the first machines are there, and the daemon and all that it runs are not any more.
+func dockerKilled(l *lab, u *ordinary, d *dockerd) {
+	u.types(l.t, "~/mage destroy", 0)
+	u.sends(l.t, "~/mage verify\n")
+	deadline := time.Now().Add(2 * time.Minute)
+	for d.docker("ps", "--quiet", "--filter", "label=calico-cni-lab.id") == "" {
+		if time.Now().After(deadline) {
+			l.t.Fatal("no machine after two minutes")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.stop()
+	out := u.reads(l.t, prompt.MatchString)
+	l.has(out, "start Docker", "@1@")
+	d.start()
+	d.docker("start", "stranger")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+// dockerFull: neither the machines nor the daemon can write.
+func dockerFull(l *lab, u *ordinary, d *dockerd) {
+	fill := func(left string) {
+		d.inMount("bash", "-c", `fallocate --length "$(($(stat --file-system --format '%a * %S' "$1") - (16 << 20) - $2))" "$1/full"
+			if [ "$2" = 0 ]; then cat /dev/zero >"$1/rest" || true; fi`, "bash", "/var/lib/docker", left) // 16 MB for the file system itself
+	}
+	fill("0")
+	for _, target := range []string{"check", "verify"} {
+		l.has(u.types(l.t, "~/mage "+target, 1), "the disk is full where Docker has its containers", "docker system df", "3 of ")
+	}
+	d.inMount("rm", "/var/lib/docker/full", "/var/lib/docker/rest")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	u.types(l.t, "~/mage destroy", 0)
+	fill("100000000")
+	l.has(u.types(l.t, "~/mage verify", 1), "the Docker daemon has 1", " MB of free space, 3 machines need ", "docker system df")
+	d.inMount("rm", "/var/lib/docker/full")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+}
+
+// dockerUnified: systemd in a machine finds control groups of version 2.
+func dockerUnified(l *lab, u *ordinary, d *dockerd) {
+	if _, err := os.Stat("/sys/fs/cgroup/unified/cgroup.procs"); err != nil {
+		l.t.Skip("needs a computer with cgroup v1 and v2: ", err)
+	}
+	u.types(l.t, "~/mage stop", 0)
+	d.stop()
+	d.env = []string{"LAB_CGROUP2=yes"}
+	d.start()
+	d.docker("start", "stranger")
+	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
+	l.has(u.types(l.t, "~/mage ssh calico1 'stat -fc %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.procs | wc -l'", 0), "cgroup2fs", "\n0\n")
+}
+
 // localDebian is the name of a Debian image that no registry has.
 const localDebian = "local-debian:test"
 
@@ -211,6 +271,7 @@ const localDebian = "local-debian:test"
 type dockerd struct {
 	t                *testing.T
 	dir, tree, group string
+	env              []string // the script's, beside this process' own
 	cmd              *exec.Cmd
 	pid              int // the daemon's own
 }
@@ -273,6 +334,7 @@ func (d *dockerd) host() string   { return "unix://" + d.dir + "/run/docker.sock
 func (d *dockerd) start() {
 	d.t.Helper()
 	d.cmd = exec.Command("bash", "testdata/dockerd.sh", d.tree, d.dir, d.group, d.cgroup())
+	d.cmd.Env = append(os.Environ(), d.env...)
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -321,6 +383,12 @@ func (d *dockerd) docker(args ...string) string {
 func (d *dockerd) inNetns(args ...string) string {
 	d.t.Helper()
 	return strings.TrimSpace(must(d.t, "", append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", d.pid)}, args...)...))
+}
+
+// inMount runs a command that sees the files as the daemon does.
+func (d *dockerd) inMount(args ...string) string {
+	d.t.Helper()
+	return strings.TrimSpace(must(d.t, "", append([]string{"nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", d.pid), fmt.Sprintf("--root=/proc/%d/root", d.pid)}, args...)...))
 }
 
 // inventory is what the daemon has.

@@ -20,12 +20,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/view"
 )
 
-// View serves a page that shows the lab live, until it is interrupted. Without an address only this computer can see it.
+// View serves a page that shows the lab live, until it is interrupted. Without an address only this computer can see it. While a
+// challenge is on the page conceals what the lab thinks of what it shows.
 func View(ctx context.Context, r *run.Run, address string, open bool) error {
 	l, err := r.Lab(ctx)
-	if err == nil {
-		err = notDuringChallenge(r, "this would show what it broke")
-	}
 	if err != nil {
 		return err
 	}

@@ -242,7 +242,14 @@ func (d daemon) run(ctx context.Context, runner *command.Runner, c command.Cmd) 
 	if !errors.As(err, &failed) {
 		return out, err
 	}
-	if remedy := remedy(failed.Stderr); remedy != "" {
+	said := failed.Stderr
+	if strings.TrimSpace(said) == "" || strings.HasSuffix(strings.TrimSpace(said), "EOF") { // as when the daemon ends while it is at work
+		var gone *command.Error
+		if _, err := runner.Run(ctx, command.Cmd{Args: append(d.command(), "version"), Timeout: commandTimeout}); errors.As(err, &gone) {
+			said = gone.Stderr
+		}
+	}
+	if remedy := remedy(said); remedy != "" {
 		err = fmt.Errorf("%w\n  what to do: %s", err, remedy)
 	}
 	return out, err
