@@ -55,7 +55,7 @@ func Test(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Test(ctx, r, given(short)) })
 }
 
-// Learn walks you through a chapter or an experiment, or lists them: learn [NAME]. Flags stand before the name: learn -play NAME,
+// Learn walks you through a chapter or an experiment: learn [NAME]. Alone, it lists them. Flags stand before the name: learn -play NAME,
 // learn -play experiments.
 func Learn(
 	ctx context.Context,
@@ -126,7 +126,8 @@ func Plan(ctx context.Context) error {
 	return err
 }
 
-// Explain explains an address, a route, a packet's way, BGP, policies, CNI or etcd: explain [WHAT ...]. Alone, it lists what can be asked.
+// Explain explains an address, a route, a packet's way: explain [WHAT ...]. Also BGP, policies, CNI and etcd. Alone, it lists what can be
+// asked.
 func Explain(
 	ctx context.Context,
 	json *bool, // prints the answer for programs
@@ -139,7 +140,7 @@ func Explain(
 	return err
 }
 
-// Graph draws the lab as it is, or where it isn't up what lab.yaml describes.
+// Graph draws the lab, or where it isn't up what lab.yaml describes.
 func Graph(
 	ctx context.Context,
 	format *string, // mermaid|dot|svg|json: how; mermaid where it isn't said
