@@ -2,6 +2,8 @@ module github.com/calico-cni-lab/lab
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool github.com/magefile/mage
 
 require (

@@ -376,6 +376,9 @@ func (Dev) Bump(ctx context.Context, name, version string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Bump(ctx, r, name, version) })
 }
 
+// Lock compiles every program for both architectures, and writes their SHA-256 into components/artifacts.lock.
+func (Dev) Lock(ctx context.Context) error { return on(ctx, develop.Lock) }
+
 func reach(ctx context.Context, name string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Reach(ctx, r, name) })
 }

@@ -27,19 +27,13 @@ type Maker struct {
 	// ImageLabel is the label in which each image says its own ID. What Docker calls an image's ID is another thing in each kind of
 	// its stores: the digest of its configuration, or of a manifest that is made when it is loaded (containerd's, usual from Docker 29).
 	ImageLabel string
-
-	mu       sync.Mutex
-	compiler string // version of the go command, once it is known
 }
 
 // LookOnly returns a maker of the same artifacts that makes none.
 func (m *Maker) LookOnly() *Maker {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	return &Maker{
-		compiler: m.compiler,
-		Store:    &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
-		Run:      m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, Base: m.Base, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
+		Store: &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
+		Run:   m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, Base: m.Base, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
 	}
 }
 
@@ -122,21 +116,17 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 		}
 		inputs = append(inputs, string(data))
 	}
-	compiler, err := m.goVersion(ctx)
-	if err != nil {
-		return "", err
-	}
 	// Without debugging information, which the linker would drop, the compiler saves a sixth of its time.
 	flags := append([]string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-gcflags=all=-dwarf=false", "-ldflags=-s -w " + ldflags}, more...)
 	return m.Store.Get(ctx, Recipe{
 		Name:   name,
 		What:   what,
-		Inputs: append(append(inputs, compiler, m.Arch), flags...),
+		Inputs: append(append(inputs, m.goEnv()...), flags...),
 		Make: func(ctx context.Context, out string) error {
 			build := command.Cmd{
 				Dir: dir,
 				// The compiler collects garbage less often: less CPU time, at most 2 GB more memory.
-				Env:     []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOFLAGS=", "GOWORK=off", "GOGC=400"},
+				Env:     append(m.goEnv(), "GOGC=400"),
 				Timeout: buildTimeout,
 				Hint:    "check that the Go module proxy can be reached (go env GOPROXY), then run this again: what is done is kept",
 			}
@@ -148,18 +138,13 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 	})
 }
 
-// goVersion is the version of the go command, which is asked once.
-func (m *Maker) goVersion(ctx context.Context) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.compiler == "" {
-		v, err := m.Run.Output(ctx, "go", "env", "GOVERSION")
-		if err != nil {
-			return "", err
-		}
-		m.compiler = v
+// goEnv is the environment that programs are compiled in: with the pinned release of Go, whichever one is installed, and nothing of the
+// user's own that would change the result.
+func (m *Maker) goEnv() []string {
+	return []string{
+		"GOTOOLCHAIN=" + m.Pins.Compiler, "CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOAMD64=v1", "GOARM64=v8.0",
+		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off",
 	}
-	return m.compiler, nil
 }
 
 // moduleDir is where the go command keeps the unpacked source of a module that a component requires.

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// Pins are the releases that components/*/go.mod pin.
+// Pins are the releases that components/*/go.mod pin, and the one of Go that compiles them.
 type Pins struct {
 	Calico  *version.Version
 	Etcd    *version.Version
 	Cnitool *version.Version
 	Plugins *version.Version
+	// Compiler is the toolchain line of the project's go.mod, such as go1.26.11.
+	Compiler string
 }
 
 const (
@@ -44,17 +46,29 @@ func ReadPins(root string) (Pins, error) {
 		}
 		*pin.to = v
 	}
+	mod, err := readMod(filepath.Join(root, "go.mod"))
+	if err != nil {
+		return Pins{}, err
+	}
+	if mod.Toolchain == nil {
+		return Pins{}, fmt.Errorf("%s has no line toolchain, which says what compiles; restore it with: git checkout -- go.mod", mod.Syntax.Name)
+	}
+	p.Compiler = mod.Toolchain.Name
 	return p, nil
+}
+
+func readMod(file string) (*modfile.File, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return modfile.Parse(file, data, nil)
 }
 
 // pinned returns the release of a module that a go.mod requires. Where the requirement is a pseudo-version,
 // because the module proxy doesn't serve the project's tags, the release follows it as a comment: // v3.31.0
 func pinned(file, module string) (*version.Version, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	mf, err := modfile.Parse(file, data, nil)
+	mf, err := readMod(file)
 	if err != nil {
 		return nil, err
 	}

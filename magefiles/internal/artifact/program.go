@@ -38,20 +38,16 @@ func (m *Maker) program(ctx context.Context, p program) (file, sha256 string, er
 	if err != nil {
 		return "", "", err
 	}
-	compiler, err := m.goVersion(ctx)
-	if err != nil {
-		return "", "", err
-	}
 	flags := []string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"}
 	dir, err := m.Store.Get(ctx, Recipe{
 		Name:   p.name,
 		What:   p.what,
-		Inputs: append(append(inputs, compiler, m.Arch), flags...),
+		Inputs: append(append(inputs, m.goEnv()...), flags...),
 		Make: func(ctx context.Context, out string) error {
 			_, err := m.Run.Run(ctx, command.Cmd{
 				Args:    append(append([]string{"go", "build"}, flags...), "-o", filepath.Join(out, p.name), "./"+p.packages[0]),
 				Dir:     m.Root,
-				Env:     []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOFLAGS=", "GOWORK=off"},
+				Env:     m.goEnv(),
 				Timeout: buildTimeout,
 				Hint:    "go build ./" + p.packages[0] + " in the project's directory shows the same; git status shows what was changed there",
 			})

@@ -286,11 +286,15 @@ func Sums(dir string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseSums(string(data)), nil
+}
+
+func parseSums(text string) map[string]string {
 	sums := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		if sum, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
+	for line := range strings.Lines(text) {
+		if sum, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && !strings.HasPrefix(line, "#") {
 			sums[name] = sum
 		}
 	}
-	return sums, nil
+	return sums
 }

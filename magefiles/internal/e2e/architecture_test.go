@@ -3,12 +3,12 @@
 package e2e
 
 import (
-	"context"
 	"debug/elf"
-	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -16,7 +16,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestArchitectures: what is compiled for a daemon on another CPU is for that one, statically linked.
+// TestArchitectures: what is compiled, for this computer's CPU and for the other one, is for that one, statically linked, and to the byte
+// what components/artifacts.lock says.
 func TestArchitectures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles for another CPU")
@@ -26,6 +27,10 @@ func TestArchitectures(t *testing.T) {
 		t.Fatal(err)
 	}
 	pins, err := artifact.ReadPins(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := artifact.ReadLock(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,47 +45,40 @@ func TestArchitectures(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	want, other := elf.EM_AARCH64, "arm64"
-	if runtime.GOARCH == other {
-		want, other = elf.EM_X86_64, "amd64"
-	}
-	m := &artifact.Maker{Store: store, Run: runner, Root: root, Arch: other, Debian: "bookworm", Pins: pins}
-	look := func(ctx context.Context) (string, error) {
-		file, _, err := m.Look(ctx)
-		return filepath.Dir(file), err
-	}
-	type part struct {
-		name  string
-		make  func(context.Context) (string, error)
-		least int // programs
-	}
-	parts := []part{{"look", look, 1}, {"cnitool and the plugins", m.CNI, 3}}
-	if os.Getenv("LAB_TEST_ARCHITECTURES") == "all" { // what takes minutes: go tool mage dev:testArchitectures
-		parts = append(parts, part{"etcd", m.Etcd, 2}, part{"Calico", m.Calico, 3})
-	}
-	for _, c := range parts {
-		made, err := c.make(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		err = filepath.WalkDir(made, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || d.Name() == "SHA256SUMS" {
-				return err
+	all := os.Getenv("LAB_TEST_ARCHITECTURES") == "all" // also what takes minutes: go tool mage dev:testArchitectures
+	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		m := &artifact.Maker{Store: store, Run: runner, Root: root, Arch: arch, Pins: pins}
+		for _, c := range m.Components() {
+			if c.Slow && arch != runtime.GOARCH && !all {
+				continue
 			}
-			n++
-			f, err := elf.Open(path)
+			programs, err := m.Programs(t.Context(), []artifact.Component{c})
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
-			defer f.Close()
-			if libraries, err := f.ImportedLibraries(); f.Machine != want || err != nil || len(libraries) > 0 {
-				t.Errorf("%s is for %s, not %s, and needs %v (%v)", path, f.Machine, want, libraries, err)
+			made, err := c.Make(t.Context())
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		})
-		if err != nil || n < c.least {
-			t.Errorf("%s: %d programs, %v", c.name, n, err)
+			for name, sum := range programs {
+				if locked[name] != sum {
+					t.Errorf("%s is %s, and locked %q; where it was meant to change: go tool mage dev:lock", name, sum, locked[name])
+				}
+				file := filepath.Join(made, path.Base(name))
+				f, err := elf.Open(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if libraries, err := f.ImportedLibraries(); f.Machine != machine || err != nil || len(libraries) > 0 {
+					t.Errorf("%s is for %s, not %s, and needs %v (%v)", file, f.Machine, machine, libraries, err)
+				}
+			}
+			for name := range locked {
+				if _, made := programs[name]; !made && strings.HasPrefix(name, arch+"/"+c.Name+"/") {
+					t.Errorf("%s is locked, and isn't made; go tool mage dev:lock", name)
+				}
+			}
 		}
 	}
 }

@@ -173,8 +173,9 @@ func dockerInUse(l *lab, u *ordinary, _ *dockerd) {
 	u.types(l.t, "sed -i 's/^name: .*/name: other/' ~/other/lab.yaml", 0)
 	l.has(u.types(l.t, "~/mage verify", 1), fmt.Sprintf("the Docker daemon's network %q has too", l.name))
 	// With a subnet of its own another lab stands beside this one, and goes without it.
-	u.types(l.t, `sed -i 's/192\.168\.4\./192.168.5./' ~/other/lab.yaml`, 0)
+	u.types(l.t, `sed -i 's/192\.168\.4\./192.168.5./; s/^machines:/&\n  - {name: tor, role: router, address: 192.168.5.8, asNumber: 64513}/' ~/other/lab.yaml`, 0)
 	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ", "192.168.5.")
+	l.has(u.types(l.t, "~/mage ssh tor ip route show proto bird", 0), "10.1.86.64/26 via 192.168.5.6 dev eth0")
 	l.has(u.types(l.t, "LAB_FILE= ~/mage check", 0), "the lab works: all ")
 	l.has(u.types(l.t, "~/mage destroy", 0), "lab other is gone")
 	u.types(l.t, "unset LAB_FILE LAB_HARDWARE; rm -r ~/other", 0)

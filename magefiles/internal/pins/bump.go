@@ -82,6 +82,15 @@ func (b Book) changeLine(key string) func(context.Context, *version.Version) err
 	}
 }
 
+// changeGo changes the toolchain for the machines and the one that compiles.
+func (b Book) changeGo(ctx context.Context, v *version.Version) error {
+	if err := b.changeLine("go")(ctx, v); err != nil {
+		return err
+	}
+	_, err := b.Run.Run(ctx, command.Cmd{Args: []string{"go", "mod", "edit", "-toolchain=go" + v.String()}, Dir: b.Root})
+	return err
+}
+
 func (b Book) changeAction(name string) func(context.Context, *version.Version) error {
 	return func(ctx context.Context, v *version.Version) error {
 		commit, err := b.commit(ctx, name, v)

@@ -70,7 +70,7 @@ func (b Book) Pins() ([]Pin, error) {
 		}
 		all = append(all, Pin{Name: m.name, Have: have, releases: b.moduleReleases(m.path[0]), change: b.changeModule(m)})
 	}
-	all = append(all, Pin{Name: "go", Have: b.Lab.Versions.Go, releases: b.moduleReleases("go"), change: b.changeLine("go")})
+	all = append(all, Pin{Name: "go", Have: b.Lab.Versions.Go, releases: b.moduleReleases("go"), change: b.changeGo})
 	box := Pin{Name: "box", Note: "made here, from Debian " + b.Lab.Versions.Debian}
 	if b.Lab.Vagrant.Box != lab.OwnBox {
 		box.Note = b.Lab.Vagrant.Box + ": its registry has no index that can be asked"

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-version"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
@@ -182,6 +183,17 @@ func TestBumpGo(t *testing.T) {
 	want := strings.Replace(string(before), "  go: "+have.String()+" ", "  go: "+next+" ", 1)
 	if diff := cmp.Diff(want, string(after)); diff != "" || want == string(before) {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if all, err := artifact.ReadPins(b.Root); err != nil || all.Compiler != "go"+next {
+		t.Errorf("what compiles is %s (%v)", all.Compiler, err)
+	}
+}
+
+// TestCompiler: one release of Go compiles what is put on the machines, and is put on them.
+func TestCompiler(t *testing.T) {
+	b := project(t)
+	if all, err := artifact.ReadPins(b.Root); err != nil || all.Compiler != "go"+b.Lab.Versions.Go.String() {
+		t.Errorf("go.mod says %s (%v), lab.yaml %s", all.Compiler, err, b.Lab.Versions.Go)
 	}
 }
 

@@ -1,0 +1,77 @@
+package artifact
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
+)
+
+// LockFile has, below the project's root, the SHA-256 of every program that is compiled. Whoever compiles the same gets the same, on
+// whatever computer.
+const LockFile = "components/artifacts.lock"
+
+const lockHead = "# The SHA-256 of every program that is compiled here, by ARCHITECTURE/COMPONENT/PROGRAM. Written by: go tool mage dev:lock\n"
+
+// ReadLock returns the SHA-256, in hex, by ARCHITECTURE/COMPONENT/PROGRAM.
+func ReadLock(root string) (map[string]string, error) {
+	data, err := os.ReadFile(filepath.Join(root, LockFile))
+	return parseSums(string(data)), err
+}
+
+// WriteLock writes it.
+func WriteLock(root string, sums map[string]string) error {
+	var lines []string
+	for name, sum := range sums {
+		lines = append(lines, sum+"  "+name+"\n")
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[64:], b[64:]) })
+	return keep.Write(filepath.Join(root, LockFile), []byte(lockHead+strings.Join(lines, "")), 0o644)
+}
+
+// Component is something that is compiled for the machines, as a directory of programs.
+type Component struct {
+	Name string
+	Make func(context.Context) (dir string, err error)
+	Slow bool // takes minutes where it isn't cached
+}
+
+// Components are all that is compiled.
+func (m *Maker) Components() []Component {
+	own := func(p func(context.Context) (string, string, error)) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) {
+			file, _, err := p(ctx)
+			return filepath.Dir(file), err
+		}
+	}
+	rootfs := func(ctx context.Context) (string, string, error) { file, err := m.Rootfs(ctx); return file, "", err }
+	return []Component{{"calico", m.Calico, true}, {"etcd", m.Etcd, true}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false}}
+}
+
+// Programs makes components, and returns their programs as they are locked.
+func (m *Maker) Programs(ctx context.Context, components []Component) (map[string]string, error) {
+	dirs := make([]string, len(components))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, c := range components {
+		g.Go(func() (err error) { dirs[i], err = c.Make(gctx); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for i, c := range components {
+		sums, err := Sums(dirs[i])
+		if err != nil {
+			return nil, err
+		}
+		for program, sum := range sums {
+			all[m.Arch+"/"+c.Name+"/"+program] = sum
+		}
+	}
+	return all, nil
+}

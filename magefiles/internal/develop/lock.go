@@ -1,0 +1,41 @@
+package develop
+
+import (
+	"context"
+	"maps"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+)
+
+// Lock compiles every program for both architectures and writes their SHA-256 into components/artifacts.lock.
+func Lock(ctx context.Context, r *run.Run) error {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := artifact.ReadLock(r.Root)
+	if err != nil {
+		return err
+	}
+	now := map[string]string{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		m := *l.Maker
+		m.Arch = arch
+		programs, err := m.Programs(ctx, m.Components())
+		if err != nil {
+			return err
+		}
+		maps.Copy(now, programs)
+	}
+	if maps.Equal(before, now) {
+		r.Console.Notice("%s is as it should be", artifact.LockFile)
+		return nil
+	}
+	for name, sum := range now {
+		if before[name] != sum {
+			r.Console.Notice("changed: %s", name)
+		}
+	}
+	return artifact.WriteLock(r.Root, now)
+}
