@@ -218,6 +218,14 @@ func Backup(
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Backup(ctx, r, value(o, "")) })
 }
 
+// Bundle writes all that a lab is made of into one file, for a computer without a network.
+func Bundle(
+	ctx context.Context,
+	o *string, // FILE: writes it there, not to the working directory
+) error {
+	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Bundle(ctx, r, value(o, "")) })
+}
+
 // Restore brings the datastore back to what a backup has, and the lab in line with it: restore FILE.
 func Restore(ctx context.Context, file string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Restore(ctx, r, file) })

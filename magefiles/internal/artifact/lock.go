@@ -53,6 +53,23 @@ func (m *Maker) Components() []Component {
 	return []Component{{"calico", m.Calico, true}, {"etcd", m.Etcd, true}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false}}
 }
 
+// All makes everything that machines are made of but their box, and returns the artifacts' directories.
+func (m *Maker) All(ctx context.Context) ([]string, error) {
+	gets := []func(context.Context) (string, error){m.Toolchain, m.base, func(ctx context.Context) (string, error) {
+		images, err := m.Images(ctx)
+		return filepath.Dir(images.Etcd.Archive), err
+	}}
+	for _, c := range m.Components() {
+		gets = append(gets, c.Make)
+	}
+	dirs := make([]string, len(gets))
+	g, gctx := errgroup.WithContext(ctx)
+	for i, get := range gets {
+		g.Go(func() (err error) { dirs[i], err = get(gctx); return err })
+	}
+	return dirs, g.Wait()
+}
+
 // Programs makes components, and returns their programs as they are locked.
 func (m *Maker) Programs(ctx context.Context, components []Component) (map[string]string, error) {
 	dirs := make([]string, len(components))

@@ -55,8 +55,14 @@ func (m *Maker) Start(ctx context.Context) (wait func() error) {
 // buildSpace is what compiling everything takes: Go's module and build cache 5.3 GB, the artifacts 1 GB, measured.
 const buildSpace = 7 << 30
 
+// stockSpace is what it takes to have everything from stock, measured, and some of it again as the machines' layers.
+const stockSpace = 3 << 30
+
 // Preflight returns what would stop a build that is still to be made.
 func (m *Maker) Preflight() error {
+	if m.Store.Stock != nil {
+		return RoomFor(m.Store.Dir, stockSpace)
+	}
 	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", nodeArchive))
 	if err != nil || len(made) > 0 {
 		return err

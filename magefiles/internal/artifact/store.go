@@ -32,6 +32,8 @@ type Store struct {
 	// Root says that Dir and everything in it belong to root: then nothing that root does there goes by a path that a user can
 	// change. Locks are taken by the user all the same, whose group may read what is there, and nobody else.
 	Root bool
+	// Stock, where there is one, has artifacts that were made elsewhere; the others are made.
+	Stock Stock
 	// LookOnly has Get return ErrNotMade for what is not there, instead of making it.
 	LookOnly bool
 
@@ -40,6 +42,13 @@ type Store struct {
 
 	mu       sync.Mutex
 	attempts map[string]*attempt // by key, while they run
+}
+
+// Stock has artifacts that were made elsewhere, by their keys.
+type Stock interface {
+	Has(ctx context.Context, key string, root bool) (bool, error)
+	// Fill puts one into an empty directory. What is root's has root's owners and modes.
+	Fill(ctx context.Context, key, dir string, root bool) error
 }
 
 // ErrNotMade is why a store that only looks has no artifact.
@@ -157,12 +166,30 @@ func (s *Store) make(ctx context.Context, r Recipe) (dir string, err error) {
 	if computer.Exists(dir) { // another process was quicker
 		return dir, nil
 	}
+	if r, err = s.stocked(ctx, r); err != nil {
+		return "", fmt.Errorf("%s: %w", r.What, err)
+	}
 	ctx, end := progress.Begin(ctx, progress.Making, r.What)
 	defer func() { end(err) }()
 	if err := s.makeIn(ctx, r, dir); err != nil {
 		return "", fmt.Errorf("%s: %w", r.What, err)
 	}
 	return dir, nil
+}
+
+// stocked is a recipe that takes the artifact from stock, where it is there.
+func (s *Store) stocked(ctx context.Context, r Recipe) (Recipe, error) {
+	if s.Stock == nil {
+		return r, nil
+	}
+	key := r.Key()
+	there, err := s.Stock.Has(ctx, key, s.Root)
+	if err != nil || !there {
+		return r, err
+	}
+	r.What = "taking " + r.Name + " from the bundle"
+	r.Make = func(ctx context.Context, dir string) error { return s.Stock.Fill(ctx, key, dir, s.Root) }
+	return r, nil
 }
 
 // makeIn makes an artifact beside dir, and renames it to dir when it is whole.

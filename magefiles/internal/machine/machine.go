@@ -47,6 +47,12 @@ type Meter interface {
 	Memory(ctx context.Context) (map[string]int64, error)
 }
 
+// Boxer is a provider whose machines start from a tree or a disk that is made on this computer.
+type Boxer interface {
+	// Box makes it, and returns its artifact's directory, and whether that is root's.
+	Box(ctx context.Context) (dir string, root bool, err error)
+}
+
 // Measured returns what exists, with the memory that machines use where it is known.
 func Measured(ctx context.Context, p Provider) ([]Status, error) {
 	all, err := p.Status(ctx)

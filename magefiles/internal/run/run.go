@@ -18,6 +18,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -51,7 +52,8 @@ type Run struct {
 // Lab is a lab as its file defines it, and what works on it.
 type Lab struct {
 	*lab.Lab
-	Why      string // the hardware layer was chosen
+	Layer    string // the hardware layer
+	Why      string // it was chosen
 	Provider machine.Provider
 	Maker    *artifact.Maker
 	Hosts    *remote.Hosts
@@ -167,8 +169,11 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 			return nil, err
 		}
 	}
+	if err := r.stock(maker, o.Store, k.Name); err != nil {
+		return nil, err
+	}
 	provider := k.New(o)
-	made = &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
+	made = &Lab{Lab: l, Layer: k.Name, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
 	made.Slow = patience(len(l.Machines), runtime.NumCPU())
 	if provider.Capabilities().SlowCPU {
@@ -176,6 +181,21 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	}
 	made.Mark, err = machine.ReadMark(r.StateDir)
 	return made, err
+}
+
+// stock has the stores take what they can from the bundle that the environment names.
+func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store, layer string) error {
+	named := os.Getenv(bundle.Variable)
+	if named == "" {
+		return nil
+	}
+	locked, err := artifact.ReadLock(r.Root)
+	if err != nil {
+		return err
+	}
+	b := &bundle.Bundle{Named: named, Arch: maker.Arch, Layer: layer, Locked: locked, Pins: maker.Releases(), Run: r.Exec}
+	maker.Store.Stock, trees.Stock = b, b
+	return nil
 }
 
 // options are what a provider for a plan is made with, without lab.yaml.

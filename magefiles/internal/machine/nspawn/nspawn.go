@@ -140,6 +140,15 @@ func (p *Provider) Up(ctx context.Context) error {
 	return g.Wait()
 }
 
+// Box implements machine.Boxer.
+func (p *Provider) Box(ctx context.Context) (string, bool, error) {
+	if err := p.install(ctx); err != nil {
+		return "", false, err
+	}
+	tree, err := box.Recipe{Debian: p.Maker.Debian, Run: p.Run}.Tree(ctx, p.Store)
+	return filepath.Dir(tree), true, err
+}
+
 // parts are what machines are made from.
 type parts struct {
 	layers map[lab.Role]string // below the machine's own files, as overlay's lowerdir wants them

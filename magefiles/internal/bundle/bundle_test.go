@@ -1,0 +1,250 @@
+package bundle
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+)
+
+const (
+	toolKey = "tool-0123456789abcdef"
+	treeKey = "tree-0123456789abcdef"
+)
+
+// write writes a bundle of two artifacts, one of them of several megabytes, and returns its path and what is locked of it.
+func write(t *testing.T) (file string, locked map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	noise := make([]byte, 5<<20) // doesn't become smaller
+	for i, x := 0, uint32(1); i < len(noise); i++ {
+		x ^= x << 13
+		x ^= x >> 17
+		x ^= x << 5
+		noise[i] = byte(x)
+	}
+	for name, data := range map[string]string{
+		toolKey + "/bin": string(noise), treeKey + "/root/etc/hosts": "127.0.0.1 localhost\n",
+		treeKey + "/root/var/lib/dpkg/status": "Package: bird\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.6.8-2.1+b1\n\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(data), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("hosts", filepath.Join(dir, treeKey, "root/etc/names")); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := artifact.Sum(filepath.Join(dir, toolKey, "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(dir, Name("amd64"))
+	m := Manifest{Arch: "amd64", Layer: "nspawn", Pins: map[string]string{"Calico": "3.31.0"}}
+	if err := Write(t.Context(), &command.Runner{}, file, m, []Content{{Dir: filepath.Join(dir, toolKey)}, {Dir: filepath.Join(dir, treeKey)}}, dir); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".bundle-*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	return file, map[string]string{"amd64/tool/bin": sum}
+}
+
+func open(named string, locked map[string]string) *Bundle {
+	return &Bundle{Named: named, Arch: "amd64", Layer: "nspawn", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
+}
+
+// whole takes everything out of a bundle.
+func whole(t *testing.T, b *Bundle) error {
+	t.Helper()
+	out := t.TempDir()
+	for _, key := range []string{treeKey, toolKey} {
+		if ok, err := b.Has(t.Context(), key, false); !ok || err != nil {
+			return errors.Join(errors.New("it isn't there"), err)
+		}
+		dir := filepath.Join(out, key)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Fill(t.Context(), key, dir, false); err != nil {
+			return err
+		}
+	}
+	for name, want := range map[string]string{treeKey + "/root/etc/names": "127.0.0.1 localhost\n"} {
+		if got, err := os.ReadFile(filepath.Join(out, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(out, toolKey, "bin")); err != nil || info.Size() != 5<<20 || info.Mode() != 0o755 {
+		t.Errorf("%v, %v", info, err)
+	}
+	return nil
+}
+
+func TestBundle(t *testing.T) {
+	file, locked := write(t)
+	for _, named := range []string{file, filepath.Dir(file)} {
+		if err := whole(t, open(named, locked)); err != nil {
+			t.Errorf("%s: %v", named, err)
+		}
+	}
+	b := open(file, locked)
+	if ok, err := b.Has(t.Context(), "other-0123456789abcdef", false); ok || err != nil {
+		t.Errorf("what isn't there: %v, %v", ok, err)
+	}
+	if ok, err := b.Has(t.Context(), "tool-fedcba9876543210", true); ok || err != nil {
+		t.Errorf("what is root's under the same name: %v, %v", ok, err)
+	}
+}
+
+// TestTar: tar reads a bundle like any other .tar.zst.
+func TestTar(t *testing.T) {
+	file, _ := write(t)
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	var names []string
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
+		if data, _ := io.ReadAll(r); h.Name == "sbom.spdx.json" && !strings.Contains(string(data), "pkg:deb/debian/bird@1.6.8-2.1+b1?arch=amd64") {
+			t.Errorf("not in the list of software: %s", data)
+		}
+	}
+	want := []string{
+		"manifest.json", toolKey + "/", toolKey + "/bin", treeKey + "/", treeKey + "/root/", treeKey + "/root/etc/", treeKey + "/root/etc/hosts",
+		treeKey + "/root/etc/names", treeKey + "/root/var/", treeKey + "/root/var/lib/", treeKey + "/root/var/lib/dpkg/", treeKey + "/root/var/lib/dpkg/status",
+		"sbom.spdx.json",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestRefused: what can't be trusted is refused with a reason.
+func TestRefused(t *testing.T) {
+	file, locked := write(t)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := func(at int) []byte {
+		data := append([]byte{}, good...)
+		data[at] ^= 1
+		return data
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		b    *Bundle
+		want string
+	}{
+		"cut off":                    {good[:len(good)/2], open(file, locked), "is cut off"},
+		"cut off in its manifest":    {good[:100], open(file, locked), "it ends early; fetch it again"},
+		"empty":                      {nil, open(file, locked), "it ends early; fetch it again"},
+		"changed":                    {changed(len(good) / 2), open(file, locked), "has been changed"},
+		"no bundle":                  {[]byte(strings.Repeat("not one", 100)), open(file, locked), "it is no bundle"},
+		"another CPU's":              {good, &Bundle{Named: file, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
+		"not what is locked":         {good, open(file, map[string]string{"amd64/tool/bin": "0000"}), "isn't what components/artifacts.lock says"},
+		"a program that isn't there": {good, open(file, map[string]string{"amd64/tool/more": "0000"}), "more: no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(file, c.data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			err := whole(t, c.b)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "unset LAB_BUNDLE") {
+				t.Errorf("no %q in: %v", c.want, err)
+			}
+		})
+	}
+	if err := os.WriteFile(file, good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := open(file, locked)
+	b.Pins = map[string]string{"Calico": "3.31.7"}
+	if _, err := b.Has(t.Context(), "tool-fedcba9876543210", false); err == nil || !strings.Contains(err.Error(), "Calico 3.31.0, here 3.31.7") {
+		t.Errorf("of another commit: %v", err)
+	}
+	if err := whole(t, open(filepath.Join(t.TempDir(), "nowhere"), locked)); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("not there: %v", err)
+	}
+}
+
+// TestWeb: from a server, also one that knows no ranges, and one whose connections break.
+func TestWeb(t *testing.T) {
+	file, locked := write(t)
+	files := http.FileServer(http.Dir(filepath.Dir(file)))
+	var served atomic.Int64
+	for name, serve := range map[string]http.HandlerFunc{
+		"ranges": files.ServeHTTP,
+		"none": func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Range")
+			files.ServeHTTP(w, r)
+		},
+		"breaks": func(w http.ResponseWriter, r *http.Request) {
+			files.ServeHTTP(&breaking{ResponseWriter: w, left: 1 << 20}, r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { served.Add(1); serve(w, r) }))
+			defer s.Close()
+			for _, url := range []string{s.URL, s.URL + "/" + Name("amd64")} {
+				if err := whole(t, open(url, locked)); err != nil {
+					t.Errorf("%s: %v", url, err)
+				}
+			}
+		})
+	}
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	if err := whole(t, open(s.URL, locked)); err == nil || !strings.Contains(err.Error(), "404 Not Found") {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hangs.Close()
+	if _, err := open(hangs.URL, locked).Has(ctx, toolKey, false); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a server that hangs: %v", err)
+	}
+}
+
+// breaking ends the connection after some bytes.
+type breaking struct {
+	http.ResponseWriter
+	left int
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return b.ResponseWriter.Write(p)
+}

@@ -1,0 +1,127 @@
+package bundle
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
+)
+
+// Content is an artifact that is to be in a bundle.
+type Content struct {
+	Dir  string // a store's directory of it
+	Root bool
+}
+
+// packTime bounds the packing of one artifact.
+const packTime = 15 * time.Minute
+
+// Write writes a bundle of contents into a file, whole or not at all, with the licences and a list of the software in it. modCache is
+// where the go command keeps the sources of modules.
+func Write(ctx context.Context, run *command.Runner, path string, m Manifest, contents []Content, modCache string) (err error) {
+	m.Version, m.Made = version, time.Now().UTC().Format(time.RFC3339)
+	inside := newParts()
+	frames, err := os.CreateTemp(filepath.Dir(path), ".bundle-*.part")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, frames.Close(), os.Remove(frames.Name())) }()
+	one := progress.Counter(ctx, len(contents), "artifacts")
+	at := int64(0)
+	for _, c := range contents {
+		a := Artifact{Key: filepath.Base(c.Dir), Root: c.Root, Offset: at}
+		sum := sha256.New()
+		err := pack(ctx, run, c, a.Key, io.MultiWriter(frames, sum))
+		if err == nil {
+			err = inside.of(c.Dir)
+		}
+		if err != nil {
+			return fmt.Errorf("packing %s: %w", a.Key, err)
+		}
+		if at, err = frames.Seek(0, io.SeekCurrent); err != nil {
+			return err
+		}
+		a.Size, a.SHA256 = at-a.Offset, hex.EncodeToString(sum.Sum(nil))
+		m.Artifacts = append(m.Artifacts, a)
+		one()
+	}
+	more, err := inside.licences(modCache)
+	if err != nil {
+		return err
+	}
+	if more["sbom.spdx.json"], err = inside.spdx(m); err != nil {
+		return err
+	}
+	if err := frame(frames, func(t *tar.Writer) error { return errors.Join(files(t, more), t.Close()) }); err != nil { // the tar's end
+		return err
+	}
+	encoded, err := m.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := frames.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	whole, err := os.CreateTemp(filepath.Dir(path), ".bundle-*.part")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(whole.Name()))
+		}
+	}()
+	_, err = io.Copy(whole, io.MultiReader(strings.NewReader(string(head(int64(len(encoded))))), strings.NewReader(string(encoded)), frames))
+	if err := errors.Join(err, whole.Chmod(0o644), whole.Close()); err != nil {
+		return err
+	}
+	return os.Rename(whole.Name(), path)
+}
+
+// pack writes an artifact's frame.
+func pack(ctx context.Context, run *command.Runner, c Content, key string, out io.Writer) error {
+	return command.Pipe(func(w io.Writer) error {
+		args := []string{"tar", "-c", "-f", "-", "-C", c.Dir, "--sort=name", "--numeric-owner"}
+		if c.Root {
+			args = append(args, "--xattrs", "--xattrs-include=*")
+		} else { // whoever unpacks it owns it
+			args = append(args, "--owner=0", "--group=0")
+		}
+		_, err := run.Run(ctx, command.Cmd{Args: append(args, "."), Stdout: w, Root: c.Root, Timeout: packTime})
+		return err
+	}, func(r io.Reader) error {
+		return frame(out, func(t *tar.Writer) error {
+			in := tar.NewReader(r)
+			for {
+				h, err := in.Next()
+				if errors.Is(err, io.EOF) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				h.Name = key + "/" + strings.TrimPrefix(h.Name, "./")
+				if h.Typeflag == tar.TypeLink {
+					h.Linkname = key + "/" + strings.TrimPrefix(h.Linkname, "./")
+				}
+				h.Format = tar.FormatPAX
+				if err := t.WriteHeader(h); err != nil {
+					return err
+				}
+				if _, err := io.Copy(t, in); err != nil {
+					return err
+				}
+			}
+		})
+	})
+}

@@ -1,0 +1,54 @@
+package target
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
+)
+
+// Bundle writes all that a lab is made of into one file, for computers without a network. Without a name it gets one in the working
+// directory.
+func Bundle(ctx context.Context, r *run.Run, file string) error {
+	l, err := r.Lab(ctx)
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		file = bundle.Name(l.Maker.Arch)
+	}
+	if computer.Exists(file) {
+		return fmt.Errorf("%s is there already; remove it, or name another file: go tool mage bundle -o=FILE", file)
+	}
+	if err := r.Begin(ctx); err != nil {
+		return err
+	}
+	dirs, err := l.Maker.All(ctx)
+	if err != nil {
+		return err
+	}
+	var contents []bundle.Content
+	for _, dir := range dirs {
+		contents = append(contents, bundle.Content{Dir: dir})
+	}
+	if boxer, ok := l.Provider.(machine.Boxer); ok {
+		dir, root, err := boxer.Box(ctx)
+		if err != nil {
+			return err
+		}
+		contents = append(contents, bundle.Content{Dir: dir, Root: root})
+	}
+	cache, err := r.Exec.Output(ctx, "go", "env", "GOMODCACHE")
+	if err != nil {
+		return err
+	}
+	m := bundle.Manifest{Arch: l.Maker.Arch, Layer: l.Layer, Pins: l.Maker.Releases()}
+	if err := bundle.Write(ctx, r.Exec, file, m, contents, cache); err != nil {
+		return err
+	}
+	r.Console.Notice("%s has what a lab on %s is made of; elsewhere: %s=%[1]s go tool mage verify", file, l.Layer, bundle.Variable)
+	return nil
+}
