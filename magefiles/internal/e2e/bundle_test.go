@@ -23,6 +23,7 @@ func TestBundle(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "calico-cni-lab.tar.zst")
 	l.has(l.ok("bundle", "-o="+file), "LAB_BUNDLE="+file)
+	must(t, "", "bash", "-c", "cd "+dir+" && sha256sum --check calico-cni-lab.tar.zst.sha256")
 	l.has(l.fails("bundle", "-o="+file), "is there already")
 
 	// Another computer: no network but what lies in its namespace, no cache of the user's or of root's.

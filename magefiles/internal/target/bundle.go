@@ -3,9 +3,12 @@ package target
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -47,6 +50,13 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 	}
 	m := bundle.Manifest{Arch: l.Maker.Arch, Layer: l.Layer, Pins: l.Maker.Releases()}
 	if err := bundle.Write(ctx, r.Exec, file, m, contents, cache); err != nil {
+		return err
+	}
+	sum, err := artifact.Sum(file)
+	if err != nil {
+		return err
+	}
+	if err := keep.Write(file+".sha256", []byte(sum+"  "+filepath.Base(file)+"\n"), 0o644); err != nil {
 		return err
 	}
 	r.Console.Notice("%s has what a lab on %s is made of; elsewhere: %s=%[1]s go tool mage verify", file, l.Layer, bundle.Variable)
