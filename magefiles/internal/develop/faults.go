@@ -194,6 +194,9 @@ func (m *matrix) kills(ctx context.Context, n int) error {
 		}
 		failed = append(failed, k.Errs...)
 		m.run.Console.Notice("%d of %d: %s: %s", i+1, n, k, verdict(k.Errs))
+		if len(k.Errs) > 0 {
+			m.run.Console.Notice("%v", errors.Join(k.Errs...))
+		}
 	}
 	if n > 0 {
 		m.run.Console.Notice("%d runs killed or paused: %s", n, verdict(failed))
@@ -213,6 +216,7 @@ func (m *matrix) cycles(ctx context.Context, n int) error {
 		}
 		if err := m.lab.Cycle(ctx); err != nil {
 			failed = append(failed, fmt.Errorf("cycle %d: %w", i+1, err))
+			m.run.Console.Notice("%v", failed[len(failed)-1])
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -46,8 +46,8 @@ func (l *Lab) RandomKill(ctx context.Context, r *rand.Rand) Kill {
 		return k
 	}
 	wrong("itself", l.disturbed(ctx, k))
-	if _, err := l.Target(ctx, k.Target); err != nil {
-		wrong(k.Target+" again", err)
+	if out, err := l.Target(ctx, k.Target); err != nil {
+		wrong(k.Target+" again", fmt.Errorf("%w\n%s", err, out))
 		return k
 	}
 	if k.Target == "verify" {
