@@ -16,9 +16,17 @@ type Request struct {
 	Ports  []uint16 `json:"ports,omitempty"`  // the lab's TCP ports where others may listen on them: who does, and what rivals there are; none: don't look
 	Dial   *Dial    `json:"dial,omitempty"`   // what the machine has to reach over TCP; nil: nobody asks
 	Until  *Until   `json:"until,omitempty"`  // what to wait for first
+	Alone  *Alone   `json:"alone,omitempty"`  // what to end first; nil: nothing
 	Deep   bool     `json:"deep,omitempty"`   // whether to look at what a baseline and explanations need
 	Texts  []string `json:"texts,omitempty"`  // files and directories whose contents a deep look has, too
 	Slow   int      `json:"slow,omitempty"`   // how much longer than usual an answer may take; 0 is 1
+}
+
+// Alone is for a look of a run that changes the lab, as one at a time may: commands that another one left at work on the machine when it was
+// killed are ended first.
+type Alone struct {
+	Of  string `json:"of"`  // with what the marks of commands of such runs begin
+	But string `json:"but"` // and those of the run itself
 }
 
 // Etcd is how etcd is asked: where it answers clients, and the directories on the machine that have the certificates (ca.crt, tls.crt,

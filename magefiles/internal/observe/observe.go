@@ -126,6 +126,9 @@ func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until
 		r = spec.Deep(r)
 	}
 	r.Until, r.Slow = until, o.Slow
+	if of, but, ok := o.Hosts.Alone(); ok {
+		r.Alone = &fact.Alone{Of: of, But: but}
+	}
 	limit := lookTime * time.Duration(o.Slow)
 	if until != nil {
 		limit += until.Within

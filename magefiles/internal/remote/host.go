@@ -25,7 +25,11 @@ type Host struct {
 	log      *command.Log
 	shares   Shares
 	sessions chan struct{} // one token for each session that may be open
+	mark     func() string // what the marks of commands begin with; nil: marked
 }
+
+// marked is what the mark of each command begins with, by which it can be found on its machine.
+const marked = "calico-cni-lab-"
 
 // maxSessions stays under OpenSSH's default of ten sessions a connection (MaxSessions in sshd_config).
 const maxSessions = 8
@@ -107,7 +111,11 @@ func (h *Host) run(ctx context.Context, c call) ([]byte, error) {
 	if c.stdout != nil {
 		out = io.MultiWriter(&stdout, c.stdout)
 	}
-	mark := "calico-cni-lab-" + rand.Text()
+	mark := marked
+	if h.mark != nil {
+		mark = h.mark()
+	}
+	mark += rand.Text()
 	err := h.session(ctx, c.line(ctx, mark), c.stdin, out, &stderr)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		h.end(ctx, mark, c.root)

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 type Hosts struct {
 	endpoints func() ([]Endpoint, error)
 	log       func() *command.Log
+	id        string // of the run, in the marks of its commands
 
 	mu    sync.Mutex
 	all   []Endpoint // nil until they are asked for
@@ -39,8 +41,22 @@ type conn struct {
 // NewHosts returns the connections to the machines at endpoints, which is asked when the first is made, and again after
 // Close; log for each, as a run's log may begin later.
 func NewHosts(endpoints func() ([]Endpoint, error), log func() *command.Log) *Hosts {
-	return &Hosts{endpoints: endpoints, log: log, conns: map[string]*conn{}}
+	return &Hosts{endpoints: endpoints, log: log, id: rand.Text(), conns: map[string]*conn{}}
 }
+
+// changing is what the marks of commands begin with that a run runs that has a log: it changes the lab, as one at a time may.
+const changing = marked + "change-"
+
+func (h *Hosts) mark() string {
+	if h.log() == nil {
+		return marked
+	}
+	return changing + h.id + "-"
+}
+
+// Alone says with what the marks of commands begin that runs run which change the lab, and those of this one; ok is false where this run
+// only looks.
+func (h *Hosts) Alone() (of, but string, ok bool) { return changing, h.mark(), h.log() != nil }
 
 // Get returns the connection to a machine. dial is Dial, or DialBooted for a machine that isn't booting.
 func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context, Endpoint, *command.Log) (*Host, error)) (*Host, error) {
@@ -73,6 +89,7 @@ func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context,
 	if err != nil {
 		return nil, err
 	}
+	host.mark = h.mark
 	c.host, c.lost = host, make(chan struct{})
 	go func(client interface{ Wait() error }, lost chan struct{}) {
 		_ = client.Wait() // how it ended is what the session that it takes along says

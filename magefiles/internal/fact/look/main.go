@@ -86,6 +86,9 @@ func look(r fact.Request) fact.Machine {
 	m := fact.Machine{Login: login(), Datastore: fact.Unknown[[]fact.KeyValue](fact.NotAsked), Go: fact.Unknown[fact.Tree](fact.NotAsked), Etcd: fact.Unknown[fact.Health](fact.NotAsked), Auth: fact.Unknown[fact.Auth](fact.NotAsked), Members: fact.Unknown[[]fact.Member](fact.NotAsked), Deep: fact.Unknown[fact.Deep](fact.NotAsked)}
 	m.Rivals, m.Listeners = fact.Unknown[[]fact.Rival](fact.NotAsked), fact.Unknown[[]fact.Listener](fact.NotAsked)
 	r.BIRD = cmp.Or(r.BIRD, birdSocket)
+	if r.Alone != nil {
+		endOthers(*r.Alone)
+	}
 	if r.Until != nil {
 		if late := wait(r); late != "" {
 			fmt.Fprintln(os.Stderr, late) // for the run's log; what it comes to is in the facts
