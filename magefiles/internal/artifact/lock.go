@@ -4,16 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 )
 
-// LockFile has, below the project's root, the SHA-256 of every program that is compiled. Whoever compiles the same gets the same, on
-// whatever computer.
+// LockFile has, below the project's root, the SHA-256 of every program that is compiled, and of the toolchain that is fetched. Whoever
+// compiles the same gets the same, on whatever computer.
 const LockFile = "components/artifacts.lock"
 
 const lockHead = "# The SHA-256 of every program that is compiled here, by ARCHITECTURE/COMPONENT/PROGRAM. Written by: go tool mage dev:lock\n"
@@ -26,22 +24,17 @@ func ReadLock(root string) (map[string]string, error) {
 
 // WriteLock writes it.
 func WriteLock(root string, sums map[string]string) error {
-	var lines []string
-	for name, sum := range sums {
-		lines = append(lines, sum+"  "+name+"\n")
-	}
-	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[64:], b[64:]) })
-	return keep.Write(filepath.Join(root, LockFile), []byte(lockHead+strings.Join(lines, "")), 0o644)
+	return keep.Write(filepath.Join(root, LockFile), []byte(lockHead+sumsText(sums)), 0o644)
 }
 
-// Component is something that is compiled for the machines, as a directory of programs.
+// Component is something for the machines that is the same wherever it is made, as a directory of files.
 type Component struct {
 	Name string
 	Make func(context.Context) (dir string, err error)
 	Slow bool // takes minutes where it isn't cached
 }
 
-// Components are all that is compiled.
+// Components are all of them.
 func (m *Maker) Components() []Component {
 	own := func(p func(context.Context) (string, string, error)) func(context.Context) (string, error) {
 		return func(ctx context.Context) (string, error) {
@@ -50,15 +43,13 @@ func (m *Maker) Components() []Component {
 		}
 	}
 	rootfs := func(ctx context.Context) (string, string, error) { file, err := m.Rootfs(ctx); return file, "", err }
-	return []Component{{"calico", m.Calico, true}, {"etcd", m.Etcd, true}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false}}
+	return []Component{{"go", m.Toolchain, true}, {"calico", m.Calico, true}, {"etcd", m.Etcd, true}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false}}
 }
 
-// All makes everything that machines are made of but their box, and returns the artifacts' directories.
+// All makes everything that takes long of what machines are made of, but their box, and returns the artifacts' directories. The images are
+// made of that in seconds.
 func (m *Maker) All(ctx context.Context) ([]string, error) {
-	gets := []func(context.Context) (string, error){m.Toolchain, m.base, func(ctx context.Context) (string, error) {
-		images, err := m.Images(ctx)
-		return filepath.Dir(images.Etcd.Archive), err
-	}}
+	gets := []func(context.Context) (string, error){m.base}
 	for _, c := range m.Components() {
 		gets = append(gets, c.Make)
 	}
@@ -70,7 +61,7 @@ func (m *Maker) All(ctx context.Context) ([]string, error) {
 	return dirs, g.Wait()
 }
 
-// Programs makes components, and returns their programs as they are locked.
+// Programs makes components, and returns their files as they are locked.
 func (m *Maker) Programs(ctx context.Context, components []Component) (map[string]string, error) {
 	dirs := make([]string, len(components))
 	g, gctx := errgroup.WithContext(ctx)
@@ -82,7 +73,7 @@ func (m *Maker) Programs(ctx context.Context, components []Component) (map[strin
 	}
 	all := map[string]string{}
 	for i, c := range components {
-		sums, err := Sums(dirs[i])
+		sums, err := Hash(dirs[i])
 		if err != nil {
 			return nil, err
 		}

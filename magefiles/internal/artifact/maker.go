@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -60,12 +61,12 @@ const stockSpace = 3 << 30
 
 // Preflight returns what would stop a build that is still to be made.
 func (m *Maker) Preflight() error {
-	if m.Store.Stock != nil {
-		return RoomFor(m.Store.Dir, stockSpace)
-	}
 	made, err := filepath.Glob(filepath.Join(m.Store.Dir, "images-*", nodeArchive))
 	if err != nil || len(made) > 0 {
 		return err
+	}
+	if m.Store.Stock != nil {
+		return RoomFor(m.Store.Dir, stockSpace)
 	}
 	return RoomFor(m.Store.Dir, buildSpace)
 }
@@ -129,10 +130,14 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 		What:   what,
 		Inputs: append(append(inputs, m.goEnv()...), flags...),
 		Make: func(ctx context.Context, out string) error {
+			env, err := m.buildEnv(ctx)
+			if err != nil {
+				return err
+			}
 			build := command.Cmd{
 				Dir: dir,
 				// The compiler collects garbage less often: less CPU time, at most 2 GB more memory.
-				Env:     append(m.goEnv(), "GOGC=400"),
+				Env:     append(env, "GOGC=400"),
 				Timeout: buildTimeout,
 				Hint:    "check that the Go module proxy can be reached (go env GOPROXY), then run this again: what is done is kept",
 			}
@@ -144,13 +149,32 @@ func (m *Maker) compile(ctx context.Context, name, what, ldflags string, more ..
 	})
 }
 
-// goEnv is the environment that programs are compiled in: with the pinned release of Go, whichever one is installed, and nothing of the
-// user's own that would change the result.
+// goEnv is what of the environment changes what is compiled: the pinned release of Go compiles, whichever one is installed.
 func (m *Maker) goEnv() []string {
 	return []string{
 		"GOTOOLCHAIN=" + m.Pins.Compiler, "CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + m.Arch, "GOAMD64=v1", "GOARM64=v8.0",
-		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off",
+		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GODEBUG=", "GOFIPS140=off", "GOENV=off",
 	}
+}
+
+// fetching are the go command's settings about where modules come from and are kept.
+var fetching = []string{"GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOAUTH", "GOMODCACHE", "GOCACHE"}
+
+// buildEnv is goEnv with the user's settings of where modules come from: those that he made with `go env -w` don't count otherwise.
+func (m *Maker) buildEnv(ctx context.Context) ([]string, error) {
+	out, err := m.Run.Output(ctx, append([]string{"go", "env", "-json"}, fetching...)...)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]string{}
+	if err := json.Unmarshal([]byte(out), &values); err != nil {
+		return nil, fmt.Errorf("go env -json: %w", err)
+	}
+	env := m.goEnv()
+	for _, name := range fetching {
+		env = append(env, name+"="+values[name])
+	}
+	return env, nil
 }
 
 // moduleDir is where the go command keeps the unpacked source of a module that a component requires.

@@ -93,11 +93,10 @@ func pinned(file, module string) (*version.Version, error) {
 	return nil, fmt.Errorf("%s does not require %s; restore it with: git checkout -- %s", file, module, file)
 }
 
-// Releases are the pins of all that the maker makes, by name.
-func (m *Maker) Releases() map[string]string {
+// Releases are the pins, by name.
+func (p Pins) Releases() map[string]string {
 	return map[string]string{
-		"Calico": m.Pins.Calico.String(), "etcd": m.Pins.Etcd.String(), "cnitool": m.Pins.Cnitool.String(), "CNI plugins": m.Pins.Plugins.String(),
-		"compiler": m.Pins.Compiler, "Go": m.GoOnNode, "Debian": m.Debian,
+		"Calico": p.Calico.String(), "etcd": p.Etcd.String(), "cnitool": p.Cnitool.String(), "CNI plugins": p.Plugins.String(), "compiler": p.Compiler,
 	}
 }
 

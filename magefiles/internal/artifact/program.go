@@ -44,10 +44,14 @@ func (m *Maker) program(ctx context.Context, p program) (file, sha256 string, er
 		What:   p.what,
 		Inputs: append(append(inputs, m.goEnv()...), flags...),
 		Make: func(ctx context.Context, out string) error {
-			_, err := m.Run.Run(ctx, command.Cmd{
+			env, err := m.buildEnv(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = m.Run.Run(ctx, command.Cmd{
 				Args:    append(append([]string{"go", "build"}, flags...), "-o", filepath.Join(out, p.name), "./"+p.packages[0]),
 				Dir:     m.Root,
-				Env:     m.goEnv(),
+				Env:     env,
 				Timeout: buildTimeout,
 				Hint:    "go build ./" + p.packages[0] + " in the project's directory shows the same; git status shows what was changed there",
 			})

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,22 +287,38 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	return nil, fmt.Errorf("locking %s: %w", path, errors.Join(err, l.Close()))
 }
 
-// writeSums writes the SHA-256 of every file in dir into its file SHA256SUMS, in sha256sum's format.
+// sumsFile is in an artifact, in sha256sum's format.
+const sumsFile = "SHA256SUMS"
+
+// writeSums writes the SHA-256 of every file in dir into its file SHA256SUMS.
 func writeSums(dir string) error {
-	var lines []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		sum, err := Sum(path)
-		lines = append(lines, sum+"  "+strings.TrimPrefix(path, dir+"/"))
-		return err
-	})
+	sums, err := Hash(dir)
 	if err != nil {
 		return err
 	}
-	slices.Sort(lines)
-	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Join(lines, "\n")+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(dir, sumsFile), []byte(sumsText(sums)), 0o644)
+}
+
+// sumsText is in sha256sum's format.
+func sumsText(sums map[string]string) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		text.WriteString(sums[name] + "  " + name + "\n")
+	}
+	return text.String()
+}
+
+// Hash returns the SHA-256, in hex, of every file in an artifact's directory, by its path there.
+func Hash(dir string) (map[string]string, error) {
+	sums := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || path == filepath.Join(dir, sumsFile) {
+			return err
+		}
+		sums[strings.TrimPrefix(path, dir+"/")], err = Sum(path)
+		return err
+	})
+	return sums, err
 }
 
 // Sum is the SHA-256 of a file, in hex.
@@ -309,7 +326,7 @@ func Sum(file string) (string, error) { return script.File(file).Hash(sha256.New
 
 // Sums reads what writeSums wrote: file name to SHA-256 in hex.
 func Sums(dir string) (map[string]string, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+	data, err := os.ReadFile(filepath.Join(dir, sumsFile))
 	if err != nil {
 		return nil, err
 	}

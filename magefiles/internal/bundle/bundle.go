@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,9 +28,8 @@ const Variable = "LAB_BUNDLE"
 type Bundle struct {
 	Named  string            // by Variable
 	Arch   string            // GOARCH of the machines
-	Layer  string            // the hardware layer
-	Locked map[string]string // SHA-256 of the compiled programs; see artifact.ReadLock
-	Pins   map[string]string // this checkout's
+	Locked map[string]string // SHA-256 of what is compiled or fetched; see artifact.ReadLock
+	Pins   map[string]string // releases that have to be the bundle's, too, by name
 	Run    *command.Runner
 
 	mu       sync.Mutex
@@ -47,18 +45,42 @@ type Bundle struct {
 func (b *Bundle) open(ctx context.Context) (Manifest, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.opened {
-		b.source, b.where = find(b.Named, b.Arch)
-		b.manifest, b.start, b.err = read(ctx, b.source)
-		if b.err == nil && b.manifest.Arch != b.Arch {
-			b.err = fmt.Errorf("it is for %s, and the machines are %s; take %s", b.manifest.Arch, b.Arch, Name(b.Arch))
-		}
-		if b.err != nil {
-			b.err = b.refused(b.err)
-		}
-		b.opened = ctx.Err() == nil
+	if b.opened {
+		return b.manifest, b.err
 	}
-	return b.manifest, b.err
+	b.source, b.where = find(b.Named, b.Arch)
+	m, start, err := read(ctx, b.source)
+	if err == nil {
+		err = b.fits(ctx, m, start)
+	}
+	if err != nil {
+		err = b.refused(err)
+	}
+	b.manifest, b.start, b.err = m, start, err
+	b.opened = err == nil || ctx.Err() == nil
+	return m, err
+}
+
+// fits refuses a bundle for others, and one that is cut off, before anything of it is used.
+func (b *Bundle) fits(ctx context.Context, m Manifest, start int64) error {
+	if m.Arch != b.Arch {
+		return fmt.Errorf("it is for %s, and the machines are %s; take %s", m.Arch, b.Arch, Name(b.Arch))
+	}
+	var other []string
+	for _, name := range slices.Sorted(maps.Keys(b.Pins)) {
+		if m.Pins[name] != b.Pins[name] {
+			other = append(other, fmt.Sprintf("%s %s, here %s", name, cmp.Or(m.Pins[name], "none"), b.Pins[name]))
+		}
+	}
+	if len(other) > 0 {
+		return fmt.Errorf("it has other releases (%s); take one that was made by this commit", strings.Join(other, "; "))
+	}
+	end := start
+	for _, a := range m.Artifacts {
+		end = max(end, start+a.Offset+a.Size)
+	}
+	_, err := part(ctx, b.source, end-1, 1)
+	return err
 }
 
 func (b *Bundle) refused(err error) error {
@@ -96,77 +118,51 @@ func part(ctx context.Context, s source, offset, size int64) ([]byte, error) {
 	return data, err
 }
 
-// machinesOwn are artifacts that are made in another way on each layer.
-var machinesOwn = []string{"base", "images", "box"}
-
-// Has implements artifact.Stock. An artifact that the bundle has with other inputs is an error: it was made by another commit.
+// Has implements artifact.Stock. What was made in another way than here the bundle doesn't have.
 func (b *Bundle) Has(ctx context.Context, key string, root bool) (bool, error) {
 	m, err := b.open(ctx)
-	if err != nil {
-		return false, err
-	}
-	name := nameOf(key)
-	for _, a := range m.Artifacts {
-		if a.Root != root {
-			continue
-		}
-		if a.Key == key {
-			return true, nil
-		}
-		if nameOf(a.Key) == name && (m.Layer == b.Layer || !slices.Contains(machinesOwn, name)) {
-			return false, b.refused(fmt.Errorf("its %s is another one than this checkout's (%s); take one that was made by this commit", name, differences(m.Pins, b.Pins)))
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(m.Artifacts, func(a Artifact) bool { return a.Key == key && a.Root == root }), err
 }
 
 // nameOf is what a key begins with: what the artifact is.
 func nameOf(key string) string { return key[:max(0, strings.LastIndex(key, "-"))] }
 
-// differences are those of pins, for a person.
-func differences(theirs, ours map[string]string) string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(ours)) {
-		if theirs[name] != ours[name] {
-			all = append(all, fmt.Sprintf("%s %s, here %s", name, cmp.Or(theirs[name], "none"), ours[name]))
-		}
-	}
-	return cmp.Or(strings.Join(all, "; "), "the same releases, made in another way")
-}
-
 // unpackTime bounds the taking of one artifact, from a slow server.
 const unpackTime = 30 * time.Minute
 
-// Fill implements artifact.Stock. What was compiled has to be what is locked; everything has to be what the manifest says.
+// Fill implements artifact.Stock. Everything has to be what the manifest says, and what is compiled or fetched what is locked.
 func (b *Bundle) Fill(ctx context.Context, key, dir string, root bool) error {
 	m, err := b.open(ctx)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(m.Artifacts, func(a Artifact) bool { return a.Key == key })
-	if i < 0 || m.Artifacts[i].Root != root {
+	i := slices.IndexFunc(m.Artifacts, func(a Artifact) bool { return a.Key == key && a.Root == root })
+	if i < 0 {
 		return b.refused(fmt.Errorf("it has no %s", key))
 	}
-	a := m.Artifacts[i]
-	err = b.unpack(ctx, a, dir)
-	if err == nil && !root {
-		err = b.locked(nameOf(key), dir)
+	if err := b.unpack(ctx, m.Artifacts[i], dir); err != nil {
+		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		err = b.refused(err)
+	if name := nameOf(key); !root && name != unlocked {
+		if err := b.locked(name, dir); err != nil {
+			return b.refused(err)
+		}
 	}
-	return err
+	return nil
 }
+
+// unlocked is the one artifact of the user's that isn't the same wherever it is made: Debian's packages.
+const unlocked = "base"
 
 func (b *Bundle) unpack(ctx context.Context, a Artifact, dir string) error {
 	section, err := b.source.section(ctx, b.start+a.Offset, a.Size)
 	if err != nil {
-		return err
+		return b.refused(err)
 	}
 	defer section.Close()
 	sum := sha256.New()
 	counted := &counter{ctx: ctx, total: int(a.Size / 1e6), r: io.TeeReader(section, sum)}
-	z, err := zstd.NewReader(counted)
+	z, err := zstd.NewReader(counted, zstd.WithDecoderConcurrency(1)) // and so it reads when it is read from, and not beside
 	if err != nil {
 		return err
 	}
@@ -176,31 +172,58 @@ func (b *Bundle) unpack(ctx context.Context, a Artifact, dir string) error {
 	if a.Root {
 		args = append(args, "--numeric-owner", "--xattrs", "--xattrs-include=*")
 	}
-	_, err = b.Run.Run(ctx, command.Cmd{Args: args, Stdin: z, Root: a.Root, Timeout: unpackTime})
-	if _, rest := io.Copy(io.Discard, counted); rest != nil {
-		return rest
+	var bad error // what the decoder, or where it reads from, says
+	terr := command.Pipe(func(w io.Writer) error {
+		_, err := io.Copy(w, z)
+		if !errors.Is(err, io.ErrClosedPipe) {
+			bad = err
+		}
+		return err
+	}, func(r io.Reader) error {
+		_, err := b.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: a.Root, Timeout: unpackTime})
+		return err
+	})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case bad == nil && terr != nil: // tar's own, such as a full disk
+		return terr
+	}
+	if _, err := io.Copy(io.Discard, counted); err != nil {
+		return b.refused(err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != a.SHA256 {
-		return fmt.Errorf("its %s has been changed, or is cut off (SHA-256 %s, not %s); fetch it again", a.Key, got, a.SHA256)
+		return b.refused(fmt.Errorf("its %s has been changed, or is cut off (SHA-256 %s, not %s); fetch it again", a.Key, got, a.SHA256))
 	}
-	return err
+	if bad != nil {
+		return b.refused(bad)
+	}
+	return nil
 }
 
-// locked compares what was compiled with components/artifacts.lock.
+// locked compares an artifact's files, all of them, with components/artifacts.lock.
 func (b *Bundle) locked(component, dir string) error {
-	prefix := b.Arch + "/" + component + "/"
-	for name, want := range b.Locked {
-		program, ours := strings.CutPrefix(name, prefix)
-		if !ours {
-			continue
+	want := map[string]string{}
+	for name, sum := range b.Locked {
+		if program, ours := strings.CutPrefix(name, b.Arch+"/"+component+"/"); ours {
+			want[program] = sum
 		}
-		got, err := artifact.Sum(filepath.Join(dir, program))
-		if err != nil {
-			return err
+	}
+	got, err := artifact.Hash(dir)
+	if err != nil {
+		return err
+	}
+	said, err := artifact.Sums(dir)
+	if err != nil {
+		return err
+	}
+	for name := range want {
+		if got[name] != want[name] {
+			return fmt.Errorf("its %s/%s isn't what %s says (SHA-256 %s, not %s)", component, name, artifact.LockFile, cmp.Or(got[name], "none"), want[name])
 		}
-		if got != want {
-			return fmt.Errorf("its %s/%s isn't what %s says (SHA-256 %s, not %s)", component, program, artifact.LockFile, got, want)
-		}
+	}
+	if len(want) == 0 || len(got) != len(want) || !maps.Equal(got, said) {
+		return fmt.Errorf("its %s has other files than %s says", component, artifact.LockFile)
 	}
 	return nil
 }

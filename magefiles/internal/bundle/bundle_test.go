@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,7 +26,7 @@ import (
 
 const (
 	toolKey = "tool-0123456789abcdef"
-	treeKey = "tree-0123456789abcdef"
+	treeKey = "base-0123456789abcdef" // which isn't locked
 )
 
 // write writes a bundle of two artifacts, one of them of several megabytes, and returns its path and what is locked of it.
@@ -46,26 +49,45 @@ func write(t *testing.T) (file string, locked map[string]string) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("hosts", filepath.Join(dir, treeKey, "root/etc/names")); err != nil {
-		t.Fatal(err)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, toolKey, "go-program"), "../machine/nspawn/rootfs") // has modules in it
+	build.Env = append(os.Environ(), "GOOS=linux", "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	sum, err := artifact.Sum(filepath.Join(dir, toolKey, "bin"))
+	sums, err := artifact.Hash(filepath.Join(dir, toolKey))
 	if err != nil {
 		t.Fatal(err)
 	}
+	locked = map[string]string{}
+	text := ""
+	for name, sum := range sums {
+		locked["amd64/tool/"+name] = sum
+		text += sum + "  " + name + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(dir, toolKey, "SHA256SUMS"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("hosts", filepath.Join(dir, treeKey, "root/etc/names")); err != nil {
+		t.Fatal(err)
+	}
+	env, err := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goDirs := strings.Fields(string(env))
 	file = filepath.Join(dir, Name("amd64"))
-	m := Manifest{Arch: "amd64", Layer: "nspawn", Pins: map[string]string{"Calico": "3.31.0"}}
-	if err := Write(t.Context(), &command.Runner{}, file, m, []Content{{Dir: filepath.Join(dir, toolKey)}, {Dir: filepath.Join(dir, treeKey)}}, dir); err != nil {
+	m := Manifest{Arch: "amd64", Pins: map[string]string{"Calico": "3.31.0"}}
+	if err := Write(t.Context(), &command.Runner{}, file, m, []Content{{Dir: filepath.Join(dir, toolKey)}, {Dir: filepath.Join(dir, treeKey)}}, goDirs[0], goDirs[1]); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".bundle-*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	return file, map[string]string{"amd64/tool/bin": sum}
+	return file, locked
 }
 
 func open(named string, locked map[string]string) *Bundle {
-	return &Bundle{Named: named, Arch: "amd64", Layer: "nspawn", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
+	return &Bundle{Named: named, Arch: "amd64", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
 }
 
 // whole takes everything out of a bundle.
@@ -124,7 +146,7 @@ func TestTar(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer z.Close()
-	var names []string
+	var names, licences []string
 	for r := tar.NewReader(z); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -133,18 +155,33 @@ func TestTar(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasPrefix(h.Name, "licences/") {
+			licences = append(licences, h.Name)
+			continue
+		}
 		names = append(names, h.Name)
-		if data, _ := io.ReadAll(r); h.Name == "sbom.spdx.json" && !strings.Contains(string(data), "pkg:deb/debian/bird@1.6.8-2.1+b1?arch=amd64") {
-			t.Errorf("not in the list of software: %s", data)
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, purl := range []string{"pkg:deb/debian/bird@1.6.8-2.1%2Bb1?arch=amd64", "pkg:golang/golang.org/x/sys@v", "pkg:golang/std@1."} {
+			if h.Name == "sbom.spdx.json" && !strings.Contains(string(data), purl) {
+				t.Errorf("%s isn't in the list of software: %s", purl, data)
+			}
 		}
 	}
 	want := []string{
-		"manifest.json", toolKey + "/", toolKey + "/bin", treeKey + "/", treeKey + "/root/", treeKey + "/root/etc/", treeKey + "/root/etc/hosts",
+		"manifest.json", toolKey + "/", toolKey + "/SHA256SUMS", toolKey + "/bin", toolKey + "/go-program", treeKey + "/", treeKey + "/root/", treeKey + "/root/etc/", treeKey + "/root/etc/hosts",
 		treeKey + "/root/etc/names", treeKey + "/root/var/", treeKey + "/root/var/lib/", treeKey + "/root/var/lib/dpkg/", treeKey + "/root/var/lib/dpkg/status",
 		"sbom.spdx.json",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, part := range []string{"licences/golang.org/x/sys@", "licences/std@"} {
+		if !slices.ContainsFunc(licences, func(name string) bool { return strings.HasPrefix(name, part) }) {
+			t.Errorf("no %s...: %v", part, licences)
+		}
 	}
 }
 
@@ -165,14 +202,16 @@ func TestRefused(t *testing.T) {
 		b    *Bundle
 		want string
 	}{
-		"cut off":                    {good[:len(good)/2], open(file, locked), "is cut off"},
+		"cut off":                    {good[:len(good)/2], open(file, locked), "it ends early; fetch it again"},
 		"cut off in its manifest":    {good[:100], open(file, locked), "it ends early; fetch it again"},
 		"empty":                      {nil, open(file, locked), "it ends early; fetch it again"},
 		"changed":                    {changed(len(good) / 2), open(file, locked), "has been changed"},
 		"no bundle":                  {[]byte(strings.Repeat("not one", 100)), open(file, locked), "it is no bundle"},
 		"another CPU's":              {good, &Bundle{Named: file, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
-		"not what is locked":         {good, open(file, map[string]string{"amd64/tool/bin": "0000"}), "isn't what components/artifacts.lock says"},
-		"a program that isn't there": {good, open(file, map[string]string{"amd64/tool/more": "0000"}), "more: no such file"},
+		"more than is locked":        {good, open(file, without(locked, "amd64/tool/bin")), "has other files than components/artifacts.lock says"},
+		"nothing is locked":          {good, open(file, nil), "has other files than components/artifacts.lock says"},
+		"not what is locked":         {good, open(file, with(locked, "amd64/tool/bin")), "isn't what components/artifacts.lock says"},
+		"a program that isn't there": {good, open(file, with(locked, "amd64/tool/more")), "tool/more isn't what components/artifacts.lock says"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(file, c.data, 0o644); err != nil {
@@ -189,11 +228,33 @@ func TestRefused(t *testing.T) {
 	}
 	b := open(file, locked)
 	b.Pins = map[string]string{"Calico": "3.31.7"}
-	if _, err := b.Has(t.Context(), "tool-fedcba9876543210", false); err == nil || !strings.Contains(err.Error(), "Calico 3.31.0, here 3.31.7") {
+	if _, err := b.Has(t.Context(), toolKey, false); err == nil || !strings.Contains(err.Error(), "Calico 3.31.0, here 3.31.7") {
 		t.Errorf("of another commit: %v", err)
 	}
 	if err := whole(t, open(filepath.Join(t.TempDir(), "nowhere"), locked)); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("not there: %v", err)
+	}
+}
+
+func with(locked map[string]string, name string) map[string]string {
+	other := maps.Clone(locked)
+	other[name] = strings.Repeat("0", 64)
+	return other
+}
+
+func without(locked map[string]string, name string) map[string]string {
+	other := maps.Clone(locked)
+	delete(other, name)
+	return other
+}
+
+// TestFull: what tar says isn't taken for the bundle's fault.
+func TestFull(t *testing.T) {
+	file, locked := write(t)
+	nowhere := filepath.Join(t.TempDir(), "nowhere")
+	err := open(file, locked).Fill(t.Context(), toolKey, nowhere, false)
+	if err == nil || !strings.Contains(err.Error(), nowhere) || strings.Contains(err.Error(), "unset LAB_BUNDLE") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -20,9 +20,8 @@ import (
 // Manifest is what a bundle says of itself. It is the first file in it, manifest.json.
 type Manifest struct {
 	Version   int               `json:"version"`
-	Arch      string            `json:"arch"`  // GOARCH
-	Layer     string            `json:"layer"` // the hardware layer whose machines' box is in it
-	Made      string            `json:"made"`  // when, as RFC 3339 writes it
+	Arch      string            `json:"arch"` // GOARCH
+	Made      string            `json:"made"` // when, as RFC 3339 writes it
 	Pins      map[string]string `json:"pins"`
 	Artifacts []Artifact        `json:"artifacts"`
 }

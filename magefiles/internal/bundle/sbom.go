@@ -44,6 +44,7 @@ func (p parts) of(dir string) error {
 		if filepath.Ext(name) == ".tar" {
 			err = p.tar(name)
 		} else if info, berr := buildinfo.ReadFile(name); berr == nil { // else it is no program
+			p.modules["std@"+info.GoVersion] = module.Version{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
 			for _, d := range append(info.Deps, &info.Main) {
 				for d.Replace != nil {
 					d = d.Replace
@@ -86,7 +87,7 @@ func (p parts) tar(file string) error {
 
 // dpkg reads the state of Debian's package manager: paragraphs of fields.
 func (p parts) dpkg(status io.Reader) error {
-	lines := bufio.NewScanner(status)
+	lines := bufio.NewScanner(io.MultiReader(status, strings.NewReader("\n\n"))) // the last paragraph may have no end
 	lines.Buffer(nil, 1<<20)
 	var d debian
 	for lines.Scan() {
@@ -102,6 +103,7 @@ func (p parts) dpkg(status io.Reader) error {
 			if d.version != "" {
 				p.packages[d.name+"@"+d.version] = d
 			}
+			d = debian{}
 		}
 	}
 	return lines.Err()
@@ -119,26 +121,31 @@ func (p parts) spdx(m Manifest) ([]byte, error) {
 		Name     string `json:"name"`
 		Version  string `json:"versionInfo"`
 		Location string `json:"downloadLocation"`
-		Refs     []ref  `json:"externalRefs"`
+		Analyzed bool   `json:"filesAnalyzed"`
+		Refs     []ref  `json:"externalRefs,omitempty"`
 	}
-	unsaid := regexp.MustCompile(`[^A-Za-z0-9.-]`)
-	add := func(all []pkg, kind, name, version, purl string) []pkg {
-		id := "SPDXRef-" + kind + "-" + unsaid.ReplaceAllString(name+"-"+version, "-")
-		return append(all, pkg{id, name, version, "NOASSERTION", []ref{{"PACKAGE-MANAGER", "purl", purl}}})
+	const bundle = "SPDXRef-Bundle"
+	name := strings.TrimSuffix(Name(m.Arch), ".tar.zst")
+	all := []pkg{{ID: bundle, Name: name, Version: m.Made, Location: "NOASSERTION"}}
+	relations := []map[string]string{{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": bundle}}
+	add := func(name, version, purl string) {
+		id := fmt.Sprintf("SPDXRef-Package-%d", len(all))
+		all = append(all, pkg{id, name, version, "NOASSERTION", false, []ref{{"PACKAGE-MANAGER", "purl", purl}}})
+		relations = append(relations, map[string]string{"spdxElementId": bundle, "relationshipType": "CONTAINS", "relatedSpdxElement": id})
 	}
-	var all []pkg
+	// https://github.com/package-url/purl-spec: in a version these are encoded.
+	encoded := strings.NewReplacer("+", "%2B", ":", "%3A")
 	for _, key := range slices.Sorted(maps.Keys(p.modules)) {
 		v := p.modules[key]
-		all = add(all, "Go", v.Path, v.Version, "pkg:golang/"+v.Path+"@"+v.Version)
+		add(v.Path, v.Version, "pkg:golang/"+strings.ToLower(v.Path)+"@"+encoded.Replace(v.Version))
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.packages)) {
 		d := p.packages[key]
-		all = add(all, "Debian", d.name, d.version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", d.name, d.version, d.arch))
+		add(d.name, d.version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", encoded.Replace(d.name), encoded.Replace(d.version), d.arch))
 	}
-	name := "calico-cni-lab-" + m.Arch
 	return json.MarshalIndent(map[string]any{
-		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name, "packages": all,
-		"documentNamespace": "https://github.com/calico-cni-lab/lab/" + name + "/" + m.Artifacts[0].SHA256,
+		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name, "packages": all, "relationships": relations,
+		"documentNamespace": "https://github.com/calico-cni-lab/lab/" + name + "/" + m.Made,
 		"creationInfo":      map[string]any{"creators": []string{"Tool: calico-cni-lab"}, "created": m.Made},
 	}, "", "  ")
 }
@@ -147,19 +154,17 @@ var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|copyright|pate
 
 // licences returns the licences of Go's modules, by their file in the bundle. Those of Debian's packages are in the trees, below
 // usr/share/doc.
-func (p parts) licences(modCache string) (map[string][]byte, error) {
+func (p parts) licences(modCache, goroot string) (map[string][]byte, error) {
 	found := map[string][]byte{}
 	for _, key := range slices.Sorted(maps.Keys(p.modules)) {
 		v := p.modules[key]
-		path, err := module.EscapePath(v.Path)
-		if err != nil {
-			return nil, err
+		dir := goroot
+		if v.Path != "std" {
+			var err error
+			if dir, err = inCache(modCache, v); err != nil {
+				return nil, err
+			}
 		}
-		release, err := module.EscapeVersion(v.Version)
-		if err != nil {
-			return nil, err
-		}
-		dir := filepath.Join(modCache, path+"@"+release)
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the source of %s isn't in Go's cache, so its licence isn't known; have everything compiled anew: go tool mage clean verify", key)
@@ -178,6 +183,16 @@ func (p parts) licences(modCache string) (map[string][]byte, error) {
 		}
 	}
 	return found, nil
+}
+
+// inCache is where the go command has a module's source.
+func inCache(modCache string, v module.Version) (string, error) {
+	path, err := module.EscapePath(v.Path)
+	if err != nil {
+		return "", err
+	}
+	release, err := module.EscapeVersion(v.Version)
+	return filepath.Join(modCache, path+"@"+release), err
 }
 
 // files writes files into a tar.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,13 +36,13 @@ func (f file) section(_ context.Context, offset, size int64) (io.ReadCloser, err
 // Name is what a bundle for an architecture is called.
 func Name(arch string) string { return "calico-cni-lab-" + arch + ".tar.zst" }
 
-// find is the source that somebody named: a file, a directory with bundles, or a URL of either.
+// find is the source that somebody named, a file, a directory with bundles, or a URL of either, and its name for a person.
 func find(named, arch string) (source, string) {
-	if strings.HasPrefix(named, "http://") || strings.HasPrefix(named, "https://") {
-		if !strings.HasSuffix(named, ".tar.zst") {
-			named = strings.TrimSuffix(named, "/") + "/" + Name(arch)
+	if u, err := url.Parse(named); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		if !strings.HasSuffix(u.Path, ".tar.zst") {
+			u = u.JoinPath(Name(arch))
 		}
-		return web{named}, named
+		return web{u.String(), &http.Client{}}, u.Redacted()
 	}
 	if info, err := os.Stat(named); err == nil && info.IsDir() {
 		named = filepath.Join(named, Name(arch))
@@ -50,7 +51,10 @@ func find(named, arch string) (source, string) {
 }
 
 // web is a bundle that a server has.
-type web struct{ url string }
+type web struct {
+	url    string
+	client *http.Client
+}
 
 const (
 	// answerTime is how long a server may take to answer, and to go on.
@@ -60,53 +64,66 @@ const (
 	pause = 300 * time.Millisecond // before the first of them
 )
 
-var client = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: answerTime}}
+// errStalled is why a connection was given up.
+var errStalled = fmt.Errorf("nothing came for %s", answerTime)
 
 func (w web) section(ctx context.Context, offset, size int64) (io.ReadCloser, error) {
-	r := &resumed{ctx: ctx, url: w.url, at: offset, end: offset + size}
-	return r, r.connect()
+	return &resumed{ctx: ctx, web: w, at: offset, end: offset + size}, nil
 }
 
 // resumed reads a part of what a server has. Where the connection breaks it goes on where it was.
 type resumed struct {
 	ctx     context.Context
-	url     string
+	web     web
 	at, end int64
+	skip    int64 // that come before
 	failed  int
 	body    io.ReadCloser
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	stalled *time.Timer
 }
 
+// statusError is a server's no.
+type statusError struct{ status string }
+
+func (e statusError) Error() string { return "the server says " + e.status }
+
 func (r *resumed) connect() error {
-	ctx, cancel := context.WithCancel(r.ctx)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
-	if err != nil {
-		cancel()
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	stalled := time.AfterFunc(answerTime, func() { cancel(errStalled) })
+	give := func(err error, body io.Closer) error {
+		stalled.Stop()
+		cause := context.Cause(ctx)
+		cancel(nil)
+		if body != nil {
+			_ = body.Close()
+		}
+		if errors.Is(cause, errStalled) {
+			return cause
+		}
 		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.web.url, nil)
+	if err != nil {
+		return give(err, nil)
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.at, r.end-1))
-	res, err := client.Do(req)
+	res, err := r.web.client.Do(req)
 	if err != nil {
-		cancel()
-		return err
+		return give(err, nil)
 	}
-	skip := int64(0)
+	r.skip = 0
 	switch res.StatusCode {
 	case http.StatusPartialContent:
 	case http.StatusOK: // a server that knows no ranges
-		skip = r.at
+		r.skip = r.at
 	case http.StatusRequestedRangeNotSatisfiable:
-		cancel()
-		return errors.Join(io.ErrUnexpectedEOF, res.Body.Close())
+		return give(io.ErrUnexpectedEOF, res.Body)
 	default:
-		cancel()
-		return errors.Join(fmt.Errorf("%s says %s", r.url, res.Status), res.Body.Close())
+		return give(statusError{res.Status}, res.Body)
 	}
-	r.body, r.cancel = res.Body, cancel
-	r.stalled = time.AfterFunc(answerTime, cancel)
-	_, err = io.CopyN(io.Discard, r.body, skip)
-	return err
+	r.body, r.cancel, r.stalled = res.Body, cancel, stalled
+	return nil
 }
 
 // Read implements io.Reader.
@@ -127,16 +144,23 @@ func (r *resumed) Read(p []byte) (int, error) {
 			continue
 		}
 		_ = r.Close()
+		var refused statusError
+		if errors.As(err, &refused) && refused.status < "5" || errors.Is(err, io.ErrUnexpectedEOF) && r.failed > 0 {
+			return 0, err
+		}
 		if r.failed++; r.ctx.Err() != nil || r.failed > tries {
-			return 0, fmt.Errorf("%s broke off at byte %d: %w", r.url, r.at, errors.Join(err, context.Cause(r.ctx)))
+			return 0, fmt.Errorf("it broke off at byte %d: %w", r.at, errors.Join(err, context.Cause(r.ctx)))
 		}
-		select { // a server that is started again needs a moment
+		wait := time.NewTimer(time.Duration(r.failed) * pause) // a server that is started again needs a moment
+		select {
 		case <-r.ctx.Done():
-		case <-time.After(time.Duration(r.failed) * pause):
+		case <-wait.C:
 		}
+		wait.Stop()
 	}
 }
 
+// read reads once. What comes before the part it throws away.
 func (r *resumed) read(p []byte) (int, error) {
 	if r.body == nil {
 		if err := r.connect(); err != nil {
@@ -144,7 +168,16 @@ func (r *resumed) read(p []byte) (int, error) {
 		}
 	}
 	r.stalled.Reset(answerTime)
-	return r.body.Read(p)
+	if r.skip > 0 {
+		n, err := io.CopyN(io.Discard, r.body, min(r.skip, 1<<20))
+		r.skip -= n
+		return 0, err
+	}
+	n, err := r.body.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // Close implements io.Closer.
@@ -153,7 +186,7 @@ func (r *resumed) Close() error {
 		return nil
 	}
 	r.stalled.Stop()
-	r.cancel()
+	r.cancel(nil)
 	err := r.body.Close()
 	r.body = nil
 	return err

@@ -27,8 +27,8 @@ type Content struct {
 const packTime = 15 * time.Minute
 
 // Write writes a bundle of contents into a file, whole or not at all, with the licences and a list of the software in it. modCache is
-// where the go command keeps the sources of modules.
-func Write(ctx context.Context, run *command.Runner, path string, m Manifest, contents []Content, modCache string) (err error) {
+// where the go command keeps the sources of modules, goroot its own.
+func Write(ctx context.Context, run *command.Runner, path string, m Manifest, contents []Content, modCache, goroot string) (err error) {
 	m.Version, m.Made = version, time.Now().UTC().Format(time.RFC3339)
 	inside := newParts()
 	frames, err := os.CreateTemp(filepath.Dir(path), ".bundle-*.part")
@@ -55,7 +55,7 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 		m.Artifacts = append(m.Artifacts, a)
 		one()
 	}
-	more, err := inside.licences(modCache)
+	more, err := inside.licences(modCache, goroot)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func Lock(ctx context.Context, r *run.Run) error {
 	now := map[string]string{}
 	for _, arch := range []string{"amd64", "arm64"} {
 		m := *l.Maker
-		m.Arch = arch
+		m.Arch, m.Store = arch, &artifact.Store{Dir: m.Store.Dir, Run: m.Store.Run} // what is in a bundle isn't asked
 		programs, err := m.Programs(ctx, m.Components())
 		if err != nil {
 			return err

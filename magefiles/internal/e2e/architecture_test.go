@@ -47,7 +47,7 @@ func TestArchitectures(t *testing.T) {
 	})
 	all := os.Getenv("LAB_TEST_ARCHITECTURES") == "all" // also what takes minutes: go tool mage dev:testArchitectures
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		m := &artifact.Maker{Store: store, Run: runner, Root: root, Arch: arch, Pins: pins}
+		m := &artifact.Maker{Store: store, Run: runner, Root: root, Arch: arch, Pins: pins, GoOnNode: strings.TrimPrefix(pins.Compiler, "go")}
 		for _, c := range m.Components() {
 			if c.Slow && arch != runtime.GOARCH && !all {
 				continue
@@ -65,6 +65,9 @@ func TestArchitectures(t *testing.T) {
 					t.Errorf("%s is %s, and locked %q; where it was meant to change: go tool mage dev:lock", name, sum, locked[name])
 				}
 				file := filepath.Join(made, path.Base(name))
+				if c.Name == "go" { // a tar
+					continue
+				}
 				f, err := elf.Open(file)
 				if err != nil {
 					t.Fatal(err)

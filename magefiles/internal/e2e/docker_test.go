@@ -262,7 +262,7 @@ func dockerUnified(l *lab, u *ordinary, d *dockerd) {
 	d.start()
 	d.docker("start", "stranger")
 	l.has(u.types(l.t, "~/mage verify", 0), "the lab works: all ")
-	l.has(u.types(l.t, "~/mage ssh calico1 'stat -fc %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.procs | wc -l'", 0), "cgroup2fs", "\n0\n")
+	l.has(u.types(l.t, "~/mage ssh calico1 'stat -fc %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.procs | wc -l; cd /sys/fs/cgroup && diff cgroup.controllers cgroup.subtree_control'", 0), "cgroup2fs", "\n0\n")
 }
 
 // localDebian is the name of a Debian image that no registry has.

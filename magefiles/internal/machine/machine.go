@@ -47,7 +47,7 @@ type Meter interface {
 	Memory(ctx context.Context) (map[string]int64, error)
 }
 
-// Boxer is a provider whose machines start from a tree or a disk that is made on this computer.
+// Boxer is a provider whose machines start from a tree of files that is made on this computer.
 type Boxer interface {
 	// Box makes it, and returns its artifact's directory, and whether that is root's.
 	Box(ctx context.Context) (dir string, root bool, err error)

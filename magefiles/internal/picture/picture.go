@@ -15,7 +15,7 @@ import (
 
 // Version is that of the JSON form. It grows where a field is renamed, is removed or means something else; new fields may come
 // without.
-const Version = 1
+const Version = 2
 
 // State is how something is.
 type State string

@@ -52,8 +52,7 @@ type Run struct {
 // Lab is a lab as its file defines it, and what works on it.
 type Lab struct {
 	*lab.Lab
-	Layer    string // the hardware layer
-	Why      string // it was chosen
+	Why      string // the hardware layer was chosen
 	Provider machine.Provider
 	Maker    *artifact.Maker
 	Hosts    *remote.Hosts
@@ -169,11 +168,11 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if err := r.stock(maker, o.Store, k.Name); err != nil {
+	if err := r.stock(maker, o.Store); err != nil {
 		return nil, err
 	}
 	provider := k.New(o)
-	made = &Lab{Lab: l, Layer: k.Name, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
+	made = &Lab{Lab: l, Why: why, Provider: provider, Maker: maker, Slow: 1, run: r}
 	made.Hosts = remote.NewHosts(provider.Endpoints, func() *command.Log { return r.Exec.Log })
 	made.Slow = patience(len(l.Machines), runtime.NumCPU())
 	if provider.Capabilities().SlowCPU {
@@ -184,7 +183,7 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 }
 
 // stock has the stores take what they can from the bundle that the environment names.
-func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store, layer string) error {
+func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store) error {
 	named := os.Getenv(bundle.Variable)
 	if named == "" {
 		return nil
@@ -193,7 +192,7 @@ func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store, layer string) 
 	if err != nil {
 		return err
 	}
-	b := &bundle.Bundle{Named: named, Arch: maker.Arch, Layer: layer, Locked: locked, Pins: maker.Releases(), Run: r.Exec}
+	b := &bundle.Bundle{Named: named, Arch: maker.Arch, Locked: locked, Pins: maker.Pins.Releases(), Run: r.Exec}
 	maker.Store.Stock, trees.Stock = b, b
 	return nil
 }

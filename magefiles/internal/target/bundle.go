@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
@@ -44,12 +45,12 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 		}
 		contents = append(contents, bundle.Content{Dir: dir, Root: root})
 	}
-	cache, err := r.Exec.Output(ctx, "go", "env", "GOMODCACHE")
+	dirs, err = goDirs(ctx, r)
 	if err != nil {
 		return err
 	}
-	m := bundle.Manifest{Arch: l.Maker.Arch, Layer: l.Layer, Pins: l.Maker.Releases()}
-	if err := bundle.Write(ctx, r.Exec, file, m, contents, cache); err != nil {
+	m := bundle.Manifest{Arch: l.Maker.Arch, Pins: l.Maker.Pins.Releases()}
+	if err := bundle.Write(ctx, r.Exec, file, m, contents, dirs[0], dirs[1]); err != nil {
 		return err
 	}
 	sum, err := artifact.Sum(file)
@@ -59,6 +60,15 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 	if err := keep.Write(file+".sha256", []byte(sum+"  "+filepath.Base(file)+"\n"), 0o644); err != nil {
 		return err
 	}
-	r.Console.Notice("%s has what a lab on %s is made of; elsewhere: %s=%[1]s go tool mage verify", file, l.Layer, bundle.Variable)
+	r.Console.Notice("%s has what a lab is made of; elsewhere: %s=%[1]s go tool mage verify", file, bundle.Variable)
 	return nil
+}
+
+// goDirs are the go command's cache of modules, and its own directory.
+func goDirs(ctx context.Context, r *run.Run) ([]string, error) {
+	out, err := r.Exec.Output(ctx, "go", "env", "GOMODCACHE", "GOROOT")
+	if dirs := strings.Split(out, "\n"); err != nil || len(dirs) == 2 {
+		return dirs, err
+	}
+	return nil, fmt.Errorf("go env GOMODCACHE GOROOT prints %q", out)
 }

@@ -3,7 +3,6 @@ package vagrant
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -12,16 +11,6 @@ import (
 
 // addTimeout is for Vagrant to unpack a box.
 const addTimeout = 5 * time.Minute
-
-// Box implements machine.Boxer, with the box for the provider that Vagrant would use.
-func (p *Provider) Box(ctx context.Context) (string, bool, error) {
-	provider, err := p.provider(ctx)
-	if err != nil {
-		return "", false, err
-	}
-	file, err := box.Make(ctx, p.Options, provider)
-	return filepath.Dir(file.Path), false, err
-}
 
 // addBox adds the lab's own box to Vagrant, unless it is there as it is made today.
 func (p *Provider) addBox(ctx context.Context, provider string) error {
