@@ -57,7 +57,8 @@ func Clean(ctx context.Context, r *run.Run) (err error) {
 		dirs := []string{box.CacheDir(), filepath.Join(machine.Home, "labs"), filepath.Join(machine.Home, "cache"), machine.Home}
 		_, _ = r.Exec.Root(ctx, append([]string{"rmdir", "--ignore-fail-on-non-empty"}, dirs...)...)
 	}
-	r.Console.Notice("the cache is empty; the next go tool mage verify makes everything anew")
+	r.Console.Notice("the cache is empty; the next go tool mage verify makes everything anew\n" +
+		"Go's own caches keep modules and what was compiled, several GB, for all your projects; this empties them: go clean -cache -modcache")
 	return nil
 }
 
