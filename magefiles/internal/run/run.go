@@ -18,7 +18,6 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -182,21 +181,6 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	return made, err
 }
 
-// stock has the stores take what they can from the bundle that the environment names.
-func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store) error {
-	named := os.Getenv(bundle.Variable)
-	if named == "" {
-		return nil
-	}
-	locked, err := artifact.ReadLock(r.Root)
-	if err != nil {
-		return err
-	}
-	b := &bundle.Bundle{Named: named, Arch: maker.Arch, Locked: locked, Pins: maker.Pins.Releases(), Run: r.Exec}
-	maker.Store.Stock, trees.Stock = b, b
-	return nil
-}
-
 // options are what a provider for a plan is made with, without lab.yaml.
 func (r *Run) options(plan machine.Plan) machine.Options {
 	file, err := filepath.Abs(r.LabFile)
@@ -216,47 +200,6 @@ func (r *Run) Provider(plan machine.Plan) (machine.Provider, error) {
 		return nil, err
 	}
 	return k.New(r.options(plan)), nil
-}
-
-// Trees is the store of what belongs to root.
-func (r *Run) Trees() *artifact.Store { return r.store(box.CacheDir(), true) }
-
-// Cache is the store of what belongs to the user, in a directory that can be one.
-func (r *Run) Cache() (*artifact.Store, error) {
-	dir, err := CacheDir()
-	if err == nil {
-		err = artifact.CheckCache(dir)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r.store(dir, false), nil
-}
-
-// store returns the run's one store in a directory, root's or the user's. Reset releases it.
-func (r *Run) store(dir string, root bool) *artifact.Store {
-	r.storesMu.Lock()
-	defer r.storesMu.Unlock()
-	for _, s := range r.stores {
-		if s.Dir == dir {
-			return s
-		}
-	}
-	s := &artifact.Store{Dir: dir, Root: root, Run: r.Exec}
-	r.stores = append(r.stores, s)
-	return s
-}
-
-// CacheDir is where artifacts are kept: LAB_CACHE, else below the user's cache directory.
-func CacheDir() (string, error) {
-	if dir := os.Getenv("LAB_CACHE"); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no directory for the cache (%w); name one in LAB_CACHE", err)
-	}
-	return filepath.Join(dir, "calico-cni-lab"), nil
 }
 
 // commonFiles are the files that a provider may put on a machine before it boots.
