@@ -143,5 +143,12 @@ func (l *Lab) DestroyBroken(ctx context.Context, f Fault) error {
 	if err != nil {
 		err = fmt.Errorf("breaking it: %w", err)
 	}
-	return errors.Join(err, l.Destroy(ctx))
+	if !f.Here {
+		return errors.Join(err, l.Destroy(ctx))
+	}
+	out, derr := l.Target(ctx, "destroy")
+	if derr != nil {
+		derr = fmt.Errorf("destroy: %w\n%s", derr, out)
+	}
+	return errors.Join(err, derr, f.Undo(ctx, l), l.Destroy(ctx)) // what was hidden by it is the lab's, too
 }

@@ -29,6 +29,8 @@ type Fault struct {
 	Heals bool
 	// Within is how long verify may take, to mend it or to leave it; 0 is Limit.
 	Within time.Duration
+	// Here is of what is broken on this computer and hides what the lab has there: Undo shows it again.
+	Here bool
 	// Rare ones take long, or are told apart from others only by where they happen: the tests leave them out.
 	Rare bool
 }

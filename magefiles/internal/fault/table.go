@@ -162,7 +162,7 @@ func workloads() []Fault {
 // computer: what goes wrong on the one that the machines are on, and disks.
 func computer() []Fault {
 	return []Fault{
-		{Name: "this computer's disk full", Break: fullStateDir, Left: "no space left on device", Undo: unmountStateDir},
+		{Name: "this computer's disk full", Here: true, Break: fullStateDir, Left: "no space left on device", Undo: unmountStateDir},
 		{Name: "calico2's disk full", Break: on(calico2, fmt.Sprintf("rm go/bin/cnitool; sudo mount -t tmpfs -o size=64k full %[1]s && sudo dd if=/dev/zero of=%[1]s/full bs=64k status=none; true", fact.Home)), First: "cnitool/calico2",
 			Left: "No space left on device", Undo: on(calico2, "sudo umount "+fact.Home)},
 	}

@@ -80,7 +80,7 @@ var keyTexts = []Key{
 	{Path: "pool.ipipMode", Text: "IPIP encapsulation, which the lab's BIRD can't do", Example: "Never", Required: true, rule: oneOf("Never")},
 	{Path: "pool.vxlanMode", Text: "VXLAN encapsulation", Example: "CrossSubnet", Without: VXLANNever, rule: oneOf(VXLANNever, VXLANAlways, VXLANCrossSubnet)},
 	{Path: "pool.natOutgoing", Text: "whether packets that leave the pool get the node's address", Example: "true", Without: "false", rule: aSwitch},
-	{Path: "pool.disabled", Text: "the tutorial's key; only `false` makes a lab", Example: "false", Without: "false", rule: map[string]any{"const": false}},
+	{Path: "pool.disabled", Text: "the original tutorial's key; only `false` makes a lab", Example: "false", Without: "false", rule: map[string]any{"const": false}},
 	{Path: "plugins.binaries", Text: "CNI plugins of your own for the Calico nodes: files, from this file's directory", Example: "[my-plugin]", Without: "none", rule: map[string]any{
 		"type": "array", "uniqueItems": true, "items": aText,
 	}},

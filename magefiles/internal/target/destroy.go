@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -53,7 +54,7 @@ func Destroy(ctx context.Context, r *run.Run, o DestroyOptions) error {
 	if err := provider.Destroy(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(giveUp(r), os.RemoveAll(r.StateDir), r.Reset()); err != nil {
+	if err := errors.Join(giveUp(r), removeAll(r.StateDir), r.Reset()); err != nil {
 		return err
 	}
 	r.Console.Notice("lab %s is gone; what it was made of is still in the cache (go tool mage clean)", plan.Name)
@@ -194,4 +195,15 @@ func answer(ctx context.Context, in *os.File) error {
 		}
 		return errors.New("nothing was changed")
 	}
+}
+
+// removeAll is os.RemoveAll, but that a directory on which a disk of its own is mounted stays, empty.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if errors.Is(err, syscall.EBUSY) {
+		if left, rerr := os.ReadDir(dir); rerr == nil && len(left) == 0 {
+			return nil
+		}
+	}
+	return err
 }
