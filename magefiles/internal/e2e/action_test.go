@@ -43,8 +43,10 @@ func TestAction(t *testing.T) {
 		t.Fatalf("%v, %+v", err, a)
 	}
 	temp := t.TempDir()
+	own := filepath.Join(temp, "action") // other tests compile the targets in this checkout meanwhile
+	l.copyTo(own, nil)
 	outputs := filepath.Join(temp, "outputs")
-	values := map[string]string{"github.action_path": l.root, "inputs.lab-file": "lab.yaml"}
+	values := map[string]string{"github.action_path": own, "inputs.lab-file": "lab.yaml"}
 	for name, in := range a.Inputs {
 		if _, given := values["inputs."+name]; !given {
 			values["inputs."+name] = in.Default

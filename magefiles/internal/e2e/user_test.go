@@ -263,24 +263,7 @@ func (u *ordinary) checkout(t *testing.T, hardware string) *lab {
 	t.Helper()
 	l := newLab(t, hardware)
 	l.name, l.dir = l.name+"-user", filepath.Join(u.HomeDir, "lab")
-	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}}
-	checkout := exec.Command("bash", "-c", `umask 077; mkdir "$1" && tar --extract --directory="$1"`, "bash", l.dir)
-	files := exec.Command("bash", "-c", "git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | tar --create --files-from=-")
-	checkout.SysProcAttr, files.Dir = as, l.root
-	pipe, err := files.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkout.Stdin = pipe
-	if err := files.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := checkout.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := files.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	l.copyTo(l.dir, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}})
 	yaml, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -289,6 +272,28 @@ func (u *ordinary) checkout(t *testing.T, hardware string) *lab {
 	must(t, "", "install", "-m", "0755", l.mage, filepath.Join(u.HomeDir, "mage"))
 	u.types(t, "cd ~/lab", 0)
 	return l
+}
+
+// copyTo makes a directory with the files of the checkout that is tested, as somebody.
+func (l *lab) copyTo(dir string, as *syscall.SysProcAttr) {
+	l.t.Helper()
+	checkout := exec.Command("bash", "-c", `umask 077; mkdir "$1" && tar --extract --directory="$1"`, "bash", dir)
+	files := exec.Command("bash", "-c", "git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null | tar --create --files-from=-")
+	checkout.SysProcAttr, files.Dir = as, l.root
+	pipe, err := files.StdoutPipe()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	checkout.Stdin = pipe
+	if err := files.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	if out, err := checkout.CombinedOutput(); err != nil {
+		l.t.Fatalf("%v\n%s", err, out)
+	}
+	if err := files.Wait(); err != nil {
+		l.t.Fatal(err)
+	}
 }
 
 // lab is a checkout with what this computer's caches have: all but the look program, which the user makes, as well as everything of
