@@ -384,7 +384,7 @@ func (Dev) Bump(ctx context.Context, name, version string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Bump(ctx, r, name, version) })
 }
 
-// Lock compiles every program for both architectures, and writes their SHA-256 into components/artifacts.lock.
+// Lock compiles for both architectures, and writes what comes out into components/artifacts.lock, by its SHA-256.
 func (Dev) Lock(ctx context.Context) error { return on(ctx, develop.Lock) }
 
 func reach(ctx context.Context, name string) error {

@@ -14,9 +14,9 @@ import (
 // compiles the same gets the same, on whatever computer.
 const LockFile = "components/artifacts.lock"
 
-const lockHead = "# The SHA-256 of every program that is compiled here, by ARCHITECTURE/COMPONENT/PROGRAM. Written by: go tool mage dev:lock\n"
+const lockHead = "# SHA-256 of what is the same wherever it is made, by ARCHITECTURE/COMPONENT/FILE. Written by: go tool mage dev:lock\n"
 
-// ReadLock returns the SHA-256, in hex, by ARCHITECTURE/COMPONENT/PROGRAM.
+// ReadLock returns the SHA-256, in hex, by ARCHITECTURE/COMPONENT/FILE.
 func ReadLock(root string) (map[string]string, error) {
 	data, err := os.ReadFile(filepath.Join(root, LockFile))
 	return parseSums(string(data)), err
@@ -49,26 +49,22 @@ func (m *Maker) Components() []Component {
 // All makes everything that takes long of what machines are made of, but their box, and returns the artifacts' directories. The images are
 // made of that in seconds.
 func (m *Maker) All(ctx context.Context) ([]string, error) {
-	gets := []func(context.Context) (string, error){m.base}
-	for _, c := range m.Components() {
-		gets = append(gets, c.Make)
-	}
-	dirs := make([]string, len(gets))
-	g, gctx := errgroup.WithContext(ctx)
-	for i, get := range gets {
-		g.Go(func() (err error) { dirs[i], err = get(gctx); return err })
-	}
-	return dirs, g.Wait()
+	return makeAll(ctx, append(m.Components(), Component{Make: m.base}))
 }
 
-// Programs makes components, and returns their files as they are locked.
-func (m *Maker) Programs(ctx context.Context, components []Component) (map[string]string, error) {
+func makeAll(ctx context.Context, components []Component) ([]string, error) {
 	dirs := make([]string, len(components))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, c := range components {
 		g.Go(func() (err error) { dirs[i], err = c.Make(gctx); return err })
 	}
-	if err := g.Wait(); err != nil {
+	return dirs, g.Wait()
+}
+
+// Locked makes components, and returns the SHA-256 of their files as the lock has them.
+func (m *Maker) Locked(ctx context.Context, components []Component) (map[string]string, error) {
+	dirs, err := makeAll(ctx, components)
+	if err != nil {
 		return nil, err
 	}
 	all := map[string]string{}
@@ -77,8 +73,8 @@ func (m *Maker) Programs(ctx context.Context, components []Component) (map[strin
 		if err != nil {
 			return nil, err
 		}
-		for program, sum := range sums {
-			all[m.Arch+"/"+c.Name+"/"+program] = sum
+		for name, sum := range sums {
+			all[m.Arch+"/"+c.Name+"/"+name] = sum
 		}
 	}
 	return all, nil

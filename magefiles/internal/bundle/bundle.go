@@ -113,7 +113,7 @@ func part(ctx context.Context, s source, offset, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	_, err = io.ReadFull(r, data)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = fmt.Errorf("it ends early; fetch it again (%w)", err)
+		err = errEnds
 	}
 	return data, err
 }

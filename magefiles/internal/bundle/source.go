@@ -64,8 +64,12 @@ const (
 	pause = 300 * time.Millisecond // before the first of them
 )
 
-// errStalled is why a connection was given up.
-var errStalled = fmt.Errorf("nothing came for %s", answerTime)
+var (
+	// errStalled is why a connection was given up.
+	errStalled = fmt.Errorf("nothing came for %s", answerTime)
+	// errEnds is of a bundle that is shorter than it says.
+	errEnds = errors.New("it ends early; fetch it again")
+)
 
 func (w web) section(ctx context.Context, offset, size int64) (io.ReadCloser, error) {
 	return &resumed{ctx: ctx, web: w, at: offset, end: offset + size}, nil
@@ -79,6 +83,7 @@ type resumed struct {
 	skip    int64 // that come before
 	failed  int
 	body    io.ReadCloser
+	conn    context.Context // of the connection
 	cancel  context.CancelCauseFunc
 	stalled *time.Timer
 }
@@ -89,40 +94,32 @@ type statusError struct{ status string }
 func (e statusError) Error() string { return "the server says " + e.status }
 
 func (r *resumed) connect() error {
-	ctx, cancel := context.WithCancelCause(r.ctx)
-	stalled := time.AfterFunc(answerTime, func() { cancel(errStalled) })
-	give := func(err error, body io.Closer) error {
-		stalled.Stop()
-		cause := context.Cause(ctx)
-		cancel(nil)
-		if body != nil {
-			_ = body.Close()
-		}
-		if errors.Is(cause, errStalled) {
-			return cause
-		}
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.web.url, nil)
+	r.conn, r.cancel = context.WithCancelCause(r.ctx)
+	cancel := r.cancel
+	r.stalled = time.AfterFunc(answerTime, func() { cancel(errStalled) })
+	req, err := http.NewRequestWithContext(r.conn, http.MethodGet, r.web.url, nil)
 	if err != nil {
-		return give(err, nil)
+		return err
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", r.at, r.end-1))
 	res, err := r.web.client.Do(req)
 	if err != nil {
-		return give(err, nil)
+		return err
 	}
-	r.skip = 0
+	r.body = res.Body
 	switch res.StatusCode {
 	case http.StatusPartialContent:
+		r.skip = 0
 	case http.StatusOK: // a server that knows no ranges
 		r.skip = r.at
 	case http.StatusRequestedRangeNotSatisfiable:
-		return give(io.ErrUnexpectedEOF, res.Body)
+		return errEnds
 	default:
-		return give(statusError{res.Status}, res.Body)
+		return statusError{res.Status}
 	}
-	r.body, r.cancel, r.stalled = res.Body, cancel, stalled
+	if res.ContentLength >= 0 && res.ContentLength-r.skip < r.end-r.at {
+		return errEnds
+	}
 	return nil
 }
 
@@ -143,13 +140,16 @@ func (r *resumed) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
+		if cause := context.Cause(r.conn); cause != nil {
+			err = cause
+		}
 		_ = r.Close()
 		var refused statusError
-		if errors.As(err, &refused) && refused.status < "5" || errors.Is(err, io.ErrUnexpectedEOF) && r.failed > 0 {
+		if errors.As(err, &refused) && refused.status < "5" || errors.Is(err, errEnds) {
 			return 0, err
 		}
 		if r.failed++; r.ctx.Err() != nil || r.failed > tries {
-			return 0, fmt.Errorf("it broke off at byte %d: %w", r.at, errors.Join(err, context.Cause(r.ctx)))
+			return 0, fmt.Errorf("it broke off at byte %d: %w", r.at, err)
 		}
 		wait := time.NewTimer(time.Duration(r.failed) * pause) // a server that is started again needs a moment
 		select {
@@ -174,7 +174,7 @@ func (r *resumed) read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := r.body.Read(p)
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) { // before the part's end
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
@@ -182,12 +182,15 @@ func (r *resumed) read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *resumed) Close() error {
-	if r.body == nil {
+	if r.conn == nil {
 		return nil
 	}
 	r.stalled.Stop()
 	r.cancel(nil)
-	err := r.body.Close()
-	r.body = nil
-	return err
+	body := r.body
+	r.conn, r.body = nil, nil
+	if body == nil {
+		return nil
+	}
+	return body.Close()
 }

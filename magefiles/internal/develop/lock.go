@@ -8,7 +8,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// Lock compiles every program for both architectures and writes their SHA-256 into components/artifacts.lock.
+// Lock makes what is the same wherever it is made, for both architectures, and writes its SHA-256 into components/artifacts.lock.
 func Lock(ctx context.Context, r *run.Run) error {
 	l, err := r.Lab(ctx)
 	if err != nil {
@@ -22,11 +22,11 @@ func Lock(ctx context.Context, r *run.Run) error {
 	for _, arch := range []string{"amd64", "arm64"} {
 		m := *l.Maker
 		m.Arch, m.Store = arch, &artifact.Store{Dir: m.Store.Dir, Run: m.Store.Run} // what is in a bundle isn't asked
-		programs, err := m.Programs(ctx, m.Components())
+		locked, err := m.Locked(ctx, m.Components())
 		if err != nil {
 			return err
 		}
-		maps.Copy(now, programs)
+		maps.Copy(now, locked)
 	}
 	if maps.Equal(before, now) {
 		r.Console.Notice("%s is as it should be", artifact.LockFile)

@@ -52,7 +52,7 @@ func TestArchitectures(t *testing.T) {
 			if c.Slow && arch != runtime.GOARCH && !all {
 				continue
 			}
-			programs, err := m.Programs(t.Context(), []artifact.Component{c})
+			programs, err := m.Locked(t.Context(), []artifact.Component{c})
 			if err != nil {
 				t.Fatal(err)
 			}

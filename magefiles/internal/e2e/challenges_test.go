@@ -3,8 +3,11 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -172,6 +175,7 @@ func whileOn(l *lab) {
 		l.has(out, "challenge small-talk is on", "go tool mage reset")
 		quiet(out)
 	}
+	viewed(l)
 	l.has(l.ok("challenge"), "… small-talk", "challenge small-talk: ")
 	l.has(l.ok("challenge", "small-talk"), "challenge small-talk: ")
 	logs, err := filepath.Glob(filepath.Join(l.dir, ".lab", "logs", "*challenge*.log"))
@@ -192,6 +196,57 @@ func whileOn(l *lab) {
 	l.holds()
 	l.has(l.ok("challenge"), "small-talk", "given up once")
 	l.has(l.ok("learn"), "given up once", "of 10 challenges solved")
+}
+
+// viewed: the page that shows the lab live tells nothing of the cause.
+func viewed(l *lab) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
+	defer cancel()
+	url, end := l.view(ctx)
+	defer end()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"events", nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	events, err := http.DefaultClient.Do(request)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer events.Body.Close()
+	lines := bufio.NewReader(events.Body)
+	data, ok := "", false
+	for !ok {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		data, ok = strings.CutPrefix(line, "data: ")
+	}
+	var shown struct{ Concealed, Verdict string }
+	if err := json.Unmarshal([]byte(data), &shown); err != nil || !strings.Contains(shown.Concealed, "challenge small-talk is on") || shown.Verdict != "" {
+		l.t.Errorf("%v: %+v", err, shown)
+	}
+	request, err = http.NewRequestWithContext(ctx, http.MethodPost, url+"explain", strings.NewReader(`["route","calico1","10.1.86.64/26"]`))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	told, err := io.ReadAll(answer.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.has(string(told), "challenge small-talk is on")
+	for _, word := range []string{"disableBGPExport", `"state":"bad"`, `"story"`} {
+		if strings.Contains(data+string(told), word) {
+			l.t.Errorf("the page says %q", word)
+		}
+	}
 }
 
 // interruptedSetUp: it is finished by the same command, or taken back.

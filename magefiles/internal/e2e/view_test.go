@@ -34,23 +34,7 @@ func TestView(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	view := l.start(ctx, l.mage, "view", "-noBrowser")
-	out, err := view.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	view.Stderr = os.Stderr
-	view.Cancel = func() error { return view.Process.Signal(syscall.SIGINT) }
-	if err := view.Start(); err != nil {
-		t.Fatal(err)
-	}
-	url := ""
-	for lines := bufio.NewScanner(out); url == "" && lines.Scan(); {
-		url = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/`).FindString(lines.Text())
-	}
-	if url == "" {
-		t.Fatal("view prints no address")
-	}
+	url, end := l.view(ctx)
 	bird := func(order string) string {
 		return "ssh -F " + filepath.Join(l.dir, ".lab", "ssh_config") + " calico1 'sudo docker exec $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node) birdcl -s /var/run/calico/bird.ctl " + order + "'"
 	}
@@ -62,10 +46,35 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := view.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
+	end()
+}
+
+// view serves the page until the context ends, or end is called, as by Ctrl-C.
+func (l *lab) view(ctx context.Context) (url string, end func()) {
+	l.t.Helper()
+	view := l.start(ctx, l.mage, "view", "-noBrowser")
+	out, err := view.StdoutPipe()
+	if err != nil {
+		l.t.Fatal(err)
 	}
-	if err := view.Wait(); err != nil {
-		t.Errorf("after Ctrl-C: %v", err)
+	view.Stderr = os.Stderr
+	view.Cancel = func() error { return view.Process.Signal(syscall.SIGINT) }
+	if err := view.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); url == "" && lines.Scan(); {
+		url = regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+/`).FindString(lines.Text())
+	}
+	if url == "" {
+		l.t.Fatal("view prints no address")
+	}
+	return url, func() {
+		l.t.Helper()
+		if err := view.Process.Signal(syscall.SIGINT); err != nil {
+			l.t.Fatal(err)
+		}
+		if err := view.Wait(); err != nil {
+			l.t.Errorf("after Ctrl-C: %v", err)
+		}
 	}
 }

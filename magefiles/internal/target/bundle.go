@@ -3,7 +3,9 @@ package target
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
@@ -28,6 +30,9 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 		return fmt.Errorf("%s is there already; remove it, or name another file: go tool mage bundle -o=FILE", file)
 	}
 	if err := r.Begin(ctx); err != nil {
+		return err
+	}
+	if err := asLocked(ctx, r, l); err != nil {
 		return err
 	}
 	dirs, err := l.Maker.All(ctx)
@@ -62,6 +67,22 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 	}
 	r.Console.Notice("%s has what a lab is made of; elsewhere: %s=%[1]s go tool mage verify", file, bundle.Variable)
 	return nil
+}
+
+// asLocked refuses what others would refuse in a bundle.
+func asLocked(ctx context.Context, r *run.Run, l *run.Lab) error {
+	locked, err := artifact.ReadLock(r.Root)
+	if err != nil {
+		return err
+	}
+	made, err := l.Maker.Locked(ctx, l.Maker.Components())
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		if locked[name] != made[name] {
+			return fmt.Errorf("%s isn't what %s says, so no other computer would take it from a bundle; is versions.go of lab.yaml the project's, and is nothing changed "+
+				"in the project's source? git status shows that, and after a change that was meant: go tool mage dev:lock", name, artifact.LockFile)
+		}
+	}
+	return err
 }
 
 // goDirs are the go command's cache of modules, and its own directory.

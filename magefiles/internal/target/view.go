@@ -207,4 +207,9 @@ func ways(f *fact.Lab) string {
 }
 
 // concealed says why the page isn't to tell what is wrong: a challenge is on. "" where it may.
-func concealed(*run.Run) string { return "" }
+func concealed(r *run.Run) string {
+	if err := notDuringChallenge(r, "the page would tell what it broke"); err != nil {
+		return err.Error()
+	}
+	return ""
+}

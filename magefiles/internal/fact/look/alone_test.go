@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 func TestEndOthers(t *testing.T) {
 	start := func(mark string) *exec.Cmd {
 		cmd := exec.Command("timeout", "--kill-after=1", "60", "sh", "-c", "sleep 50; sleep 51", mark)
+		cmd.Stdout = &bytes.Buffer{} // so Wait is for its children, too
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
