@@ -387,6 +387,9 @@ func (Dev) Bump(ctx context.Context, name, version string) error {
 // Lock compiles for both architectures, and writes what comes out into components/artifacts.lock, by its SHA-256.
 func (Dev) Lock(ctx context.Context) error { return on(ctx, develop.Lock) }
 
+// Publish makes a release of GitHub's of both bundles, in the workflow for a tag.
+func (Dev) Publish(ctx context.Context) error { return on(ctx, develop.Publish) }
+
 func reach(ctx context.Context, name string) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return target.Reach(ctx, r, name) })
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs Debian packages in a container and runs the files that come with it. Nothing is installed where the image has them all.
 # Usage: docker-debian.sh DIR PACKAGE...
-#   DIR  has `served` and `sources`, what apt reads here and what the tree is left with, and `setup`, to be run at the end with / as $1
+#   DIR  has `served` and `sources`, what apt reads here and what the tree is left with, note-packages, and `setup`, to be run at the end
+#        with / as $1
 set -eu
 dir=$1
 shift
@@ -19,10 +20,13 @@ if [ -n "$missing" ]; then
 	apt-get --quiet=2 -o Acquire::Languages=none -o Acquire::Retries=3 update
 	# shellcheck disable=SC2086 # one word a package
 	apt-get --quiet=2 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--force-confold --yes --no-install-recommends install $missing >/dev/null
+	sh "$dir/note-packages" /
 	apt-get clean
 	rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
 	rm -f /etc/dpkg/dpkg.cfg.d/lab /usr/sbin/policy-rc.d
 	cp "$dir/sources" /etc/apt/sources.list
+else
+	sh "$dir/note-packages" /
 fi
 sh "$dir/setup" /
 rm -rf "$dir"

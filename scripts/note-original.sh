@@ -17,6 +17,7 @@ journal_open() {
 		echo "${journal%/*}/undo was kept by an older version of the lab, which alone can take it back: go tool mage destroy of that version" >&2
 		return 1
 	fi
+	# shellcheck disable=SC2174 # the directories above it anybody may enter
 	[ -d "$journal" ] || mkdir -p -m 700 -- "$journal"
 	exec 9>>"$journal/lock"
 	flock 9

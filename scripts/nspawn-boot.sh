@@ -81,6 +81,8 @@ drop=$(systemd-nspawn --capability=help | grep -vxF "$keep" | paste -sd,)
 
 # nsenter and not `ip netns exec`: that one mounts a fresh /sys and hides the control groups from nspawn.
 boot() {
+	# Which directory the machine sees this time, whatever becomes of the path.
+	stat --format=%d:%i -- "$share" >"$dir/share"
 	nsenter --net="/run/netns/$netns" systemd-nspawn \
 		--quiet --boot --register=no --keep-unit --console=pipe --settings=no \
 		--directory="$dir/root" --machine="$name" --hostname="$name" \

@@ -3,10 +3,12 @@ package artifact
 import (
 	"archive/tar"
 	"archive/zip"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,7 +92,12 @@ func TestWaitingForConfig(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(150 * time.Millisecond) // until its trap is set
+	ignores := regexp.MustCompile(`(?m)^Sig(Cgt|Ign):\s+[0-9a-f]+[13579bdf]$`) // SIGHUP is the lowest bit
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)); ignores.Match(status) {
+			break // its trap is set
+		}
+	}
 	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +236,11 @@ func TestImageLabel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		img, id, err := m.image(v1.Config{Cmd: []string{"x"}}, []v1.Layer{layer})
+		img, err := m.image(v1.Config{Cmd: []string{"x"}}, layer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, id, err := m.labelled(img)
 		if err != nil {
 			t.Fatal(err)
 		}

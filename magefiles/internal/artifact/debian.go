@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/scripts"
 )
 
 // Debian makes file system trees from Debian's packages.
@@ -51,6 +53,7 @@ func (d Debian) Bootstrap(ctx context.Context, target string, out io.Writer, pac
 		"--dpkgopt=path-exclude=/usr/share/locale/*",
 		`--aptopt=Acquire::Languages "none"`,
 		`--aptopt=Acquire::Retries "3"`,
+		"--customize-hook=" + scripts.Text("note-packages.sh"), // while the lists of those sources are there
 		"--customize-hook=" + ownSources(sources),
 	}
 	if overlay != "" {
@@ -82,13 +85,16 @@ func ownSources(sources []string) string {
 	return `printf '%s\n' ` + command.Quote(sources...) + ` >"$1/etc/apt/sources.list"`
 }
 
+// Packages is the file in a tree that says which Debian packages it was made from: see note-packages.sh.
+const Packages = "var/lib/dpkg/lab-packages"
+
 // DebianKeyring has the keys that Debian's packages are signed with.
 const DebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // Inputs are what a tree made by Bootstrap depends on, besides its arguments.
 func (d Debian) Inputs() ([]string, error) {
 	sources, err := d.sources()
-	return append(sources, "bootstrap 1"), err
+	return append(sources, "bootstrap 1", scripts.Text("note-packages.sh")), err
 }
 
 const baseTar = "base.tar"
@@ -110,6 +116,8 @@ type Base interface {
 	Inputs(ctx context.Context) ([]string, error)
 	// Tar writes a file system with Debian packages to out. script is a shell line that is run at the end, with the tree as $1.
 	Tar(ctx context.Context, out io.Writer, packages []string, script string) error
+	// Named says that the user wants this one, and no other.
+	Named() bool
 }
 
 // bootstrapped is a base that root makes on this computer.
@@ -123,17 +131,39 @@ func (d bootstrapped) Tar(ctx context.Context, out io.Writer, packages []string,
 	return d.Bootstrap(ctx, "-", out, packages, "", script)
 }
 
-// base is a directory with the file system that the images share, as a tar.
+// Named implements Base.
+func (d bootstrapped) Named() bool { return false }
+
+// base is a directory with the file system that the images share, as a tar. What root makes serves everybody, so m.Base makes another only
+// where none is there, or in stock.
 func (m *Maker) base(ctx context.Context) (string, error) {
-	from := m.Base
-	if from == nil {
-		from = bootstrapped{Debian{Release: m.Debian, Run: m.Run}}
-	}
-	inputs, err := from.Inputs(ctx)
+	shared, err := m.baseRecipe(ctx, bootstrapped{Debian{Release: m.Debian, Run: m.Run}})
 	if err != nil {
 		return "", err
 	}
-	return m.Store.Get(ctx, Recipe{
+	if m.Base == nil {
+		return m.Store.Get(ctx, shared)
+	}
+	// Somebody may have named what m.Base is made from. And a lab's images stay what they were.
+	own, err := m.baseRecipe(ctx, m.Base)
+	if err != nil {
+		return "", err
+	}
+	if !m.Base.Named() && !computer.Exists(filepath.Join(m.Store.Dir, own.Key())) {
+		there, err := m.Store.Has(ctx, shared)
+		if err != nil {
+			return "", err
+		}
+		if there {
+			own = shared
+		}
+	}
+	return m.Store.Get(ctx, own)
+}
+
+func (m *Maker) baseRecipe(ctx context.Context, from Base) (Recipe, error) {
+	inputs, err := from.Inputs(ctx)
+	return Recipe{
 		Name:   "base",
 		What:   "making the images' base from Debian " + m.Debian,
 		Inputs: append(append(inputs, m.Arch, baseScript), basePackages...),
@@ -145,5 +175,5 @@ func (m *Maker) base(ctx context.Context) (string, error) {
 			defer func() { err = closing(f, err) }()
 			return from.Tar(ctx, f, basePackages, baseScript)
 		},
-	})
+	}, err
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -38,7 +37,7 @@ type Images struct {
 // List returns all of them.
 func (i Images) List() []Image { return []Image{i.Etcd, i.Node, i.Workload} }
 
-// The images are made here, and not called what the published ones are called.
+// The images are assembled here, and not called what the published ones are called.
 const repository = "calico-cni-lab/"
 
 // The archives: each machine is sent only what it runs, and the layers that images share are in one archive once.
@@ -47,16 +46,27 @@ const (
 	nodeArchive = "node.tar" // the workload's image too
 )
 
-// Images makes the container images from what is compiled and from Debian's packages.
+// parts are the directories of what images are made of.
+type parts struct {
+	etcd, calico, node, base string
+	published                string // has calico-node's image, in place of calico and node, which are "" then; or ""
+}
+
+// Images makes the container images of what is compiled, or published, and of Debian's packages.
 func (m *Maker) Images(ctx context.Context) (Images, error) {
-	var etcd, calico, base string
+	var made parts
 	g, gctx := errgroup.WithContext(ctx)
-	for _, part := range []struct {
-		dir *string
-		get func(context.Context) (string, error)
-	}{{&etcd, m.Etcd}, {&calico, m.Calico}, {&base, m.base}} {
-		g.Go(func() (err error) { *part.dir, err = part.get(gctx); return err })
-	}
+	g.Go(func() (err error) { made.etcd, err = m.OrPublished(m.Etcd, m.EtcdURL())(gctx); return err })
+	g.Go(func() (err error) { made.base, err = m.base(gctx); return err })
+	g.Go(func() (err error) {
+		if made.published, err = m.publishedNode(gctx); err != nil || made.published != "" {
+			return err
+		}
+		if made.node, err = m.Node(gctx); err == nil {
+			made.calico, err = m.Calico(gctx)
+		}
+		return err
+	})
 	if err := g.Wait(); err != nil {
 		return Images{}, err
 	}
@@ -66,12 +76,13 @@ func (m *Maker) Images(ctx context.Context) (Images, error) {
 		Workload: Image{Ref: repository + "workload:" + m.Debian},
 	}
 	dir, err := m.Store.Get(ctx, Recipe{
-		Name:   "images",
-		What:   "assembling the container images",
-		Inputs: []string{filepath.Base(etcd), filepath.Base(calico), filepath.Base(base), refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, m.ImageLabel, "images 9"},
-		Make: func(ctx context.Context, out string) error {
-			return m.assemble(ctx, refs, etcd, calico, base, out)
+		Name: "images",
+		What: "assembling the container images",
+		Inputs: []string{
+			filepath.Base(made.etcd), filepath.Base(made.calico), filepath.Base(made.node), filepath.Base(made.base), filepath.Base(made.published),
+			refs.Etcd.Ref, refs.Node.Ref, refs.Workload.Ref, m.ImageLabel, "images 10",
 		},
+		Make: func(_ context.Context, out string) error { return m.assemble(refs, made, out) },
 	})
 	if err != nil {
 		return Images{}, err
@@ -96,47 +107,46 @@ func idFile(ref string) string {
 	return strings.NewReplacer("/", "_", ":", "_").Replace(ref) + ".id"
 }
 
-func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, out string) error {
-	baseLayer, err := layerFromTar(filepath.Join(base, baseTar))
+func (m *Maker) assemble(refs Images, from parts, out string) error {
+	baseLayer, err := layerFromTar(filepath.Join(from.base, baseTar))
 	if err != nil {
 		return err
 	}
 	etcdLayer, err := layerFrom(
-		file{to: "/usr/local/bin/etcd", from: filepath.Join(etcd, "server"), mode: 0o755},
-		file{to: "/usr/local/bin/etcdctl", from: filepath.Join(etcd, "etcdctl"), mode: 0o755},
+		file{to: "/usr/local/bin/etcd", from: filepath.Join(from.etcd, etcdServer), mode: 0o755},
+		file{to: "/usr/local/bin/etcdctl", from: filepath.Join(from.etcd, "etcdctl"), mode: 0o755},
 	)
 	if err != nil {
 		return err
 	}
-	files, err := m.nodeFiles(ctx, calico)
+	etcd, err := m.image(v1.Config{Cmd: []string{"/usr/local/bin/etcd"}}, etcdLayer)
 	if err != nil {
 		return err
 	}
-	nodeLayer, err := layerFrom(files...)
+	node, err := m.nodeImage(from, baseLayer)
+	if err != nil {
+		return err
+	}
+	workload, err := m.image(v1.Config{Cmd: []string{"sleep", "infinity"}}, baseLayer)
 	if err != nil {
 		return err
 	}
 	archives := map[string]map[name.Reference]v1.Image{etcdArchive: {}, nodeArchive: {}}
-	for _, spec := range []struct {
+	for _, made := range []struct {
 		archive string
 		ref     string
-		config  v1.Config
-		layers  []v1.Layer
-	}{
-		{etcdArchive, refs.Etcd.Ref, v1.Config{Cmd: []string{"/usr/local/bin/etcd"}}, []v1.Layer{etcdLayer}},
-		{nodeArchive, refs.Node.Ref, v1.Config{Cmd: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"}}, []v1.Layer{baseLayer, nodeLayer}},
-		{nodeArchive, refs.Workload.Ref, v1.Config{Cmd: []string{"sleep", "infinity"}}, []v1.Layer{baseLayer}},
-	} {
-		ref, err := name.NewTag(spec.ref)
+		image   v1.Image
+	}{{etcdArchive, refs.Etcd.Ref, etcd}, {nodeArchive, refs.Node.Ref, node}, {nodeArchive, refs.Workload.Ref, workload}} {
+		ref, err := name.NewTag(made.ref)
 		if err != nil {
 			return err
 		}
-		img, id, err := m.image(spec.config, spec.layers)
+		img, id, err := m.labelled(made.image)
 		if err != nil {
 			return err
 		}
-		archives[spec.archive][ref] = img
-		if err := os.WriteFile(filepath.Join(out, idFile(spec.ref)), []byte(id), 0o644); err != nil {
+		archives[made.archive][ref] = img
+		if err := os.WriteFile(filepath.Join(out, idFile(made.ref)), []byte(id), 0o644); err != nil {
 			return err
 		}
 	}
@@ -148,82 +158,62 @@ func (m *Maker) assemble(ctx context.Context, refs Images, etcd, calico, base, o
 	return nil
 }
 
-// image puts layers together. Its creation time is fixed, so that equal inputs have an equal ID: the digest of the image's
-// configuration with nothing in the label that is to have it.
-func (m *Maker) image(c v1.Config, layers []v1.Layer) (img v1.Image, id string, err error) {
-	if img, err = mutate.AppendLayers(empty.Image, layers...); err != nil {
-		return nil, "", err
+// nodeImage is calico-node's image: the published one or one of the lab's own parts.
+func (m *Maker) nodeImage(from parts, baseLayer v1.Layer) (v1.Image, error) {
+	if from.published != "" {
+		return tarball.ImageFromPath(filepath.Join(from.published, publishedTar), nil)
+	}
+	nodeLayer, err := layerFromTar(filepath.Join(from.node, nodeTar))
+	if err != nil {
+		return nil, err
+	}
+	calicoLayer, err := layerFrom(file{to: "/usr/bin/calico-node", from: filepath.Join(from.calico, "calico-node"), mode: 0o755})
+	if err != nil {
+		return nil, err
+	}
+	return m.image(v1.Config{Cmd: []string{"start_runit"}, Env: []string{"SVDIR=/etc/service/enabled"}}, baseLayer, nodeLayer, calicoLayer)
+}
+
+// image puts layers together. Its creation time is fixed, so that equal inputs make an equal image.
+func (m *Maker) image(c v1.Config, layers ...v1.Layer) (v1.Image, error) {
+	img, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return nil, err
 	}
 	cf, err := img.ConfigFile()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	cf = cf.DeepCopy()
 	c.Env = append(c.Env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	c.Labels = map[string]string{m.ImageLabel: ""}
 	cf.Architecture, cf.OS, cf.Config, cf.Created = m.Arch, "linux", c, v1.Time{Time: time.Unix(0, 0).UTC()}
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
+	return mutate.ConfigFile(img, cf)
+}
+
+// labelled returns an image with its ID as a label: the digest of its configuration with nothing in that label.
+func (m *Maker) labelled(img v1.Image) (_ v1.Image, id string, err error) {
+	if img, err = withLabel(img, m.ImageLabel, ""); err != nil {
 		return nil, "", err
 	}
 	digest, err := img.ConfigName()
 	if err != nil {
 		return nil, "", err
 	}
-	cf = cf.DeepCopy()
-	cf.Config.Labels = map[string]string{m.ImageLabel: digest.String()}
-	img, err = mutate.ConfigFile(img, cf)
+	img, err = withLabel(img, m.ImageLabel, digest.String())
 	return img, digest.String(), err
 }
 
-// nodeFiles are the files of calico-node's image, where Calico's own Dockerfile puts them
-// (node/Dockerfile.amd64 in the calico module).
-func (m *Maker) nodeFiles(ctx context.Context, calico string) ([]file, error) {
-	src, err := m.moduleDir(ctx, "calico", calicoModule)
+func withLabel(img v1.Image, name, value string) (v1.Image, error) {
+	cf, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
-	files := []file{
-		{to: "/usr/bin/calico-node", from: filepath.Join(calico, "calico-node"), mode: 0o755},
-		// Debian has birdc, the client with line editing; what is written about Calico says birdcl.
-		{to: "/usr/bin/birdcl", link: "/usr/sbin/birdc"},
+	cf = cf.DeepCopy()
+	if cf.Config.Labels == nil {
+		cf.Config.Labels = map[string]string{}
 	}
-	seen := map[string]bool{} // the trees overlap in an empty file, and a layer may name a path only once
-	for _, tree := range []struct{ from, to string }{
-		{"node/filesystem/etc", "/etc"},
-		{"node/filesystem/sbin", "/usr/sbin"},
-		{"confd/etc/calico", "/etc/calico"},
-	} {
-		fsys := os.DirFS(filepath.Join(src, tree.from))
-		err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			to := path.Join(tree.to, p)
-			if seen[to] {
-				return nil
-			}
-			seen[to] = true
-			data, err := fs.ReadFile(fsys, p)
-			if err != nil {
-				return err
-			}
-			f := file{to: to, content: data, mode: 0o644}
-			if path.Base(p) == "run" || path.Base(p) == "rc.local" || tree.to == "/usr/sbin" {
-				f.mode = 0o755
-			}
-			if edit := edits[to]; edit != nil {
-				if f.content = edit(data); bytes.Equal(f.content, data) {
-					return fmt.Errorf("%s is not as it was when the lab's change to it was written; see edits.go in package artifact", p)
-				}
-			}
-			files = append(files, f)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
+	cf.Config.Labels[name] = value
+	return mutate.ConfigFile(img, cf)
 }
 
 // file is a file of a layer.
@@ -240,6 +230,15 @@ type file struct {
 func layerFromTar(tarFile string) (v1.Layer, error) { return tarball.LayerFromFile(tarFile) }
 
 func layerFrom(files ...file) (v1.Layer, error) {
+	data, err := tarOf(files)
+	if err != nil {
+		return nil, fmt.Errorf("layer: %w", err)
+	}
+	opener := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	return tarball.LayerFromOpener(opener)
+}
+
+func tarOf(files []file) ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	dirs := map[string]bool{"/": true}
@@ -265,11 +264,8 @@ func layerFrom(files ...file) (v1.Layer, error) {
 			return nil, err
 		}
 	}
-	if err := tw.Close(); err != nil {
-		return nil, fmt.Errorf("layer: %w", err)
-	}
-	opener := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil }
-	return tarball.LayerFromOpener(opener)
+	err := tw.Close()
+	return buf.Bytes(), err
 }
 
 // addDirs adds the directories down to dir that are not there yet. Those that the base has as links

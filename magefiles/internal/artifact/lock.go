@@ -43,7 +43,10 @@ func (m *Maker) Components() []Component {
 		}
 	}
 	rootfs := func(ctx context.Context) (string, string, error) { file, err := m.Rootfs(ctx); return file, "", err }
-	return []Component{{"go", m.Toolchain, true}, {"calico", m.Calico, true}, {"etcd", m.Etcd, true}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false}}
+	return []Component{
+		{"go", m.Toolchain, true}, {"calico", m.Calico, true}, {"etcd", m.Etcd, true},
+		{"node", m.Node, false}, {"cni", m.CNI, false}, {"look", own(m.Look), false}, {"rootfs", own(rootfs), false},
+	}
 }
 
 // All makes everything that takes long of what machines are made of, but their box, and returns the artifacts' directories. The images are

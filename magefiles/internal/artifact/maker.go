@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
@@ -25,6 +26,8 @@ type Maker struct {
 	Base     Base   // makes that base; nil: root does, on this computer
 	GoOnNode string // Go release for the machines, such as 1.26.8
 	Pins     Pins
+	// Published says that what other projects publish is fetched, where its SHA-256 is known: see OrPublished and publishedNode.
+	Published bool
 	// ImageLabel is the label in which each image says its own ID. What Docker calls an image's ID is another thing in each kind of
 	// its stores: the digest of its configuration, or of a manifest that is made when it is loaded (containerd's, usual from Docker 29).
 	ImageLabel string
@@ -32,10 +35,9 @@ type Maker struct {
 
 // LookOnly returns a maker of the same artifacts that makes none.
 func (m *Maker) LookOnly() *Maker {
-	return &Maker{
-		Store: &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true},
-		Run:   m.Run, Root: m.Root, Arch: m.Arch, Debian: m.Debian, Base: m.Base, GoOnNode: m.GoOnNode, Pins: m.Pins, ImageLabel: m.ImageLabel,
-	}
+	only := *m
+	only.Store = &Store{Dir: m.Store.Dir, Run: m.Store.Run, LookOnly: true}
+	return &only
 }
 
 // Start makes what needs nothing but the go command, in the background: that is the longest part of the first run, so it is
@@ -100,7 +102,10 @@ func (m *Maker) Calico(ctx context.Context) (string, error) {
 		"-gcflags=github.com/aws/aws-sdk-go-v2/service/ec2=-l -dwarf=false")
 }
 
-// Etcd is a directory with etcdctl and server, which is etcd.
+// etcdServer is the file in Etcd's directory that is etcd: the go command calls it after its package.
+const etcdServer = "server"
+
+// Etcd is a directory with etcdctl and etcdServer.
 func (m *Maker) Etcd(ctx context.Context) (string, error) {
 	return m.compile(ctx, "etcd", "compiling etcd "+m.Pins.Etcd.String(), "")
 }
@@ -179,18 +184,24 @@ func (m *Maker) buildEnv(ctx context.Context) ([]string, error) {
 
 // moduleDir is where the go command keeps the unpacked source of a module that a component requires.
 func (m *Maker) moduleDir(ctx context.Context, component, module string) (string, error) {
-	dir := filepath.Join(m.Root, "components", component)
-	out, err := m.Run.Run(ctx, command.Cmd{
-		Args: []string{"go", "list", "-mod=mod", "-m", "-f", "{{.Dir}}", module}, Dir: dir, Env: []string{"GOFLAGS=", "GOWORK=off"},
-	})
-	if out = strings.TrimSpace(out); err == nil && out == "" {
-		_, err = m.Run.Run(ctx, command.Cmd{Args: []string{"go", "mod", "download", module}, Dir: dir, Timeout: buildTimeout})
-		if err == nil {
-			return m.moduleDir(ctx, component, module)
+	in := func(timeout time.Duration, args ...string) (string, error) {
+		out, err := m.Run.Run(ctx, command.Cmd{
+			Args: append([]string{"go"}, args...), Dir: filepath.Join(m.Root, "components", component), Env: []string{"GOFLAGS=", "GOWORK=off"}, Timeout: timeout,
+		})
+		return strings.TrimSpace(out), err
+	}
+	list := []string{"list", "-mod=mod", "-m", "-f", "{{.Dir}}", module}
+	dir, err := in(0, list...)
+	if err == nil && dir == "" {
+		if _, err = in(buildTimeout, "mod", "download", module); err == nil {
+			dir, err = in(0, list...)
 		}
+	}
+	if err == nil && dir == "" {
+		err = errors.New("it was fetched, and the go command doesn't say where it is")
 	}
 	if err != nil {
 		return "", fmt.Errorf("finding the source of %s: %w", module, err)
 	}
-	return out, nil
+	return dir, nil
 }

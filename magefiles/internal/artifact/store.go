@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -43,6 +44,7 @@ type Store struct {
 
 	mu       sync.Mutex
 	attempts map[string]*attempt // by key, while they run
+	unmade   []string            // see Unmade
 }
 
 // Stock has artifacts that were made elsewhere, by their keys.
@@ -50,6 +52,8 @@ type Stock interface {
 	Has(ctx context.Context, key string, root bool) (bool, error)
 	// Fill puts one into an empty directory. What is root's has root's owners and modes.
 	Fill(ctx context.Context, key, dir string, root bool) error
+	// Tar writes what is below a directory of one. After an error nothing of it may be used.
+	Tar(ctx context.Context, key, below string, root bool, out io.Writer) error
 }
 
 // ErrNotMade is why a store that only looks has no artifact.
@@ -80,7 +84,7 @@ func (r Recipe) Key() string {
 func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 	dir := filepath.Join(s.Dir, r.Key())
 	if s.LookOnly && !computer.Exists(dir) {
-		return "", fmt.Errorf("%s: %w", r.What, ErrNotMade)
+		return "", s.miss(ctx, r)
 	}
 	if !s.LookOnly {
 		if err := s.use(ctx); err != nil {
@@ -103,6 +107,38 @@ func (s *Store) Get(ctx context.Context, r Recipe) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// miss notes what isn't there.
+func (s *Store) miss(ctx context.Context, r Recipe) error {
+	r, err := s.stocked(ctx, r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.What, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.unmade, r.What) {
+		s.unmade = append(s.unmade, r.What)
+	}
+	return fmt.Errorf("%s: %w", r.What, ErrNotMade)
+}
+
+// Unmade is what a store that only looks was asked for and hasn't, in no order.
+func (s *Store) Unmade() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.unmade)
+}
+
+// Has says whether an artifact is there, or in stock.
+func (s *Store) Has(ctx context.Context, r Recipe) (bool, error) {
+	if computer.Exists(filepath.Join(s.Dir, r.Key())) {
+		return true, nil
+	}
+	if s.Stock == nil {
+		return false, nil
+	}
+	return s.Stock.Has(ctx, r.Key(), s.Root)
 }
 
 // attempt is one making of an artifact, on behalf of all that wait for it. Its context is no caller's.

@@ -63,6 +63,38 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// inStock has an artifact, which nobody may take.
+type inStock struct {
+	Stock
+	key string
+}
+
+func (s inStock) Has(_ context.Context, key string, _ bool) (bool, error) { return key == s.key, nil }
+
+// TestUnmade: a store that only looks says what it was asked for in vain, and makes nothing.
+func TestUnmade(t *testing.T) {
+	dir := t.TempDir()
+	there, made, stocked := Recipe{Name: "there", What: "making what is there"}, Recipe{Name: "a", What: "making a"}, Recipe{Name: "b", What: "making b"}
+	if err := os.Mkdir(filepath.Join(dir, there.Key()), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{Dir: dir, LookOnly: true, Stock: inStock{key: stocked.Key()}}
+	if _, err := s.Get(t.Context(), there); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []Recipe{made, stocked, made} {
+		if _, err := s.Get(t.Context(), r); !errors.Is(err, ErrNotMade) {
+			t.Errorf("%s: %v", r.Name, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"making a", "taking b from the bundle"}, s.Unmade()); diff != "" {
+		t.Error(diff)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
 // TestGetFails: what failed or was cut off is never taken for finished, and the next caller makes it again, in the same
 // process too.
 func TestGetFails(t *testing.T) {

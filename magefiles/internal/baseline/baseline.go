@@ -154,12 +154,13 @@ func (b *Baseline) Follow(before, after *fact.Lab, definition, network string) (
 		}
 	}
 	now.Items = items.list()
+	had := workloads(before, network, nil)
 	for m, w := range now.Workloads {
 		if !inLab(after, fact.WorkloadMachine(m)) {
 			delete(now.Workloads, m)
 			continue
 		}
-		if had := workloads(before, network, nil)[m]; had.Address == w.Address { // plumbed or not, the run left it where somebody had it
+		if had[m].Address == w.Address { // plumbed or not, the run left it where somebody had it
 			w.Address = b.Workloads[m].Address
 			now.Workloads[m] = w
 		}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"archive/tar"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -24,13 +25,25 @@ import (
 // Variable names a bundle: a file, a directory with one, or a URL of either.
 const Variable = "LAB_BUNDLE"
 
+// Release has the bundles of the project's newest release, where nobody names others; "" while there is none, and then everything is compiled.
+const Release = ""
+
+// None is what Variable says to have everything compiled all the same.
+const None = "none"
+
 // Bundle is an artifact.Stock: it is opened when the first artifact is asked for.
 type Bundle struct {
-	Named  string            // by Variable
-	Arch   string            // GOARCH of the machines
-	Locked map[string]string // SHA-256 of what is compiled or fetched; see artifact.ReadLock
-	Pins   map[string]string // releases that have to be the bundle's, too, by name
-	Run    *command.Runner
+	Named  string // a file, a directory with one, or a URL of either
+	By     string // what says so, for a person
+	Remedy string // what has nobody say so any more, for a person
+	// Unasked says that nobody named it: where it can't be used, it is passed over, and Notice says so. A part that was damaged is an error all the
+	// same.
+	Unasked bool
+	Notice  func(format string, args ...any)
+	Arch    string            // GOARCH of the machines
+	Locked  map[string]string // SHA-256 of what is compiled or fetched; see artifact.ReadLock
+	Pins    map[string]string // releases that have to be the bundle's, too, by name
+	Run     *command.Runner
 
 	mu       sync.Mutex
 	opened   bool
@@ -53,8 +66,13 @@ func (b *Bundle) open(ctx context.Context) (Manifest, error) {
 	if err == nil {
 		err = b.fits(ctx, m, start)
 	}
-	if err != nil {
-		err = b.refused(err)
+	switch {
+	case err == nil:
+	case b.Unasked && ctx.Err() == nil:
+		b.Notice("the bundle %s isn't used: %v; what is missing is made here", b.where, err)
+		m, err = Manifest{}, nil
+	default:
+		m, err = Manifest{}, b.refused(err)
 	}
 	b.manifest, b.start, b.err = m, start, err
 	b.opened = err == nil || ctx.Err() == nil
@@ -73,7 +91,7 @@ func (b *Bundle) fits(ctx context.Context, m Manifest, start int64) error {
 		}
 	}
 	if len(other) > 0 {
-		return fmt.Errorf("it has other releases (%s); take one that was made by this commit", strings.Join(other, "; "))
+		return fmt.Errorf("it is of commit %s and has other releases (%s); take one that was made by yours", cmp.Or(m.Commit, "unknown"), strings.Join(other, "; "))
 	}
 	end := start
 	for _, a := range m.Artifacts {
@@ -84,7 +102,7 @@ func (b *Bundle) fits(ctx context.Context, m Manifest, start int64) error {
 }
 
 func (b *Bundle) refused(err error) error {
-	return fmt.Errorf("the bundle %s (%s) can't be used: %w; without it everything is fetched and compiled: unset %[2]s", b.where, Variable, err)
+	return fmt.Errorf("the bundle %s (%s) can't be used: %w; without it everything is fetched and compiled: %s", b.where, b.By, err, b.Remedy)
 }
 
 func read(ctx context.Context, s source) (Manifest, int64, error) {
@@ -132,18 +150,14 @@ const unpackTime = 30 * time.Minute
 
 // Fill implements artifact.Stock. Everything has to be what the manifest says, and what is compiled or fetched what is locked.
 func (b *Bundle) Fill(ctx context.Context, key, dir string, root bool) error {
-	m, err := b.open(ctx)
+	a, err := b.artifact(ctx, key, root)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(m.Artifacts, func(a Artifact) bool { return a.Key == key && a.Root == root })
-	if i < 0 {
-		return b.refused(fmt.Errorf("it has no %s", key))
-	}
-	if err := b.unpack(ctx, m.Artifacts[i], dir); err != nil {
+	if err := b.unpack(ctx, a, dir); err != nil {
 		return err
 	}
-	if name := nameOf(key); !root && name != unlocked {
+	if name := nameOf(key); !root && !ofDebian(name) {
 		if err := b.locked(name, dir); err != nil {
 			return b.refused(err)
 		}
@@ -151,27 +165,63 @@ func (b *Bundle) Fill(ctx context.Context, key, dir string, root bool) error {
 	return nil
 }
 
-// unlocked is the one artifact of the user's that isn't the same wherever it is made: Debian's packages.
-const unlocked = "base"
+func (b *Bundle) artifact(ctx context.Context, key string, root bool) (Artifact, error) {
+	m, err := b.open(ctx)
+	if err != nil {
+		return Artifact{}, err
+	}
+	i := slices.IndexFunc(m.Artifacts, func(a Artifact) bool { return a.Key == key && a.Root == root })
+	if i < 0 {
+		return Artifact{}, b.refused(fmt.Errorf("it has no %s", key))
+	}
+	return m.Artifacts[i], nil
+}
+
+// ofDebian says of the name of an artifact that it isn't the same wherever it is made, and so isn't locked: Debian's packages of the day.
+func ofDebian(name string) bool { return name == "base" || strings.HasPrefix(name, "box-") }
 
 func (b *Bundle) unpack(ctx context.Context, a Artifact, dir string) error {
+	// A frame has no end of the tar's; tar takes the end of its input for it.
+	args := []string{"tar", "-x", "-p", "-f", "-", "-C", dir, "--strip-components=1"}
+	if a.Root {
+		args = append(args, "--numeric-owner", "--xattrs", "--xattrs-include=*")
+	}
+	return b.decode(ctx, a, func(r io.Reader) error {
+		_, err := b.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: a.Root, Timeout: unpackTime})
+		return err
+	})
+}
+
+// Tar implements artifact.Stock.
+func (b *Bundle) Tar(ctx context.Context, key, below string, root bool, out io.Writer) error {
+	a, err := b.artifact(ctx, key, root)
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(out)
+	err = b.decode(ctx, a, func(r io.Reader) error {
+		return rename(t, tar.NewReader(r), func(name string) (string, bool) { return strings.CutPrefix(name, key+"/"+below+"/") })
+	})
+	if err != nil {
+		return err
+	}
+	return t.Close()
+}
+
+// decode reads the tar that an artifact is. After an error it was not what the manifest says, or take's was.
+func (b *Bundle) decode(ctx context.Context, a Artifact, take func(io.Reader) error) error {
 	section, err := b.source.section(ctx, b.start+a.Offset, a.Size)
 	if err != nil {
 		return b.refused(err)
 	}
 	defer section.Close()
 	sum := sha256.New()
-	counted := &counter{ctx: ctx, total: int(a.Size / 1e6), r: io.TeeReader(section, sum)}
+	counted := progress.Megabytes(ctx, io.TeeReader(section, sum), a.Size)
 	z, err := zstd.NewReader(counted, zstd.WithDecoderConcurrency(1)) // and so it reads when it is read from, and not beside
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	// A frame has no end of the tar's; tar takes the end of its input for it.
-	args := []string{"tar", "-x", "-p", "-f", "-", "-C", dir, "--strip-components=1"}
-	if a.Root {
-		args = append(args, "--numeric-owner", "--xattrs", "--xattrs-include=*")
-	}
 	var bad error // what the decoder, or where it reads from, says
 	terr := command.Pipe(func(w io.Writer) error {
 		_, err := io.Copy(w, z)
@@ -179,14 +229,11 @@ func (b *Bundle) unpack(ctx context.Context, a Artifact, dir string) error {
 			bad = err
 		}
 		return err
-	}, func(r io.Reader) error {
-		_, err := b.Run.Run(ctx, command.Cmd{Args: args, Stdin: r, Root: a.Root, Timeout: unpackTime})
-		return err
-	})
+	}, take)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case bad == nil && terr != nil: // tar's own, such as a full disk
+	case bad == nil && terr != nil: // take's own, such as a full disk
 		return terr
 	}
 	if _, err := io.Copy(io.Discard, counted); err != nil {
@@ -226,24 +273,6 @@ func (b *Bundle) locked(component, dir string) error {
 		return fmt.Errorf("its %s has other files than %s says", component, artifact.LockFile)
 	}
 	return nil
-}
-
-// counter reports how many megabytes have been read.
-type counter struct {
-	ctx   context.Context
-	r     io.Reader
-	n     int
-	total int
-}
-
-// Read implements io.Reader.
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if before := c.n / 1e6; (c.n+n)/1e6 > before {
-		progress.Report(c.ctx, progress.Count{Done: (c.n + n) / 1e6, Total: c.total, What: "MB"})
-	}
-	c.n += n
-	return n, err
 }
 
 var _ artifact.Stock = (*Bundle)(nil)

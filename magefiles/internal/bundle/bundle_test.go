@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -27,6 +28,7 @@ import (
 const (
 	toolKey = "tool-0123456789abcdef"
 	treeKey = "base-0123456789abcdef" // which isn't locked
+	birdSum = "0000000000000000000000000000000000000000000000000000000000000042"
 )
 
 // write writes a bundle of two artifacts, one of them of several megabytes, and returns its path and what is locked of it.
@@ -42,7 +44,7 @@ func write(t *testing.T) (file string, locked map[string]string) {
 	}
 	for name, data := range map[string]string{
 		toolKey + "/bin": string(noise), treeKey + "/root/etc/hosts": "127.0.0.1 localhost\n",
-		treeKey + "/root/var/lib/dpkg/status": "Package: bird\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.6.8-2.1+b1\n\n",
+		treeKey + "/root/" + artifact.Packages: "bird 1.6.8-2.1+b1 amd64 " + birdSum + "\n",
 	} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(data), 0o755)); err != nil {
@@ -75,9 +77,13 @@ func write(t *testing.T) (file string, locked map[string]string) {
 		t.Fatal(err)
 	}
 	goDirs := strings.Fields(string(env))
+	project := filepath.Join(dir, "project")
+	if err := errors.Join(os.Mkdir(project, 0o755), os.WriteFile(filepath.Join(project, "lab"), []byte("#!/bin/sh\n"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	file = filepath.Join(dir, Name("amd64"))
 	m := Manifest{Arch: "amd64", Pins: map[string]string{"Calico": "3.31.0"}}
-	if err := Write(t.Context(), &command.Runner{}, file, m, []Content{{Dir: filepath.Join(dir, toolKey)}, {Dir: filepath.Join(dir, treeKey)}}, goDirs[0], goDirs[1]); err != nil {
+	if err := Write(t.Context(), &command.Runner{}, file, m, []Content{{Dir: filepath.Join(dir, toolKey)}, {Dir: filepath.Join(dir, treeKey)}}, project, Sources{goDirs[0], goDirs[1]}); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".bundle-*")); len(left) > 0 {
@@ -87,7 +93,7 @@ func write(t *testing.T) (file string, locked map[string]string) {
 }
 
 func open(named string, locked map[string]string) *Bundle {
-	return &Bundle{Named: named, Arch: "amd64", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
+	return &Bundle{Named: named, By: Variable, Remedy: "unset " + Variable, Arch: "amd64", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
 }
 
 // whole takes everything out of a bundle.
@@ -133,6 +139,48 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// TestBelow: a directory of an artifact as a tar, and an error where it isn't what was packed.
+func TestBelow(t *testing.T) {
+	file, locked := write(t)
+	below := func() (names []string, err error) {
+		var out bytes.Buffer
+		if err := open(file, locked).Tar(t.Context(), treeKey, "root/etc", false, &out); err != nil {
+			return nil, err
+		}
+		for r := tar.NewReader(&out); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return names, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, h.Name+" "+h.Linkname)
+		}
+	}
+	names, err := below()
+	if diff := cmp.Diff([]string{"hosts ", "names hosts"}, names); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	b := open(file, locked)
+	m, err := b.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(m.Artifacts, func(a Artifact) bool { return a.Key == treeKey })
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[b.start+m.Artifacts[i].Offset+m.Artifacts[i].Size-2] ^= 1 // in zstd's own checksum, so that all of the tar is there
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := below(); err == nil || !strings.Contains(err.Error(), "has been changed") {
+		t.Errorf("a changed one: %v", err)
+	}
+}
+
 // TestTar: tar reads a bundle like any other .tar.zst.
 func TestTar(t *testing.T) {
 	file, _ := write(t)
@@ -164,7 +212,7 @@ func TestTar(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, purl := range []string{"pkg:deb/debian/bird@1.6.8-2.1%2Bb1?arch=amd64", "pkg:golang/golang.org/x/sys@v", "pkg:golang/std@1."} {
+		for _, purl := range []string{"pkg:deb/debian/bird@1.6.8-2.1%2Bb1?arch=amd64", "pkg:golang/golang.org/x/sys@v", "pkg:golang/std@1.", birdSum} {
 			if h.Name == "sbom.spdx.json" && !strings.Contains(string(data), purl) {
 				t.Errorf("%s isn't in the list of software: %s", purl, data)
 			}
@@ -172,8 +220,8 @@ func TestTar(t *testing.T) {
 	}
 	want := []string{
 		"manifest.json", toolKey + "/", toolKey + "/SHA256SUMS", toolKey + "/bin", toolKey + "/go-program", treeKey + "/", treeKey + "/root/", treeKey + "/root/etc/", treeKey + "/root/etc/hosts",
-		treeKey + "/root/etc/names", treeKey + "/root/var/", treeKey + "/root/var/lib/", treeKey + "/root/var/lib/dpkg/", treeKey + "/root/var/lib/dpkg/status",
-		"sbom.spdx.json",
+		treeKey + "/root/etc/names", treeKey + "/root/var/", treeKey + "/root/var/lib/", treeKey + "/root/var/lib/dpkg/", treeKey + "/root/" + artifact.Packages,
+		"project/", "project/lab", "sbom.spdx.json",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -207,7 +255,7 @@ func TestRefused(t *testing.T) {
 		"empty":                      {nil, open(file, locked), "it ends early; fetch it again"},
 		"changed":                    {changed(len(good) / 2), open(file, locked), "has been changed"},
 		"no bundle":                  {[]byte(strings.Repeat("not one", 100)), open(file, locked), "it is no bundle"},
-		"another CPU's":              {good, &Bundle{Named: file, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
+		"another CPU's":              {good, &Bundle{Named: file, By: Variable, Remedy: "unset " + Variable, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
 		"more than is locked":        {good, open(file, without(locked, "amd64/tool/bin")), "has other files than components/artifacts.lock says"},
 		"nothing is locked":          {good, open(file, nil), "has other files than components/artifacts.lock says"},
 		"not what is locked":         {good, open(file, with(locked, "amd64/tool/bin")), "isn't what components/artifacts.lock says"},
@@ -308,4 +356,27 @@ func (b *breaking) Write(p []byte) (int, error) {
 		panic(http.ErrAbortHandler)
 	}
 	return b.ResponseWriter.Write(p)
+}
+
+// TestUnasked: a bundle that nobody named is passed over where it doesn't fit, or isn't there; one that was named is an error.
+func TestUnasked(t *testing.T) {
+	file, locked := write(t)
+	for _, named := range []string{file, file + ".gone"} {
+		b := open(named, locked)
+		b.Pins = map[string]string{"Calico": "3.99.0"}
+		if ok, err := b.Has(t.Context(), treeKey, false); ok || err == nil {
+			t.Errorf("%s, which somebody named: %v, %v", named, ok, err)
+		}
+		said := 0
+		b = open(named, locked)
+		b.Pins, b.Unasked, b.Notice = map[string]string{"Calico": "3.99.0"}, true, func(string, ...any) { said++ }
+		for range 2 {
+			if ok, err := b.Has(t.Context(), treeKey, false); ok || err != nil {
+				t.Errorf("%s, which nobody named: %v, %v", named, ok, err)
+			}
+		}
+		if said != 1 {
+			t.Errorf("%s: said %d times", named, said)
+		}
+	}
 }

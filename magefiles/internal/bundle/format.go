@@ -20,8 +20,9 @@ import (
 // Manifest is what a bundle says of itself. It is the first file in it, manifest.json.
 type Manifest struct {
 	Version   int               `json:"version"`
-	Arch      string            `json:"arch"` // GOARCH
-	Made      string            `json:"made"` // when, as RFC 3339 writes it
+	Arch      string            `json:"arch"`   // GOARCH
+	Made      string            `json:"made"`   // when, as RFC 3339 writes it
+	Commit    string            `json:"commit"` // of the project, with -dirty where tracked files were changed
 	Pins      map[string]string `json:"pins"`
 	Artifacts []Artifact        `json:"artifacts"`
 }

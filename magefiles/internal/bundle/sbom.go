@@ -3,6 +3,7 @@ package bundle
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
@@ -11,102 +12,117 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 )
 
-// parts are what software is in a bundle: Go's modules by path@version, and Debian's packages by name@version.
+// parts are what software is in a bundle: Go's modules by path@version, and Debian's packages.
 type parts struct {
 	modules  map[string]module.Version
-	packages map[string]debian
+	packages map[debian]bool
 }
 
-type debian struct{ name, version, arch string }
+// debian is a line of artifact.Packages. sha256 is "" where the archive's lists didn't have the package any more.
+type debian struct{ name, version, arch, sha256 string }
 
-func newParts() parts { return parts{map[string]module.Version{}, map[string]debian{}} }
+func newParts() parts { return parts{map[string]module.Version{}, map[debian]bool{}} }
 
-// of notes what is in an artifact's directory.
+// of notes what is in an artifact's directory: a tree, tars, or programs.
 func (p parts) of(dir string) error {
-	if status, err := os.Open(filepath.Join(dir, "root", dpkgStatus)); err == nil {
-		defer status.Close()
-		return p.dpkg(status)
+	listed, err := p.in(dir)
+	if name := nameOf(filepath.Base(dir)); err == nil && !listed && (name == "box" || ofDebian(name)) {
+		return fmt.Errorf("it doesn't say which Debian packages it has; have it made anew: go tool mage clean verify")
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name())
-		if filepath.Ext(name) == ".tar" {
-			err = p.tar(name)
-		} else if info, berr := buildinfo.ReadFile(name); berr == nil { // else it is no program
-			p.modules["std@"+info.GoVersion] = module.Version{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
-			for _, d := range append(info.Deps, &info.Main) {
-				for d.Replace != nil {
-					d = d.Replace
-				}
-				if d.Version != "" && d.Version != "(devel)" {
-					p.modules[d.Path+"@"+d.Version] = module.Version{Path: d.Path, Version: d.Version}
-				}
-			}
+	return err
+}
+
+// in says whether a list of Debian packages was there.
+func (p parts) in(dir string) (listed bool, err error) {
+	for _, list := range []string{filepath.Join(dir, "root", artifact.Packages), filepath.Join(dir, path.Base(artifact.Packages))} {
+		f, err := os.Open(list)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
+		defer f.Close()
+		return p.debian(f)
 	}
-	return nil
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if filepath.Ext(name) != ".tar" {
+			p.program(name)
+			continue
+		}
+		one, err := p.tar(name)
+		if err != nil {
+			return false, err
+		}
+		listed = listed || one
+	}
+	return listed, err
 }
 
-const dpkgStatus = "var/lib/dpkg/status"
+// program notes the modules that a program of Go's was made of; another file has none.
+func (p parts) program(file string) {
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return
+	}
+	p.modules["std@"+info.GoVersion] = module.Version{Path: "std", Version: strings.TrimPrefix(info.GoVersion, "go")}
+	for _, d := range append(info.Deps, &info.Main) {
+		for d.Replace != nil {
+			d = d.Replace
+		}
+		if d.Version != "" && d.Version != "(devel)" {
+			p.modules[d.Path+"@"+d.Version] = module.Version{Path: d.Path, Version: d.Version}
+		}
+	}
+}
 
 // tar notes the packages of a root file system.
-func (p parts) tar(file string) error {
+func (p parts) tar(file string) (listed bool, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	t := tar.NewReader(f)
 	for {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return false, fmt.Errorf("%s: %w", file, err)
 		}
-		if strings.TrimPrefix(h.Name, "./") == dpkgStatus {
-			return p.dpkg(t)
+		if strings.TrimPrefix(h.Name, "./") == artifact.Packages {
+			return p.debian(t)
 		}
 	}
 }
 
-// dpkg reads the state of Debian's package manager: paragraphs of fields.
-func (p parts) dpkg(status io.Reader) error {
-	lines := bufio.NewScanner(io.MultiReader(status, strings.NewReader("\n\n"))) // the last paragraph may have no end
-	lines.Buffer(nil, 1<<20)
-	var d debian
+// debian reads artifact.Packages.
+func (p parts) debian(list io.Reader) (listed bool, err error) {
+	lines := bufio.NewScanner(list)
 	for lines.Scan() {
-		key, value, _ := strings.Cut(lines.Text(), ": ")
-		switch key {
-		case "Package":
-			d = debian{name: value}
-		case "Architecture":
-			d.arch = value
-		case "Version":
-			d.version = value
-		case "":
-			if d.version != "" {
-				p.packages[d.name+"@"+d.version] = d
-			}
-			d = debian{}
+		f := strings.Fields(lines.Text())
+		if len(f) != 4 {
+			return false, fmt.Errorf("a line of %s has %q", artifact.Packages, lines.Text())
 		}
+		p.packages[debian{f[0], f[1], f[2], strings.TrimPrefix(f[3], "-")}] = true
+		listed = true
 	}
-	return lines.Err()
+	return listed, lines.Err()
 }
 
 // spdx is a document of the SPDX specification 2.3 (https://spdx.github.io/spdx-spec/v2.3/), as far as is known of the parts.
@@ -116,21 +132,26 @@ func (p parts) spdx(m Manifest) ([]byte, error) {
 		Type     string `json:"referenceType"`
 		Locator  string `json:"referenceLocator"`
 	}
+	type sum struct {
+		Algorithm string `json:"algorithm"`
+		Value     string `json:"checksumValue"`
+	}
 	type pkg struct {
 		ID       string `json:"SPDXID"`
 		Name     string `json:"name"`
 		Version  string `json:"versionInfo"`
 		Location string `json:"downloadLocation"`
 		Analyzed bool   `json:"filesAnalyzed"`
+		Sums     []sum  `json:"checksums,omitempty"`
 		Refs     []ref  `json:"externalRefs,omitempty"`
 	}
 	const bundle = "SPDXRef-Bundle"
 	name := strings.TrimSuffix(Name(m.Arch), ".tar.zst")
 	all := []pkg{{ID: bundle, Name: name, Version: m.Made, Location: "NOASSERTION"}}
 	relations := []map[string]string{{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": bundle}}
-	add := func(name, version, purl string) {
+	add := func(name, version, purl string, sums ...sum) {
 		id := fmt.Sprintf("SPDXRef-Package-%d", len(all))
-		all = append(all, pkg{id, name, version, "NOASSERTION", false, []ref{{"PACKAGE-MANAGER", "purl", purl}}})
+		all = append(all, pkg{id, name, version, "NOASSERTION", false, sums, []ref{{"PACKAGE-MANAGER", "purl", purl}}})
 		relations = append(relations, map[string]string{"spdxElementId": bundle, "relationshipType": "CONTAINS", "relatedSpdxElement": id})
 	}
 	// https://github.com/package-url/purl-spec: in a version these are encoded.
@@ -139,9 +160,16 @@ func (p parts) spdx(m Manifest) ([]byte, error) {
 		v := p.modules[key]
 		add(v.Path, v.Version, "pkg:golang/"+strings.ToLower(v.Path)+"@"+encoded.Replace(v.Version))
 	}
-	for _, key := range slices.Sorted(maps.Keys(p.packages)) {
-		d := p.packages[key]
-		add(d.name, d.version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", encoded.Replace(d.name), encoded.Replace(d.version), d.arch))
+	byName := func(a, b debian) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.version, b.version), strings.Compare(a.sha256, b.sha256))
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(p.packages), byName) {
+		purl := fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", encoded.Replace(d.name), encoded.Replace(d.version), d.arch)
+		var sums []sum
+		if d.sha256 != "" {
+			sums = append(sums, sum{"SHA256", d.sha256})
+		}
+		add(d.name, d.version, purl, sums...)
 	}
 	return json.MarshalIndent(map[string]any{
 		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name, "packages": all, "relationships": relations,
@@ -154,14 +182,14 @@ var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|copyright|pate
 
 // licences returns the licences of Go's modules, by their file in the bundle. Those of Debian's packages are in the trees, below
 // usr/share/doc.
-func (p parts) licences(modCache, goroot string) (map[string][]byte, error) {
+func (p parts) licences(from Sources) (map[string][]byte, error) {
 	found := map[string][]byte{}
 	for _, key := range slices.Sorted(maps.Keys(p.modules)) {
 		v := p.modules[key]
-		dir := goroot
+		dir := from.Go
 		if v.Path != "std" {
 			var err error
-			if dir, err = inCache(modCache, v); err != nil {
+			if dir, err = inCache(from.Modules, v); err != nil {
 				return nil, err
 			}
 		}

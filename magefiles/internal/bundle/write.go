@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,9 +27,15 @@ type Content struct {
 // packTime bounds the packing of one artifact.
 const packTime = 15 * time.Minute
 
-// Write writes a bundle of contents into a file, whole or not at all, with the licences and a list of the software in it. modCache is
-// where the go command keeps the sources of modules, goroot its own.
-func Write(ctx context.Context, run *command.Runner, path string, m Manifest, contents []Content, modCache, goroot string) (err error) {
+// Sources are where the licences of what is in a bundle are.
+type Sources struct {
+	Modules string // the go command's cache of modules
+	Go      string // its own directory
+}
+
+// Write writes a bundle of contents into a file, whole or not at all, with the licences and a list of the software in it. project is a
+// directory that is in it by its name, for people; the lab doesn't look at it.
+func Write(ctx context.Context, run *command.Runner, path string, m Manifest, contents []Content, project string, from Sources) (err error) {
 	m.Version, m.Made = version, time.Now().UTC().Format(time.RFC3339)
 	inside := newParts()
 	frames, err := os.CreateTemp(filepath.Dir(path), ".bundle-*.part")
@@ -55,7 +62,10 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 		m.Artifacts = append(m.Artifacts, a)
 		one()
 	}
-	more, err := inside.licences(modCache, goroot)
+	if err := errors.Join(pack(ctx, run, Content{Dir: project}, filepath.Base(project), frames), inside.of(project)); err != nil {
+		return fmt.Errorf("packing %s: %w", filepath.Base(project), err)
+	}
+	more, err := inside.licences(from)
 	if err != nil {
 		return err
 	}
@@ -81,7 +91,7 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 			err = errors.Join(err, os.Remove(whole.Name()))
 		}
 	}()
-	_, err = io.Copy(whole, io.MultiReader(strings.NewReader(string(head(int64(len(encoded))))), strings.NewReader(string(encoded)), frames))
+	_, err = io.Copy(whole, io.MultiReader(bytes.NewReader(head(int64(len(encoded)))), bytes.NewReader(encoded), frames))
 	if err := errors.Join(err, whole.Chmod(0o644), whole.Close()); err != nil {
 		return err
 	}
@@ -100,28 +110,39 @@ func pack(ctx context.Context, run *command.Runner, c Content, key string, out i
 		_, err := run.Run(ctx, command.Cmd{Args: append(args, "."), Stdout: w, Root: c.Root, Timeout: packTime})
 		return err
 	}, func(r io.Reader) error {
-		return frame(out, func(t *tar.Writer) error {
-			in := tar.NewReader(r)
-			for {
-				h, err := in.Next()
-				if errors.Is(err, io.EOF) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				h.Name = key + "/" + strings.TrimPrefix(h.Name, "./")
-				if h.Typeflag == tar.TypeLink {
-					h.Linkname = key + "/" + strings.TrimPrefix(h.Linkname, "./")
-				}
-				h.Format = tar.FormatPAX
-				if err := t.WriteHeader(h); err != nil {
-					return err
-				}
-				if _, err := io.Copy(t, in); err != nil {
-					return err
-				}
-			}
+		err := frame(out, func(t *tar.Writer) error {
+			return rename(t, tar.NewReader(r), func(name string) (string, bool) { return key + "/" + strings.TrimPrefix(name, "./"), true })
 		})
+		if err == nil { // behind the archive's end tar writes on, up to a multiple of its record's size
+			_, err = io.Copy(io.Discard, r)
+		}
+		return err
 	})
+}
+
+// rename copies the entries of a tar under other names, and leaves out those that have none.
+func rename(out *tar.Writer, in *tar.Reader, other func(name string) (string, bool)) error {
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, ok := other(h.Name)
+		if !ok || name == "" {
+			continue
+		}
+		h.Name, h.Format = name, tar.FormatPAX
+		if h.Typeflag == tar.TypeLink {
+			h.Linkname, _ = other(h.Linkname)
+		}
+		if err := out.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := io.Copy(out, in); err != nil {
+			return err
+		}
+	}
 }

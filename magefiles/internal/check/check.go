@@ -77,6 +77,7 @@ type Result struct {
 	Mend     string `json:"mend,omitempty"`
 	Left     string `json:"left,omitempty"`
 	Blocks   bool   `json:"-"`
+	Probe    bool   `json:"-"` // see Condition.Probe
 }
 
 // OK says whether the condition holds.
@@ -99,7 +100,7 @@ func Run(conditions []Condition, f *fact.Lab) Report {
 	r := Report{OK: true, Results: make([]Result, 0, len(conditions))}
 	for _, c := range conditions {
 		found := c.Test(f)
-		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found, Blocks: found.Blocks}
+		res := Result{ID: c.ID, Stage: c.Stage, Machine: c.Machine, State: found.State, Expected: c.Expected, Found: found.Found, Blocks: found.Blocks, Probe: c.Probe}
 		if !res.OK() {
 			res.Found = cmp.Or(res.Found, "the machine says nothing about it")
 			res.Try, res.Mend = cmp.Or(found.Try, c.Try), c.Mend

@@ -5,20 +5,27 @@ import (
 	"io"
 )
 
-// Pipe has read read what write writes, which may be more than can be held. Where both fail, write's error is the cause: who reads only
-// says that its input ended early.
+// Pipe has read read what write writes, which may be more than can be held. Where both fail, the error is of the one that failed first: what
+// the other says is a consequence.
 func Pipe(write func(io.Writer) error, read func(io.Reader) error) error {
 	r, w := io.Pipe()
-	failed := make(chan error, 1)
+	wrote := make(chan error, 1)
 	go func() {
 		err := write(w)
+		wrote <- err // before read can see it
 		w.CloseWithError(err)
-		failed <- err
 	}()
 	err := read(r)
-	_ = r.Close() // never an error; ends write where the reader ended first
-	if cause := <-failed; cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
-		return cause
+	select {
+	case cause := <-wrote:
+		if cause != nil && !errors.Is(cause, io.ErrClosedPipe) {
+			return cause
+		}
+	default:
+		_ = r.Close() // never an error; ends write where the reader ended first
+		if cause := <-wrote; err == nil && !errors.Is(cause, io.ErrClosedPipe) {
+			return cause
+		}
 	}
 	return err
 }

@@ -27,8 +27,19 @@ func TestPipe(t *testing.T) {
 			}
 			return err
 		}, nil},
-		"who writes fails":              {some(written), func(r io.Reader) error { _, err := io.ReadAll(r); return errors.Join(err, early) }, written},
-		"who reads fails":               {some(nil), func(r io.Reader) error { _, _ = io.ReadAll(r); return early }, early},
+		"who writes fails": {some(written), func(r io.Reader) error { _, err := io.ReadAll(r); return errors.Join(err, early) }, written},
+		"who reads fails":  {some(nil), func(r io.Reader) error { _, _ = io.ReadAll(r); return early }, early},
+		"who reads fails first, and then the other one": {func(w io.Writer) error {
+			for {
+				if _, err := io.WriteString(w, "text"); err != nil {
+					return written // as a program says it that writes to a pipe nobody reads from
+				}
+			}
+		}, func(io.Reader) error { return early }, early},
+		"who reads doesn't read it all, and both are well": {func(w io.Writer) error {
+			_, err := io.Copy(w, strings.NewReader("text"))
+			return err
+		}, func(io.Reader) error { return nil }, nil},
 		"who reads doesn't read it all": {func(w io.Writer) error { _, err := io.Copy(w, strings.NewReader("text")); return err }, func(io.Reader) error { return early }, early},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -81,6 +81,6 @@ func Bump(ctx context.Context, r *run.Run, name, version string) error {
 	if err := b.Bump(ctx, name, version); err != nil {
 		return err
 	}
-	r.Console.Notice("%s is pinned to %s; see git diff; then: go tool mage verify, go tool mage test", name, version)
+	r.Console.Notice("%s is pinned to %s; see git diff; then: go tool mage dev:lock, go tool mage test", name, version)
 	return nil
 }

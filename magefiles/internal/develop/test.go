@@ -23,9 +23,9 @@ const (
 	testTimeShort = "2 minutes"
 	testTime      = "35 minutes"
 	testTimeAll   = "50 minutes" // with virtual machines
-	unitTestLimit = 20 * time.Minute
+	unitTestLimit = 40 * time.Minute
 	quickLimit    = 10 * time.Minute
-	e2eLimit      = 50 * time.Minute
+	e2eLimit      = 100 * time.Minute
 )
 
 // e2e is the package whose tests make labs.
@@ -36,6 +36,9 @@ var raceNeeds = []computer.Need{{Program: "gcc", Package: "gcc"}, {Program: "/us
 
 // userNeeds are for the test of a lab that is not root's.
 var userNeeds = []computer.Need{{Program: "sudo", Package: "sudo"}, {Program: "useradd", Package: "passwd"}}
+
+// bundleNeeds are what tar unpacks a bundle with.
+var bundleNeeds = []computer.Need{{Program: "zstd", Package: "zstd"}}
 
 // testPlan is what Test does.
 type testPlan struct {
@@ -124,6 +127,7 @@ func newTestPlan(getenv func(string) string, root, short bool) (testPlan, error)
 	optional("the playbooks", ansible.Needs)
 	if root {
 		optional("the user with sudo", userNeeds)
+		optional("a lab from a bundle", bundleNeeds)
 	} else {
 		p.without = append(p.without, forRoot)
 	}

@@ -58,12 +58,12 @@ func TestVagrant(ctx context.Context, r *run.Run) error {
 	args := []string{
 		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), vagrantVariable + "=now",
 		"bash", filepath.Join(r.Root, "scripts", "vagrant-sandbox.sh"), filepath.Join(home, "libvirt"),
-		"go", "test", "-count=1", "-timeout=40m", "-v", "-run=^TestVagrant$", e2e,
+		"go", "test", "-count=1", "-timeout=50m", "-v", "-run=^TestVagrant$", e2e,
 	}
 	if os.Geteuid() != 0 {
 		args = append([]string{"sudo", "-n", "-E", "--"}, args...)
 	}
-	return show(ctx, r, shown{args: args, limit: 45 * time.Minute})
+	return show(ctx, r, shown{args: args, limit: 55 * time.Minute})
 }
 
 // Box makes the lab's own boxes.

@@ -43,8 +43,7 @@ func TestAction(t *testing.T) {
 		t.Fatalf("%v, %+v", err, a)
 	}
 	temp := t.TempDir()
-	own := filepath.Join(temp, "action") // other tests compile the targets in this checkout meanwhile
-	l.copyTo(own, nil)
+	own := l.checkout()
 	outputs := filepath.Join(temp, "outputs")
 	values := map[string]string{"github.action_path": own, "inputs.lab-file": "lab.yaml"}
 	for name, in := range a.Inputs {
@@ -72,7 +71,7 @@ func TestAction(t *testing.T) {
 		// As a runner calls it: https://docs.github.com/actions/reference/workflows-and-actions/workflow-syntax
 		cmd := exec.CommandContext(t.Context(), step.Shell, "--noprofile", "--norc", "-eo", "pipefail", "-c", step.Run)
 		cmd.Dir = resolved(step.Directory)
-		cmd.Env = append(os.Environ(), "GITHUB_WORKSPACE="+l.dir, "GITHUB_OUTPUT="+outputs, "RUNNER_TEMP="+temp)
+		cmd.Env = append(os.Environ(), "GITHUB_WORKSPACE="+l.dir, "GITHUB_OUTPUT="+outputs, "RUNNER_TEMP="+temp, "MAGEFILE_CACHE="+filepath.Join(temp, "mage"))
 		for name, value := range step.Env {
 			cmd.Env = append(cmd.Env, name+"="+resolved(value))
 		}

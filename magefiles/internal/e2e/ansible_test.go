@@ -96,7 +96,7 @@ func (l *lab) playbooks() (output string, err error) {
 	defer cancel()
 	command := ansible.Command()
 	cmd := l.start(ctx, command...)
-	cmd.Dir = filepath.Join(l.root, "ansible")
+	cmd.Dir = filepath.Join(l.checkout(), "ansible")
 	cmd.Env = append(cmd.Env, "ANSIBLE_NOCOLOR=1", "ANSIBLE_CONFIG="+filepath.Join(cmd.Dir, "ansible.cfg"))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -118,7 +118,7 @@ func (l *lab) inAnsible(name string, args ...string) {
 	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = filepath.Join(l.root, "ansible")
+	cmd.Dir = filepath.Join(l.checkout(), "ansible")
 	cmd.Env = append(os.Environ(), "ANSIBLE_INVENTORY=localhost,", "ANSIBLE_NOCOLOR=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		l.t.Errorf("%s %v: %v\n%s", name, args, err, out)

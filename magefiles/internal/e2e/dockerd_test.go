@@ -99,7 +99,7 @@ func (d *dockerd) start() {
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for d.run("version") != nil {
 		if time.Now().After(deadline) {
 			log, _ := os.ReadFile(filepath.Join(d.dir, "dockerd.log"))
@@ -121,11 +121,15 @@ func (d *dockerd) stop() {
 	if d.cmd != nil {
 		_ = d.cmd.Process.Kill()
 		_ = d.cmd.Wait()
-		for range 100 { // its mounts and control groups go with the last process
+		// Its mounts and control groups go with the last process.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			if _, err := os.Stat(fmt.Sprintf("/proc/%d", d.pid)); err != nil {
 				break
 			}
-			time.Sleep(50 * time.Millisecond)
+			if time.Now().After(deadline) {
+				d.t.Errorf("the daemon's process %d is still there", d.pid)
+				break
+			}
 		}
 	}
 	d.cmd = nil

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,10 +49,14 @@ func newLab(t *testing.T, hardware string) *lab {
 	}
 	l := &lab{t: t, root: root, dir: t.TempDir(), hw: hardware}
 	// No test's name is the beginning of another's: tests run side by side, and what a lab left is found by its name.
-	l.name = fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
+	l.name = fmt.Sprintf("test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "_", "-").Replace(strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))))
 	l.mage = filepath.Join(l.dir, "mage")
-	if out, err := l.start(context.Background(), "go", "tool", "mage", "-compile", l.mage).CombinedOutput(); err != nil {
-		t.Fatalf("compiling the targets: %v\n%s", err, out)
+	targets, err := compiled()
+	if err == nil {
+		err = os.WriteFile(l.mage, targets, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if l.want, err = definition.Load(filepath.Join(root, "lab.yaml")); err != nil {
 		t.Fatal(err)
@@ -74,6 +79,34 @@ func newLab(t *testing.T, hardware string) *lab {
 		}
 	})
 	return l
+}
+
+// compiled are the targets of this checkout. Mage writes a file there and removes it, so of those that would compile side by side one may fail.
+var compiled = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "calico-cni-lab.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	file := filepath.Join(dir, "mage")
+	cmd := exec.CommandContext(ctx, "go", "tool", "mage", "-compile", file)
+	cmd.Dir = "../../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compiling the targets: %w\n%s", err, out)
+	}
+	return os.ReadFile(file)
+})
+
+// checkout is a copy of the one that is tested, for `go tool mage`: see compiled.
+func (l *lab) checkout() string {
+	l.t.Helper()
+	dir := filepath.Join(l.dir, "checkout")
+	if _, err := os.Stat(dir); err != nil {
+		l.copyTo(dir, nil)
+	}
+	return dir
 }
 
 // keepLogs leaves the archive of a lab that failed in the project's state directory.
@@ -126,7 +159,7 @@ func (l *lab) start(ctx context.Context, args ...string) *exec.Cmd {
 	args = append(slices.Clone(l.prefix), args...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = l.root
-	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0")
+	cmd.Env = append(os.Environ(), "LAB_FILE="+filepath.Join(l.dir, "lab.yaml"), "LAB_HARDWARE="+l.hw, "MAGEFILE_VERBOSE=0", "MAGEFILE_CACHE="+filepath.Join(l.dir, ".mage"))
 	cmd.Env = append(cmd.Env, l.env...)
 	return cmd
 }
@@ -268,7 +301,7 @@ func (l *lab) nothingLeft() {
 // appears looks until a condition doesn't hold: BIRD and Felix take a moment to notice.
 func (l *lab) appears(id string) {
 	l.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if slices.ContainsFunc(l.unmet(), func(r check.Result) bool { return r.ID == id }) {
 			return
 		}

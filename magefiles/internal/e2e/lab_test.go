@@ -33,6 +33,7 @@ func TestLab(t *testing.T) {
 		{"bad lab.yaml, bad LAB_HARDWARE", badInput, false},
 		{"verify from nothing", fromNothing, false},
 		{"verify again does nothing", nothingToDo, false},
+		{"a machine that is still to be made", oneMore, false},
 		{"root on a machine is nobody here", privileges, true},
 		{"etcd listens where it has to", listening, true},
 		{"who may write what in etcd", rights, true},
@@ -50,6 +51,7 @@ func TestLab(t *testing.T) {
 		{"names in use, of network namespaces", strangeNamespace, true},
 		{"pool and network change", poolAndNetwork, true},
 		{"own plugins", ownPlugins, true},
+		{"published programs", published, true},
 		{"broken and mended", brokenAndMended, true},
 		{"reset", resets, true},
 		{"backup and restore", backedUp, true},
@@ -60,6 +62,7 @@ func TestLab(t *testing.T) {
 		{"one run at a time", oneAtATime, true},
 		{"a checkout that was removed", abandoned, true},
 		{"interrupted", interrupted, true},
+		{"a directory that was removed", removedDirectory, true},
 		{"a damaged plan", damagedPlan, true},
 		{"destroy without lab.yaml", destroyWithout, true},
 	} {
@@ -97,7 +100,7 @@ func fromNothing(l *lab) {
 	l.has(out, "the lab works: all ", " conditions hold", "│ calico1  ", "next:\n", "go tool mage ssh calico1")
 	// What nspawn containers have from the start, in a layer, is done already: Go and cnitool.
 	for _, s := range []string{"up", "etcd", "calico", "cniPlugins", "ipPool", "plumb"} {
-		if !regexp.MustCompile(`(?m)^✓ ` + s + ` +\S.*\(\d+\.\ds\)$`).MatchString(out) {
+		if !regexp.MustCompile(`(?m)^✓ ` + s + ` +\S.*\((\d+\.\ds|\d+m\d+s)\)$`).MatchString(out) {
 			l.t.Errorf("stage %s is not reported as done:\n%s", s, out)
 		}
 	}
@@ -149,8 +152,14 @@ func stopAndStart(l *lab) {
 	l.has(l.ok("status"), "stopped", "go tool mage start")
 	l.has(l.fails("check"), "machine on etcd-node, calico1, calico2", "found: the machine is stopped", "try:   ", "go tool mage start")
 	l.has(l.plans(), "calico1", "boots it", "the machine is stopped")
-	l.ok("start")
+	l.has(l.fails("backup"), "is stopped; boot with: ", "go tool mage start")
+	const other = "2 workloads have other addresses than after the first verify"
+	l.has(l.ok("start"), other, "to get those back, and undo what you made since: ")
 	l.holds()
+	l.ok("reset")
+	if out := l.ok("verify"); strings.Contains(out, other) {
+		l.t.Errorf("they have them: %s", out)
+	}
 }
 
 func damagedPlan(l *lab) {
@@ -160,6 +169,34 @@ func damagedPlan(l *lab) {
 	}
 	l.has(l.fails("verify"), "plan.json", "go tool mage destroy")
 	l.has(l.ok("destroy"), "is gone")
+	l.nothingLeft()
+	l.ok("up")
+}
+
+// oneMore: those that are there can be entered and looked at, while lab.yaml has one that isn't.
+func oneMore(l *lab) {
+	defer l.change("\nnetwork: ", "\n  - {name: calico3, role: calico, address: 192.168.4.8}\nnetwork: ")()
+	plan := l.plans()
+	l.has(plan, "calico3: boots it, and makes it first", "do it with: ")
+	if strings.Contains(plan, "nobody can log in") {
+		l.t.Errorf("machines that run can't be entered:\n%s", plan)
+	}
+	l.has(l.ok("ssh", "calico1", "hostname"), "calico1")
+	l.has(l.fails("ssh", "calico3", "hostname"), "calico3 is absent", "go tool mage verify")
+	for _, res := range l.unmet() {
+		if res.Machine == "etcd-node" {
+			l.t.Errorf("%s: %s", res.ID, res.Found)
+		}
+	}
+}
+
+// removedDirectory: root has removed the lab's directory under its machines, and with it what says whose they are.
+func removedDirectory(l *lab) {
+	must(l.t, "", "rm", "-rf", "--one-file-system", l.home())
+	for _, target := range []string{"status", "check", "verify", "stop"} {
+		l.has(l.fails(target), "was removed under its machines", "go tool mage destroy")
+	}
+	l.has(l.ok("destroy"), "lab "+l.name+" is gone")
 	l.nothingLeft()
 	l.ok("up")
 }

@@ -93,6 +93,10 @@ func toStep(l *lab) {
 
 	r = newReader(l, "learn", "cni-by-hand")
 	r.sees("5 of 7", "cnitool add test-calico $KEY", "[Enter] run it") // which an earlier step has set
+	r.types("s")
+	r.sees("exit brings you back", "$ ")
+	r.types(`echo "here the key is $KEY"; exit`)
+	r.sees("here the key is /", "[Enter] run it")
 	r.through()
 	if strings.Contains(strings.ReplaceAll(r.all, "✗ You guessed", ""), "✗") {
 		l.t.Errorf("something isn't as it should be:\n%s", r.all)

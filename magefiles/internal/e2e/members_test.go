@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,7 @@ func TestMembers(t *testing.T) {
 	l.sub("one is killed, and workloads are plumbed all the same", func(l *lab) {
 		l.kill("etcd1") // where calicoctl is asked otherwise
 		l.has(l.fails("check"), "machine/etcd1", "the machine is stopped")
+		l.has(l.ok("backup", "-o="+filepath.Join(l.dir, "of-two.db")), "put them back with: ")
 		l.ok("unplumb")
 		l.ssh("calico1", "sudo docker run -d --name mine --net none calico-cni-lab/workload:bookworm >/dev/null")
 		cnitool := func(command string) string {

@@ -183,7 +183,7 @@ func lostData(l *lab, before map[string]string) {
 	l.same(before)
 	l.ssh("etcd-node", fault.Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
 	for _, m := range []string{"calico1", "calico2"} {
-		l.ssh(m, "for i in {1..50}; do sudo iptables-save | grep -q deny-all && exit; sleep 0.1; done; exit 1")
+		l.ssh(m, "for i in {1..300}; do sudo iptables-save | grep -q deny-all && exit; sleep 0.1; done; exit 1")
 	}
 	l.ok("reset")
 	l.same(before)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
 // TestUser: an ordinary user works in a terminal: home and umask let nobody else in, and sudo wants a password, once.
@@ -37,6 +39,9 @@ func TestUser(t *testing.T) {
 		l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
 		l.has(u.types(l.t, "~/mage plan", 0), "nothing to do")
 		l.has(u.types(l.t, "~/mage ssh calico1 id -un; ssh -F .lab/ssh_config calico2 hostname", 0), "vagrant", "calico2")
+		if brought := u.types(l.t, "~/mage ssh calico1 sudo ls /var/lib/calico-cni-lab", 0); strings.Contains(brought, "look-") {
+			l.t.Errorf("the machine doesn't see the user's cache, what it needs was sent: %s", brought)
+		}
 		for _, path := range strings.Fields(u.types(l.t, "find "+u.trees()+" -maxdepth 1 '(' -writable -o ! -user root ')'", 0)) {
 			l.t.Errorf("root works in %s, which the user can change", path)
 		}
@@ -49,10 +54,10 @@ func TestUser(t *testing.T) {
 	l.sub("Ctrl-C", func(l *lab) {
 		l.has(u.types(l.t, "~/mage destroy", 0), "is gone")
 		l.nothingLeft()
-		start := time.Now()
 		l.has(u.interrupts(l.t, "~/mage verify", "machines:"), "interrupted; run it again to finish")
+		start := time.Now()
 		for left := u.startedBySudo(l); len(left) > 0; left = u.startedBySudo(l) {
-			if time.Since(start) > 10*time.Second {
+			if time.Sleep(100 * time.Millisecond); time.Since(start) > 30*time.Second {
 				l.t.Fatalf("sudo's commands are still at work: %v", left)
 			}
 		}
@@ -73,8 +78,8 @@ func TestUser(t *testing.T) {
 		u.passes(l.t, "artifact", "Proxy|RootStore", "TestBootstrapThroughProxy", "TestRootStore")
 	})
 	l.sub("sudo ends what it started, and keeps its ticket", func(l *lab) {
-		u.sudoers(l.t, ", timestamp_timeout=0.05") // minutes
-		u.types(l.t, "sudo -v; export LAB_TEST_TICKET=3s", 0)
+		u.sudoers(l.t, ", timestamp_timeout=0.15") // minutes
+		u.types(l.t, "sudo -v; export LAB_TEST_TICKET=9s", 0)
 		u.passes(l.t, "command", "Root|Ends|Ticket", "TestRoot", "TestRunEnds/cancel_as_root", "TestCallerEnds", "TestTicket", "TestEndsWithoutTicket")
 	})
 }
@@ -97,7 +102,7 @@ func newUser(t *testing.T, sudo bool) *ordinary {
 	if _, err := exec.LookPath("sudo"); err != nil && sudo {
 		t.Skip("sudo is not installed")
 	}
-	name := fmt.Sprintf("lab-test-%d", os.Getpid())
+	name := fmt.Sprintf("lab-test-%d-%s", os.Getpid(), strings.ToLower(strings.TrimPrefix(t.Name(), "Test")))
 	u := &ordinary{password: rand.Text()}
 	must(t, "", "useradd", "--create-home", "--shell", "/bin/bash", name)
 	t.Cleanup(func() {
@@ -178,7 +183,7 @@ func (u *ordinary) login(t *testing.T) {
 // reads returns what comes on the terminal until it is enough. It gives sudo the password.
 func (u *ordinary) reads(t *testing.T, enough func(string) bool) string {
 	t.Helper()
-	if err := u.terminal.SetReadDeadline(time.Now().Add(10 * time.Minute)); err != nil {
+	if err := u.terminal.SetReadDeadline(time.Now().Add(25 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
@@ -238,17 +243,25 @@ func (u *ordinary) interrupts(t *testing.T, line, after string) string {
 	start := time.Now()
 	u.sends(t, "\x03")
 	out += u.reads(t, func(out string) bool { return prompt.MatchString(out) })
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > ending {
 		t.Errorf("it took %s to end:\n%s", took, out)
 	}
 	return out
 }
 
-// startedBySudo are root's processes that this user started, but for the lab's machines.
+// startedBySudo are root's processes that this user started, but for the lab's machines and what runs on them: there, too, somebody with
+// this user's number calls sudo, and a command that a run has left at work is waited for by the next.
 func (u *ordinary) startedBySudo(l *lab) []string {
 	var found []string
+	here, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range all {
+		if pids, _ := os.Readlink(filepath.Join(filepath.Dir(file), "ns", "pid")); pids != here {
+			continue
+		}
 		env, _ := os.ReadFile(file)
 		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 		if strings.Contains("\x00"+string(env), "\x00SUDO_UID="+u.Uid+"\x00") && len(line) > 0 && !strings.Contains(string(line), l.home()+"/") {
@@ -323,26 +336,32 @@ func (u *ordinary) lab(t *testing.T) *lab {
 // of nspawn containers is wanted, too, and the look program is not.
 func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 	t.Helper()
-	cache := os.Getenv("LAB_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cache = filepath.Join(dir, "calico-cni-lab")
-	}
 	const script = `set -euo pipefail
-		link() { cp -al "$@" 2>/dev/null || cp -a "$@"; }
-		install -d -o "$3" -g "$4" -m 0700 "$2/.cache"
-		mkdir -p "$1" "$2/.cache/calico-cni-lab"
-		link "$1/." "$2/.cache/calico-cni-lab/"
-		rm -rf "$2"/.cache/calico-cni-lab/{*.lock,*.part-*,lock,CACHEDIR.TAG}
-		find "$2/.cache/calico-cni-lab" -type d -exec chown "$3:$4" {} +
-		if [ "$6" = false ]; then exit; fi
-		rm -rf "$2"/.cache/calico-cni-lab/look-*
-		mkdir -p "$5"
+		install -d -o "$2" -g "$3" -m 0700 "$1"
+		find "$1/calico-cni-lab" -type d -exec chown "$2:$3" {} +
+		if [ "$5" = false ]; then exit; fi
+		rm -rf "$1"/calico-cni-lab/look-*
+		mkdir -p "$4"
 		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
-			if [ -d "$box/root" ]; then link "$box" "$5/"; fi
+			if [ -d "$box/root" ]; then cp -al "$box" "$4/" 2>/dev/null || cp -a "$box" "$4/"; fi
 		done`
-	must(t, "", "bash", "-c", script, "bash", cache, u.HomeDir, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees))
+	cache := filepath.Join(u.HomeDir, ".cache")
+	linkCache(t, filepath.Join(cache, "calico-cni-lab"))
+	must(t, "", "bash", "-c", script, "bash", cache, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees))
+}
+
+// linkCache gives a new cache the files that the user's has who runs the tests.
+func linkCache(t *testing.T, to string) {
+	t.Helper()
+	cache, err := run.CacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What isn't finished may be gone in a moment.
+	const script = `set -euo pipefail
+		mkdir -p "$1" "$2"
+		how=-al
+		if [ "$(stat -c %d "$1")" != "$(stat -c %d "$2")" ]; then how=-a; fi
+		find "$1" -mindepth 1 -maxdepth 1 -type d ! -name '*.part-*' -exec cp "$how" -t "$2" -- {} +`
+	must(t, "", "bash", "-c", script, "bash", cache, to)
 }

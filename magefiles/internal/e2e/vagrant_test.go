@@ -34,6 +34,18 @@ func TestVagrant(t *testing.T) {
 		l.has(l.ssh("calico1", "sudo docker exec workload ping -c 1 -W 5 10.1.86.64"), "ttl=62")
 		l.has(l.ssh("calico1", "hostname; systemd-detect-virt --vm"), "calico1")
 	})
+	yaml, err := os.ReadFile(filepath.Join(l.dir, "lab.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundled := filepath.Join(t.TempDir(), "lab.tar.zst")
+	l.sub("bundle", func(l *lab) {
+		l.ok("bundle", "-o="+bundled)
+		out, err := exec.Command("tar", "-xOf", bundled, "sbom.spdx.json").Output() // the kernel is on virtual machines alone
+		if err != nil || !strings.Contains(string(out), "linux-image-") {
+			l.t.Errorf("%v; the list of software: %.500s", err, out)
+		}
+	})
 	l.sub("plain vagrant finds the same machines", func(l *lab) {
 		out := l.vagrant("status", "--machine-readable")
 		if n := strings.Count(out, ",state,running"); n != 3 {
@@ -85,6 +97,14 @@ func TestVagrant(t *testing.T) {
 		l.has(boxes, mine)
 		l.has(volumes, mine+"_vagrant_box_image_0_box.img")
 	})
+	l.sub("from the bundle", func(l *lab) {
+		l.write(string(yaml))
+		c := l.clean()
+		c.env = append(c.env, "LAB_BUNDLE="+bundled)
+		l.has(c.ok("up"), "taking box-libvirt from the bundle", "3 machines answer SSH")
+		c.ok("destroy")
+		l.has(c.ok("clean"), "the box calico-cni-lab (libvirt, ", "the cache is empty")
+	})
 }
 
 // othersBox gives Vagrant and libvirt a box and its volume of another project, and returns its name.
@@ -117,7 +137,7 @@ func (l *lab) clean() *lab {
 	dir := l.t.TempDir()
 	l.t.Setenv("LAB_CACHE", filepath.Join(dir, "cache"))
 	c.prefix = append(root(), "unshare", "--mount", "--propagation", "private", "--", "bash", "-c",
-		`mkdir "$0" && mount --bind "$0" /var/lib/calico-cni-lab && exec "$@"`, filepath.Join(dir, "var"))
+		`mkdir -p "$0" && mount --bind "$0" /var/lib/calico-cni-lab && exec "$@"`, filepath.Join(dir, "var"))
 	return &c
 }
 

@@ -25,6 +25,9 @@ type workflow struct {
 	}
 }
 
+// asRoot is how somebody who isn't root runs a target that needs root for all that it does.
+const asRoot = `sudo -E env "PATH=$PATH" `
+
 // TestWorkflows: every command in them is a target that a developer can run at home.
 func TestWorkflows(t *testing.T) {
 	files, err := filepath.Glob("../../../.github/workflows/*.yml")
@@ -52,7 +55,7 @@ func TestWorkflows(t *testing.T) {
 				if step.Run == "" {
 					continue
 				}
-				words, ours := strings.CutPrefix(step.Run, "go tool mage ")
+				words, ours := strings.CutPrefix(strings.TrimPrefix(step.Run, asRoot), "go tool mage ")
 				if err := magefile.CheckWords("../..", strings.Fields(words)); !ours || err != nil {
 					t.Errorf("%s, job %s: %q is no target: %v", file, name, step.Run, err)
 				}

@@ -27,7 +27,7 @@ func (k Kill) String() string {
 	return fmt.Sprintf("%s %s after %.1f s", k.Target, how, k.After.Seconds())
 }
 
-// Longest is how long targets take on a lab that they have all to do for, as far as moments are chosen.
+// longest is how long targets take on a lab that they have all to do for, as far as moments are chosen.
 var longest = map[string]time.Duration{"verify": 9 * time.Second, "destroy": 1500 * time.Millisecond}
 
 // RandomKill ends verify, or destroy, at a random moment, or stops the process for some seconds; then the next run has to finish the job.

@@ -26,7 +26,7 @@ func (o *Outcome) wrong(format string, args ...any) {
 }
 
 // noticed is how long it may take until check sees a fault: BIRD and Felix take a moment to notice.
-const noticed = 20 * time.Second
+const noticed = time.Minute
 
 // Round breaks a healthy lab, looks, mends it, and looks whether it is healthy.
 func (l *Lab) Round(ctx context.Context, f Fault) Outcome {

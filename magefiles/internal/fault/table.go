@@ -25,7 +25,7 @@ const (
 )
 
 // leaving is how long verify may take to see that it has nothing to do.
-const leaving = 20 * time.Second
+const leaving = 45 * time.Second
 
 // All are the faults of the default lab, but for those of each single file. For each condition there is one.
 func All() []Fault {

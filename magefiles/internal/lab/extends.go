@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -43,6 +44,14 @@ func (v *validator) file(s scalar) string {
 	}
 	from, _ := v.at(s.Line)
 	return filepath.Join(filepath.Dir(from.name), s.Value)
+}
+
+// place is file for what may be a URL, too.
+func (v *validator) place(s scalar) string {
+	if strings.HasPrefix(s.Value, "http://") || strings.HasPrefix(s.Value, "https://") {
+		return s.Value
+	}
+	return v.file(s)
 }
 
 // counted makes lines of a file's YAML lines that are counted on.

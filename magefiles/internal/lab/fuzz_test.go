@@ -90,7 +90,7 @@ func write(t *testing.T, l *Lab) []byte {
 	for name, c := range l.Allowed {
 		allowed[name] = c.String()
 	}
-	data, err := yaml.Marshal(object{
+	all := object{
 		"name": l.Name, "underlay": object{"subnet": l.Subnet.String()}, "machines": machines, "network": l.Network,
 		"bgp": bgp,
 		"pool": object{
@@ -98,13 +98,17 @@ func write(t *testing.T, l *Lab) []byte {
 			"natOutgoing": l.Pool.NATOutgoing, "disabled": l.Pool.Disabled,
 		},
 		"plugins":  object{"binaries": l.Plugins.Binaries, "conflist": l.Plugins.Conflist},
-		"versions": object{"debian": l.Versions.Debian, "go": l.Versions.Go.Original()},
+		"versions": object{"debian": l.Versions.Debian, "go": l.Versions.Go.Original(), "source": l.Versions.Source},
 		"vagrant": object{
 			"box": l.Vagrant.Box, "boxVersion": l.Vagrant.BoxVersion,
 			"version": l.Vagrant.Version.String(), "libvirt": l.Vagrant.Libvirt.String(), "virtualbox": l.Vagrant.VirtualBox.String(),
 		},
 		"allowed": allowed,
-	})
+	}
+	if l.Bundle != "" {
+		all["bundle"] = l.Bundle
+	}
+	data, err := yaml.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}

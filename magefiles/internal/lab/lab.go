@@ -33,6 +33,7 @@ type Lab struct {
 	Pool     Pool
 	Plugins  Plugins
 	Versions Versions
+	Bundle   string // where what machines are made of is taken from: a file, a directory, a URL; "" where it is made
 	Vagrant  Vagrant
 	// Allowed are the releases that a pin may be changed to, by the pin's name. A pin that isn't there may be changed to anything.
 	Allowed map[string]version.Constraints
@@ -57,7 +58,7 @@ type Workloads struct {
 	Labels map[string]string
 }
 
-// SSH is how a machine is reached that the lab didn't make. What is "" or 0 has a default: see package hosts.
+// SSH is how a machine is reached that the lab didn't make. What is "" or 0 has a default: see package machine/ssh.
 type SSH struct {
 	Address string `json:"address,omitempty"` // host name or address; the machine's address on the underlay
 	Port    int    `json:"port,omitempty"`
@@ -104,7 +105,14 @@ const (
 type Versions struct {
 	Debian string           // release name
 	Go     *version.Version // toolchain on the Calico nodes
+	Source string           // Compile, or Release
 }
+
+// Where calicoctl, the reference plugins, etcd and calico-node come from.
+const (
+	Compile = "compile"
+	Release = "release" // as their projects do it with a release
+)
 
 // OwnBox is what Vagrant calls the box that the lab makes itself.
 const OwnBox = "calico-cni-lab"

@@ -124,6 +124,7 @@ type (
 		Pool     rawPool      `yaml:"pool"`
 		Plugins  rawPlugins   `yaml:"plugins"`
 		Versions rawVersions  `yaml:"versions"`
+		Bundle   scalar       `yaml:"bundle"`
 		Vagrant  rawVagrant   `yaml:"vagrant"`
 		Allowed  rawAllowed   `yaml:"allowed"`
 	}
@@ -175,6 +176,7 @@ type (
 	rawVersions struct {
 		Debian scalar `yaml:"debian"`
 		Go     scalar `yaml:"go"`
+		Source scalar `yaml:"source"`
 	}
 	rawAllowed struct {
 		Calico  scalar `yaml:"calico"`

@@ -101,6 +101,9 @@ func (v *validator) lab(raw *rawLab) *Lab {
 	v.pool(&raw.Pool, l)
 	v.plugins(&raw.Plugins, l)
 	v.versions(&raw.Versions, l)
+	if v.text(raw.Bundle, "bundle"); raw.Bundle.Value != "" && !raw.Bundle.bad {
+		l.Bundle = v.place(raw.Bundle)
+	}
 	v.vagrant(&raw.Vagrant, l)
 	v.allowed(&raw.Allowed, l)
 	return l
@@ -119,6 +122,11 @@ func (v *validator) versions(raw *rawVersions, l *Lab) {
 			v.fault(raw.Go.Line, "versions.go %q is not a Go release; write for example: 1.26.8", raw.Go.Value)
 		}
 		l.Versions.Go = gv
+	}
+	if l.Versions.Source = Compile; raw.Source.Value != "" && !raw.Source.bad {
+		if l.Versions.Source = raw.Source.Value; l.Versions.Source != Compile && l.Versions.Source != Release {
+			v.fault(raw.Source.Line, "versions.source %q is neither %s nor %s", raw.Source.Value, Compile, Release)
+		}
 	}
 }
 

@@ -20,21 +20,18 @@ type Desk struct {
 	in    io.Reader
 	out   io.Writer
 	color bool
-	text  *Text
+	typed func(string) string // how commands of the lab's are to be typed
+	text  Text
 }
 
 // NewDesk returns the desk of a terminal.
-func NewDesk(in, out *os.File) (*Desk, error) {
+func NewDesk(in, out *os.File, typed func(string) string) *Desk {
 	width, _, err := term.GetSize(int(out.Fd()))
 	if err != nil || width <= 0 {
 		width = 80
 	}
 	color := os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	text, err := NewText(width, color)
-	if err != nil {
-		return nil, err
-	}
-	return &Desk{in: in, out: out, color: color, text: text}, nil
+	return &Desk{in: in, out: out, color: color, typed: typed, text: NewText(width, color)}
 }
 
 const (
@@ -78,16 +75,12 @@ func (d *Desk) Heading(c lesson.Chapter, i int) {
 
 // Markdown prints text.
 func (d *Desk) Markdown(text string) {
-	out, err := d.text.Render(text)
-	if err != nil { // it can be read as it is
-		out = text + "\n"
-	}
-	fmt.Fprintf(d.out, "%s\n", out)
+	fmt.Fprintf(d.out, "%s\n", d.text.Render(d.typed(text)))
 }
 
 // Command shows a command with its prompt.
 func (d *Desk) Command(c lesson.Command) {
-	fmt.Fprintf(d.out, "  %s%s\n", d.paint(cyan, c.Machine+"$ "), d.paint(bold, strings.ReplaceAll(c.Command, "\n", "\n  > ")))
+	fmt.Fprintf(d.out, "  %s%s\n", d.paint(cyan, c.Machine+"$ "), d.paint(bold, strings.ReplaceAll(d.typed(c.Command), "\n", "\n  > ")))
 }
 
 // Line prints a line of a command's output as it comes.

@@ -25,7 +25,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/predicate"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/shell"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine"
-	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
@@ -121,6 +120,14 @@ func (r *Room) shell(ctx context.Context, name string) (*shell.Shell, error) {
 	return s, nil
 }
 
+// state is what the lesson's shell on a machine has become, as commands; "" where nothing was run there.
+func (r *Room) state(ctx context.Context, name string) (string, error) {
+	if s := r.shells[name]; s != nil && !s.Broken() {
+		return s.State(ctx)
+	}
+	return r.states[name], nil
+}
+
 // keepShells notes what the shells have become, for those that come after them: of a lesson that was left, or where a command hangs.
 func (r *Room) keepShells(ctx context.Context) error {
 	states := maps.Clone(r.states)
@@ -162,7 +169,7 @@ func (r *Room) options(name string) shell.Options {
 		Where: name, Setup: plain + "cd",
 		Args: []string{"ssh", "-F", r.sshConfig(), name, "exec bash --login"},
 		Kill: func(ctx context.Context, session int) error {
-			h, err := r.lab.Hosts.Get(ctx, name, remote.DialBooted)
+			h, err := r.lab.Observer().Host(ctx, name)
 			if err != nil {
 				return err
 			}
@@ -315,7 +322,7 @@ func (r *Room) Counters(ctx context.Context, all []predicate.Predicate) map[pred
 
 // rules are a machine's, with what they have counted.
 func (r *Room) rules(ctx context.Context, machine string) (string, error) {
-	h, err := r.lab.Hosts.Get(ctx, machine, remote.DialBooted)
+	h, err := r.lab.Observer().Host(ctx, machine)
 	if err != nil {
 		return "", err
 	}
@@ -327,18 +334,18 @@ const settleTime = 15 * time.Second
 
 // Await looks until all predicates hold, or settleTime is over, and returns the last findings.
 func (r *Room) Await(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]fact.Seen[int64]) []check.Finding {
-	ctx, cancel := context.WithTimeout(ctx, settleTime*time.Duration(r.lab.Slow))
+	settled, cancel := context.WithTimeout(ctx, settleTime*time.Duration(r.lab.Slow))
 	defer cancel()
 	for {
-		findings := Test(all, r.See(context.WithoutCancel(ctx), all, before))
+		findings := Test(all, r.See(ctx, all, before)) // a look that was begun in time is finished
 		open := slices.ContainsFunc(findings, func(f check.Finding) bool { return f.State != check.Holds })
-		if !open || ctx.Err() != nil {
+		if !open || settled.Err() != nil {
 			return findings
 		}
 		timer := time.NewTimer(300 * time.Millisecond)
 		select {
 		case <-timer.C:
-		case <-ctx.Done():
+		case <-settled.Done():
 			timer.Stop()
 		}
 	}

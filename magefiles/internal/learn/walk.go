@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/learn/lesson"
 )
 
@@ -254,14 +255,20 @@ func (w *Walk) choose(ctx context.Context, enter string, at *string, more map[st
 	}
 }
 
-// shell gives the reader a shell of his own.
+// readersShell is an interactive bash that begins as its user's do, and with the commands in $1. The file that has both removes itself; a
+// bash before 4 reads no other kind of file there.
+const readersShell = `rc=$(mktemp) && printf '%s\n' '[ ! -r ~/.bashrc ] || . ~/.bashrc' "$1" "rm -f -- $(printf %q "$rc")" >"$rc" && exec bash --rcfile "$rc" -i`
+
+// shell gives the reader a shell of his own, which has become what the lesson's has.
 func (w *Walk) shell(ctx context.Context, where string) error {
-	args := []string{"ssh", "-F", w.Room.sshConfig(), where}
-	if where == "" {
-		args = []string{os.Getenv("SHELL")}
-		if args[0] == "" {
-			args[0] = "bash"
-		}
+	state, err := w.Room.state(ctx, where)
+	if err != nil {
+		w.Desk.Bad("This shell has nothing of what the lesson has set: %v", err)
+	}
+	args := []string{"bash", "-c", readersShell, "bash", state}
+	if where != "" {
+		args[1] = "-lc"
+		args = []string{"ssh", "-t", "-F", w.Room.sshConfig(), where, command.Quote(args...)}
 	}
 	w.Desk.Plain("(exit brings you back to the lesson)")
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)

@@ -32,7 +32,7 @@ type Provider interface {
 	// Up installs what this computer lacks, makes the machines that don't exist, boots those that don't run, and returns
 	// once all of them take connections.
 	Up(ctx context.Context) error
-	// Endpoints returns the machines' SSH endpoints, in the plan's order; ErrNotUp where there are none yet.
+	// Endpoints returns the SSH endpoints of the machines that are there, in the plan's order; ErrNotUp where there are none yet.
 	Endpoints() ([]remote.Endpoint, error)
 	// Status returns what exists, in the plan's order.
 	Status(ctx context.Context) ([]Status, error)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"go/ast"
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,9 +46,20 @@ func (f Flag) String() string {
 	return "-" + f.Name + "=" + f.Value
 }
 
+// generated is what Mage writes among the magefiles while it compiles them, and removes: perhaps just now, in another terminal.
+const generated = "mage_output_file.go"
+
 // Read reads the magefiles in a directory. A section without targets is left out.
 func Read(dir string) ([]Section, error) {
-	info, err := parse.Package(dir, nil, false)
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		files[i] = filepath.Base(f)
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return name == generated })
+	info, err := parse.Package(dir, files, false)
 	if err != nil {
 		return nil, fmt.Errorf("the targets of %s: %w", dir, err)
 	}

@@ -48,6 +48,10 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "magefile.go"), []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// What another run of Mage has just begun to write is no magefile.
+	if err := os.WriteFile(filepath.Join(dir, "mage_output_file.go"), []byte("//go:build ignore\n\npackage ma"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	got, err := Read(dir)
 	if err != nil {
 		t.Fatal(err)

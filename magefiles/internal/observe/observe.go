@@ -109,15 +109,25 @@ func resources(kvs fact.Seen[[]fact.KeyValue]) fact.Seen[fact.Resources] {
 	return fact.See(fact.ParseResources(kvs.Value))
 }
 
-func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until) (seen fact.Machine, err error) {
-	dial, patience := remote.DialBooted, answerTime
-	if until != nil {
-		dial, patience = remote.Dial, bootTime
-	}
+// Host is the connection to a machine that runs, and has as long as such a one takes to let a user in.
+func (o *Observer) Host(ctx context.Context, name string) (*remote.Host, error) {
+	return o.host(ctx, name, remote.DialBooted, answerTime)
+}
+
+func (o *Observer) host(ctx context.Context, name string, dial remote.Dialer, patience time.Duration) (*remote.Host, error) {
 	patience *= time.Duration(o.Slow)
-	dialing, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
 	defer cancel()
-	h, err := o.Hosts.Get(dialing, m.Name, dial)
+	return o.Hosts.Get(ctx, name, dial)
+}
+
+func (o *Observer) machine(ctx context.Context, m lab.Machine, until *fact.Until) (seen fact.Machine, err error) {
+	var h *remote.Host
+	if until != nil {
+		h, err = o.host(ctx, m.Name, remote.Dial, bootTime)
+	} else {
+		h, err = o.Host(ctx, m.Name)
+	}
 	if err != nil {
 		return seen, err
 	}
@@ -259,7 +269,7 @@ func (o *Observer) probe(ctx context.Context, from string, senders []fact.Sender
 
 // Send sends packets from a machine, or from a sandbox on it where the sandbox' key is given.
 func (o *Observer) Send(ctx context.Context, from, sandbox string, r fact.ProbeRequest) ([]fact.Probe, error) {
-	h, err := o.Hosts.Get(ctx, from, remote.DialBooted)
+	h, err := o.Host(ctx, from)
 	if err != nil {
 		return nil, err
 	}
@@ -291,10 +301,7 @@ func (o *Observer) Order(ctx context.Context, on string, order fact.Order) (done
 }
 
 func (o *Observer) order(ctx context.Context, on lab.Machine, order fact.Order, done *fact.Ordered) error {
-	patience := answerTime * time.Duration(o.Slow)
-	dialing, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
-	defer cancel()
-	h, err := o.Hosts.Get(dialing, on.Name, remote.DialBooted)
+	h, err := o.Host(ctx, on.Name)
 	if err != nil {
 		return silentError{err}
 	}
@@ -319,7 +326,7 @@ func (o *Observer) Snapshot(ctx context.Context) (data []byte, err error) {
 }
 
 func (o *Observer) snapshot(ctx context.Context, on lab.Machine) ([]byte, error) {
-	h, err := o.Hosts.Get(ctx, on.Name, remote.DialBooted)
+	h, err := o.Host(ctx, on.Name)
 	if err != nil {
 		return nil, err
 	}

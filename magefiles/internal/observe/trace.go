@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 )
 
 // traceTime is how long a trace may take beside the sending.
@@ -65,7 +64,7 @@ func (o *Observer) trace(ctx context.Context, limit time.Duration, name string, 
 	go func() {
 		defer close(t.done)
 		defer in.Close() // whoever writes then is told
-		h, err := o.Hosts.Get(ctx, name, remote.DialBooted)
+		h, err := o.Host(ctx, name)
 		if err != nil {
 			t.err = err
 			return

@@ -13,13 +13,17 @@ const (
 	lane       = 20.0 // from a card's right edge to where packets go up and down
 	roomyCards = 12   // more nodes than that get small cards
 	oneRow     = 4    // so many nodes stand side by side, with their sessions below
+
+	memberWidth = 186.0 // of a member of etcd's
+	keptWidth   = 374.0 // of what Calico keeps there
 )
 
 // scene is where everything stands in the topology.
 type scene struct {
 	w, h      float64
 	small     bool
-	etcd      rect
+	etcd      rect // of all members, and of what Calico keeps there
+	members   int
 	cards     map[string]rect
 	workloads map[string]rect
 	rails     []rail
@@ -53,7 +57,8 @@ func (p *Picture) layout() *scene {
 	if s.small {
 		gap = 16
 	}
-	inner := max(float64(columns)*w+float64(columns-1)*gap, 560)
+	members := p.members()
+	inner := max(float64(columns)*w+float64(columns-1)*gap, float64(len(members))*memberWidth+keptWidth)
 	left := margin + 18
 	if free := inner - (float64(columns)*w + float64(columns-1)*gap); free > 0 {
 		left += free / 2
@@ -75,10 +80,13 @@ func (p *Picture) layout() *scene {
 	}
 	s.below = y - railAbove - gap
 	s.h = s.below + margin
-	for _, m := range p.Machines {
-		if m.Role == etcdRole {
-			s.cards[m.Name] = s.etcd
+	s.members = len(members)
+	for i, m := range members {
+		card := s.etcd
+		if len(members) > 1 {
+			card = rect{s.etcd.x + float64(i)*memberWidth, s.etcd.y, memberWidth - 12, s.etcd.h}
 		}
+		s.cards[m.Name] = card
 	}
 	return s
 }
@@ -140,7 +148,7 @@ func (s *scene) at(h Hop, ends []string) [2]float64 {
 		}
 		return [2]float64{x, card.midY()}
 	}
-	if card == s.etcd {
+	if _, hangs := s.rowOf[h.Machine]; !hangs { // a member of etcd's stands on the underlay
 		return [2]float64{x, card.y + card.h}
 	}
 	return [2]float64{x, card.y}

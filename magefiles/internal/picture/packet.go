@@ -47,16 +47,8 @@ func (p *Picture) drawPacket() string {
 	s := p.layout()
 	c := &canvas{}
 	p.underlay(c, s)
-	for _, m := range p.Machines {
-		switch {
-		case m.Role == etcdRole:
-			p.etcd(c, s, m)
-		case s.small:
-			p.smallCard(c, s, m)
-		default:
-			p.card(c, s, m)
-		}
-	}
+	p.etcd(c, s)
+	p.nodes(c, s)
 	c.trail(p.Packet)
 	y := s.below + margin
 	columns := max(1, int(s.w/600)) // of the steps

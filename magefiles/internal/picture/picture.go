@@ -6,6 +6,7 @@ package picture
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ type Picture struct {
 	Planned  bool       `json:"planned,omitempty"` // made from lab.yaml alone; nothing was looked at
 	At       time.Time  `json:"at,omitzero"`       // of the look
 	Underlay Underlay   `json:"underlay"`
-	Machines []Machine  `json:"machines"` // the etcd machine first, then in lab.yaml's order
+	Machines []Machine  `json:"machines"` // members of etcd, nodes, routers
 	Sessions []Session  `json:"sessions"`
 	Pools    []Pool     `json:"pools"`
 	Policies []string   `json:"policies"`             // names, as calicoctl has them
@@ -82,7 +83,7 @@ func (u Underlay) String() string {
 // Machine is one of the lab's.
 type Machine struct {
 	Name      string     `json:"name"`
-	Role      string     `json:"role"` // etcd, calico
+	Role      string     `json:"role"` // etcd, calico, router
 	Address   netip.Addr `json:"address"`
 	State     State      `json:"state"`         // by its conditions, where they were compared
 	Why       string     `json:"why,omitempty"` // what the first one found that doesn't hold, or why the machine can't be looked at
@@ -207,13 +208,12 @@ func (p *Picture) Machine(name string) (*Machine, bool) {
 
 // Nodes are the machines that speak BGP: the Calico nodes, and routers behind them.
 func (p *Picture) Nodes() []Machine {
-	var all []Machine
-	for _, m := range p.Machines {
-		if m.Role != etcdRole {
-			all = append(all, m)
-		}
-	}
-	return all
+	return slices.DeleteFunc(slices.Clone(p.Machines), func(m Machine) bool { return m.Role == etcdRole })
+}
+
+// members are the machines of etcd's.
+func (p *Picture) members() []Machine {
+	return slices.DeleteFunc(slices.Clone(p.Machines), func(m Machine) bool { return m.Role != etcdRole })
 }
 
 // Formats are what a picture can be written as.

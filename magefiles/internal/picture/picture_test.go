@@ -182,14 +182,9 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestFifty: fifty nodes have fifty places, which don't touch each other.
-func TestFifty(t *testing.T) {
-	l, f := recorded.Grown(theLab(t), recorded.Lab(t, "../explain/testdata/arrives.facts.json.gz"), 50)
-	p := Of(l, f, nil)
-	if n, up := len(p.Sessions), p.established(); n != 1225 || up != n {
-		t.Errorf("%d of %d sessions are Established", up, n)
-	}
-	s := p.layout()
+// apart wants every machine to have a place of its own.
+func apart(t *testing.T, s *scene) {
+	t.Helper()
 	for a, x := range s.cards {
 		for b, y := range s.cards {
 			if a != b && x.x < y.x+y.w && y.x < x.x+x.w && x.y < y.y+y.h && y.y < x.y+x.h {
@@ -200,6 +195,42 @@ func TestFifty(t *testing.T) {
 			t.Errorf("%s isn't in the drawing", a)
 		}
 	}
+}
+
+// TestMembers: each member of etcd has a place of its own, and what Calico keeps there is drawn once.
+func TestMembers(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		l := theLab(t)
+		first := l.Machines[0]
+		for i := 2; i <= n; i++ {
+			m := first
+			m.Name = fmt.Sprintf("etcd%d", i)
+			l.Machines = append(l.Machines, m)
+		}
+		p := Plan(l)
+		apart(t, p.layout())
+		svg := write(t, p, "svg", Topology)
+		for text, want := range map[string]int{"what Calico keeps there": 1, ">etcd-node<": 1, ">etcd2<": 1, fmt.Sprintf(">etcd%d<", n): 1, ">my.ippool-1<": 1} {
+			if got := strings.Count(svg, text); got != want {
+				t.Errorf("%d members: %q stands %d times, not %d", n, text, got, want)
+			}
+		}
+		if dir := os.Getenv("LAB_TEST_PICTURES"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("members-%d.svg", n)), []byte(svg), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestFifty: fifty nodes have fifty places, which don't touch each other.
+func TestFifty(t *testing.T) {
+	l, f := recorded.Grown(theLab(t), recorded.Lab(t, "../explain/testdata/arrives.facts.json.gz"), 50)
+	p := Of(l, f, nil)
+	if n, up := len(p.Sessions), p.established(); n != 1225 || up != n {
+		t.Errorf("%d of %d sessions are Established", up, n)
+	}
+	apart(t, p.layout())
 	for _, w := range []What{Topology, BGP, Blocks} {
 		svg := write(t, p, "svg", w)
 		if len(svg) > 700<<10 {

@@ -32,22 +32,22 @@ func (p *Picture) summary() string {
 // topology draws all that the topology has; where there are few nodes, below them their sessions.
 func (p *Picture) topology(c *canvas, s *scene) {
 	p.underlay(c, s)
-	for _, m := range p.Machines {
-		if m.Role == etcdRole {
-			p.etcd(c, s, m)
-		}
+	p.etcd(c, s)
+	p.nodes(c, s)
+	if n := len(p.Nodes()); n <= oneRow {
+		p.arcs(c, s)
+	} else {
+		p.fallen(c, s)
 	}
+}
+
+func (p *Picture) nodes(c *canvas, s *scene) {
 	for _, m := range p.Nodes() {
 		if s.small {
 			p.smallCard(c, s, m)
 		} else {
 			p.card(c, s, m)
 		}
-	}
-	if n := len(p.Nodes()); n <= oneRow {
-		p.arcs(c, s)
-	} else {
-		p.fallen(c, s)
 	}
 }
 
@@ -95,8 +95,27 @@ func (p *Picture) says(m Machine) string {
 	return strings.Join(parts, "; ")
 }
 
-func (p *Picture) etcd(c *canvas, s *scene, m Machine) {
-	r := s.etcd
+// etcd draws etcd's members, and what Calico keeps there: one card where there is one member.
+func (p *Picture) etcd(c *canvas, s *scene) {
+	for _, m := range p.members() {
+		p.member(c, s.cards[m.Name], m)
+		if s.members == 1 {
+			x := s.etcd.x + memberWidth - 6
+			c.line(x, s.etcd.y+16, x, s.etcd.y+s.etcd.h-16, "rule")
+			p.kept(c, s)
+		}
+		c.shut()
+	}
+	if s.members > 1 {
+		c.open("", "machine", "what Calico keeps in etcd")
+		c.box(rect{s.etcd.x + float64(s.members)*memberWidth, s.etcd.y, s.etcd.w - float64(s.members)*memberWidth, s.etcd.h}, 10, "card")
+		p.kept(c, s)
+		c.shut()
+	}
+}
+
+// member draws a machine of etcd's, and leaves its group open.
+func (p *Picture) member(c *canvas, r rect, m Machine) {
 	c.open("machine-"+m.Name, "machine "+string(m.State), p.says(m))
 	c.box(r, 10, "card")
 	c.glyph(r.x+22, r.y+25, 8, m.State)
@@ -106,13 +125,16 @@ func (p *Picture) etcd(c *canvas, s *scene, m Machine) {
 	for _, part := range m.Parts {
 		x += p.part(c, x, r.y+62, part)
 	}
-	left := r.x + 200
-	c.line(left-20, r.y+16, left-20, r.y+r.h-16, "rule")
+}
+
+// kept draws what Calico keeps in etcd.
+func (p *Picture) kept(c *canvas, s *scene) {
+	r := s.etcd
+	left := r.x + float64(s.members)*memberWidth + 14
 	c.text(left, r.y+26, "label", "what Calico keeps there")
 	y := r.y + 50
 	if p.Hidden != "" {
 		c.text(left, y, "text", short(p.Hidden, 48))
-		c.shut()
 		return
 	}
 	for _, pool := range p.Pools[:min(len(p.Pools), 3)] {
@@ -134,7 +156,6 @@ func (p *Picture) etcd(c *canvas, s *scene, m Machine) {
 	if !p.Planned {
 		c.text(left, y, map[bool]string{true: "text", false: "quiet"}[len(p.Policies) > 0], short(policies, 46))
 	}
-	c.shut()
 }
 
 // part draws a program as a chip, and returns how wide it is with what is left free beside it.

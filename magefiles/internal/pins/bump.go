@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 )
 
@@ -33,7 +34,35 @@ func (b Book) Bump(ctx context.Context, name, release string) error {
 	case p.Have.Equal(v):
 		return nil
 	}
-	return p.change(ctx, v)
+	before, err := artifact.ReadPins(b.Root)
+	if err == nil {
+		err = p.change(ctx, v)
+	}
+	if err != nil {
+		return err
+	}
+	return b.forgetPublished(before)
+}
+
+// forgetPublished has what was published with releases that are pinned no more compiled, until somebody writes the new ones' SHA-256.
+func (b Book) forgetPublished(before artifact.Pins) error {
+	now, err := artifact.ReadPins(b.Root)
+	if err != nil {
+		return err
+	}
+	was, is := artifact.PublishedNames(before), artifact.PublishedNames(now)
+	if slices.Equal(was, is) {
+		return nil
+	}
+	return edit(filepath.Join(b.Root, artifact.PublishedFile), func(data []byte) ([]byte, error) {
+		for i := range was {
+			if was[i] != is[i] {
+				line := regexp.MustCompile(`(?m)^\S+  ` + regexp.QuoteMeta(was[i]) + `$`)
+				data = line.ReplaceAllLiteral(data, []byte(artifact.NotPublished+"  "+is[i]))
+			}
+		}
+		return data, nil
+	})
 }
 
 const goTimeout = 10 * time.Minute

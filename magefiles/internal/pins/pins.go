@@ -267,8 +267,10 @@ func (b Book) commit(ctx context.Context, repository string, v *version.Version)
 // An action in a workflow: owner/name, the commit it is pinned by, and its release behind it.
 var action = regexp.MustCompile(`uses: ([\w.-]+/[\w.-]+)(?:/[\w./-]+)?@([0-9a-f]{40}) # v(\S+)`)
 
+// workflows are the files that use actions: the workflows, and the action that this project is.
 func (b Book) workflows() ([]string, error) {
-	return filepath.Glob(filepath.Join(b.Root, ".github", "workflows", "*.yml"))
+	files, err := filepath.Glob(filepath.Join(b.Root, ".github", "workflows", "*.yml"))
+	return append(files, filepath.Join(b.Root, "action.yml")), err
 }
 
 // actions are the pins in the workflows. The oldest counts where there are several of one action.

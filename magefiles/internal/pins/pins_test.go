@@ -110,7 +110,7 @@ func project(t *testing.T) Book {
 	root := t.TempDir()
 	for _, name := range []string{
 		"lab.yaml", "go.mod", "go.sum", "components/calico/go.mod", "components/etcd/go.mod", "components/cni/go.mod", "components/cni/go.sum",
-		"components/lint/go.mod", "components/actionlint/go.mod", "components/debian/Dockerfile", ".github/workflows/ci.yml", ".github/workflows/pins.yml", ".github/workflows/vagrant.yml",
+		"components/lint/go.mod", "components/actionlint/go.mod", "components/debian/Dockerfile", artifact.PublishedFile, "action.yml", ".github/workflows/ci.yml", ".github/workflows/pins.yml", ".github/workflows/release.yml", ".github/workflows/vagrant.yml",
 	} {
 		data, err := os.ReadFile(filepath.Join("../../..", name))
 		if err != nil {
@@ -144,7 +144,7 @@ func TestPins(t *testing.T) {
 	}
 	want := []string{
 		"calico", "etcd", "cnitool", "plugins", "mage", "golangci-lint", "actionlint", "govulncheck", "go", "box", "debian-image",
-		"actions/cache", "actions/checkout", "actions/setup-go", "actions/upload-artifact",
+		"actions/attest-build-provenance", "actions/cache", "actions/checkout", "actions/download-artifact", "actions/setup-go", "actions/upload-artifact",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -239,6 +239,18 @@ func TestBumpModule(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join(b.Root, "components/cni", file))
 		if err != nil || !strings.Contains(string(data), want) || strings.Contains(string(data), "plugins v1.9.1") {
 			t.Errorf("%s: %v\n%s", file, err, data)
+		}
+	}
+	lock, err := os.ReadFile(filepath.Join(b.Root, artifact.PublishedFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[string]bool{
+		"compile  https://github.com/containernetworking/plugins/releases/download/v1.9.0/cni-plugins-linux-arm64-v1.9.0.tgz\n": true,
+		"/v1.9.1/": false, "compile  https://github.com/projectcalico/calico": false,
+	} {
+		if strings.Contains(string(lock), part) != want {
+			t.Errorf("%s: %t\n%s", part, !want, lock)
 		}
 	}
 }

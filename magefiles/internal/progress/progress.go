@@ -4,6 +4,7 @@ package progress
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -192,4 +193,31 @@ func (t *Tree) copied(tasks []*task, now time.Time) []Task {
 		all = append(all, Task{k.kind, k.name, k.begun, k.count, t.copied(k.parts, now), t.left(k, now)})
 	}
 	return all
+}
+
+// Megabytes is a reader that reports how many megabytes of total bytes have been read from r.
+func Megabytes(ctx context.Context, r io.Reader, total int64) io.Reader {
+	return io.TeeReader(r, Written(ctx, total))
+}
+
+// Written is a writer that keeps nothing, and reports how many megabytes of total bytes were written to it.
+func Written(ctx context.Context, total int64) io.Writer {
+	return &megabytes{ctx: ctx, total: int(total / megabyte)}
+}
+
+const megabyte = 1e6
+
+type megabytes struct {
+	ctx   context.Context
+	n     int // bytes
+	total int
+}
+
+// Write implements io.Writer.
+func (m *megabytes) Write(p []byte) (int, error) {
+	if before := m.n / megabyte; (m.n+len(p))/megabyte > before {
+		Report(m.ctx, Count{Done: (m.n + len(p)) / megabyte, Total: m.total, What: "MB"})
+	}
+	m.n += len(p)
+	return len(p), nil
 }

@@ -221,3 +221,22 @@ func TestCommands(t *testing.T) {
 		t.Errorf("only %d commands were found", commands)
 	}
 }
+
+// TestListed: each chapter and each experiment is in the list of its directory.
+func TestListed(t *testing.T) {
+	for _, dir := range []string{"docs/tutorial", "docs/experiments"} {
+		list, err := os.ReadFile(filepath.Join(root, dir, "README.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(root, dir, "[0-9]*.md"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		for _, f := range files {
+			if !strings.Contains(string(list), "]("+filepath.Base(f)+")") {
+				t.Errorf("%s isn't in %s/README.md", filepath.Base(f), dir)
+			}
+		}
+	}
+}

@@ -68,9 +68,8 @@ func TestDialRefused(t *testing.T) {
 	})
 	t.Run("a login that is refused while the machine boots", func(t *testing.T) {
 		m, e := newMachine(t)
-		m.nologin.Store(true)
+		m.booting.Store(true)
 		m.listen(t, e.Keys[0].Signer.PublicKey())
-		time.AfterFunc(120*time.Millisecond, func() { m.nologin.Store(false) })
 		h, err := Dial(t.Context(), e, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -193,8 +193,10 @@ func (c call) line(ctx context.Context, mark string) string {
 	return command.Quote(append(args, c.args...)...)
 }
 
-// endTime is for end.
-const endTime = 2 * time.Second
+const (
+	endTime   = 2 * time.Second  // for end
+	closeTime = 10 * time.Second // for a session whose command's time is over
+)
 
 // end ends a command that was given up before its time, and all its children. Where the machine can't be asked to, it comes to
 // its end when its time is over.
@@ -223,7 +225,7 @@ func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout
 	}
 	// A machine that hangs answers nothing, not even the opening of a session: wait beside ctx.
 	done := make(chan error, 1)
-	opened := make(chan *ssh.Session, 1)
+	opened := make(chan *ssh.Session)
 	go func() {
 		s, err := h.client.NewSession()
 		if err != nil {
@@ -231,32 +233,49 @@ func (h *Host) session(ctx context.Context, line string, stdin io.Reader, stdout
 			return
 		}
 		defer s.Close()
-		opened <- s
+		select {
+		case opened <- s:
+		case <-ctx.Done(): // nobody waits for it any more
+			return
+		}
 		s.Stdin, s.Stdout, s.Stderr = stdin, stdout, stderr
 		done <- s.Run(line)
 	}()
+	var s *ssh.Session
+	select {
+	case s = <-opened:
+	case err := <-done:
+		return lost(err)
+	case <-ctx.Done():
+		// Without waiting for done: a session that is asked for while the connection ends may never be told (golang.org/x/crypto/ssh).
+		_ = h.client.Close()
+		return ctx.Err()
+	}
 	select {
 	case err := <-done:
 		var exit *ssh.ExitError
 		if err != nil && !errors.As(err, &exit) {
-			return fmt.Errorf("the SSH connection was lost (%w); see: go tool mage status", err)
+			return lost(err)
 		}
 		return err
 	case <-ctx.Done():
+		_ = s.Close()
+		// After Close nobody writes to stdout and stderr any more. A command whose time is over ends there as well; a machine that is only
+		// slow has longer for it, as others use the connection, too.
+		patience := time.Second
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			patience = closeTime
+		}
 		select {
-		case s := <-opened:
-			_ = s.Close()
-			// After Close nobody writes to stdout and stderr any more.
-			select {
-			case <-done:
-			case <-time.After(time.Second):
-				_ = h.client.Close()
-				<-done
-			}
-		default:
+		case <-done:
+		case <-time.After(patience):
 			_ = h.client.Close()
 			<-done
 		}
 		return ctx.Err()
 	}
+}
+
+func lost(err error) error {
+	return fmt.Errorf("the SSH connection was lost (%w); see: go tool mage status", err)
 }

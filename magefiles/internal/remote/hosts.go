@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -33,10 +34,15 @@ func (h *Hosts) known() (all []Endpoint, err error) {
 }
 
 type conn struct {
-	mu   sync.Mutex
+	held chan struct{} // has an element while somebody has the rest for himself
 	host *Host
 	lost chan struct{} // closed when the connection has ended
 }
+
+func (c *conn) release() { <-c.held }
+
+// Dialer connects to a machine: Dial, or DialBooted.
+type Dialer func(context.Context, Endpoint, *command.Log) (*Host, error)
 
 // NewHosts returns the connections to the machines at endpoints, which is asked when the first is made, and again after
 // Close; log for each, as a run's log may begin later.
@@ -59,16 +65,20 @@ func (h *Hosts) mark() string {
 func (h *Hosts) Alone() (of, but string, ok bool) { return changing, h.mark(), h.log() != nil }
 
 // Get returns the connection to a machine. dial is Dial, or DialBooted for a machine that isn't booting.
-func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context, Endpoint, *command.Log) (*Host, error)) (*Host, error) {
+func (h *Hosts) Get(ctx context.Context, name string, dial Dialer) (*Host, error) {
 	h.mu.Lock()
 	c := h.conns[name]
 	if c == nil {
-		c = &conn{}
+		c = &conn{held: make(chan struct{}, 1)}
 		h.conns[name] = c
 	}
 	h.mu.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.held <- struct{}{}:
+		defer c.release()
+	case <-ctx.Done(): // somebody else dials, and may have more time
+		return nil, fmt.Errorf("%s does not answer SSH: %w", name, context.Cause(ctx))
+	}
 	if c.host != nil {
 		select {
 		case <-c.lost:
@@ -101,14 +111,15 @@ func (h *Hosts) Get(ctx context.Context, name string, dial func(context.Context,
 // Close ends all connections; the next Get makes a new one.
 func (h *Hosts) Close() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.all = nil
-	for _, c := range h.conns {
-		c.mu.Lock()
+	conns := slices.Collect(maps.Values(h.conns))
+	h.mu.Unlock()
+	for _, c := range conns {
+		c.held <- struct{}{}
 		if c.host != nil {
 			c.host.Close()
 			c.host = nil
 		}
-		c.mu.Unlock()
+		c.release()
 	}
 }

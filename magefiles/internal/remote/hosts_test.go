@@ -50,6 +50,31 @@ func TestHosts(t *testing.T) {
 	h.Close() // there is nothing left to close
 }
 
+// TestHostsWait: who waits for another's dialling waits no longer than he has time.
+func TestHostsWait(t *testing.T) {
+	h, _, dial, _ := hosts(t)
+	dialling, goOn := make(chan struct{}), make(chan struct{})
+	var first sync.WaitGroup
+	first.Go(func() {
+		_, err := h.Get(t.Context(), "calico1", func(ctx context.Context, e Endpoint, log *command.Log) (*Host, error) {
+			close(dialling)
+			<-goOn
+			return dial(ctx, e, log)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-dialling
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("no time"))
+	if _, err := h.Get(ctx, "calico1", dial); err == nil || !strings.Contains(err.Error(), "calico1 does not answer SSH: no time") {
+		t.Errorf("error: %v", err)
+	}
+	close(goOn)
+	first.Wait()
+}
+
 // TestHostsAtOnce: however many ask at once, there is one connection.
 func TestHostsAtOnce(t *testing.T) {
 	h, m, dial, dials := hosts(t)

@@ -31,7 +31,7 @@ type machine struct {
 	conns    []net.Conn
 	open     int // sessions
 	most     int
-	nologin  atomic.Bool // whether it lets nobody in yet
+	booting  atomic.Bool // refuses the first login
 	paths    *strings.Replacer
 }
 
@@ -75,7 +75,7 @@ func (m *machine) listen(t *testing.T, user ssh.PublicKey) {
 		return
 	}
 	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if m.nologin.Load() || string(key.Marshal()) != string(user.Marshal()) {
+		if m.booting.CompareAndSwap(true, false) || string(key.Marshal()) != string(user.Marshal()) {
 			return nil, errors.New("not that key")
 		}
 		return nil, nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/magefile/mage/mg"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
@@ -74,11 +75,24 @@ func New(ctx context.Context) (context.Context, *Run, error) {
 	if err != nil {
 		return ctx, nil, err
 	}
+	_, source, _, _ := runtime.Caller(0)
+	program, err := os.Executable()
+	if err != nil {
+		return ctx, nil, err
+	}
+	if err := ownTargets(program, mg.CacheDir(), filepath.Join(source, "../../../.."), root); err != nil {
+		return ctx, nil, err
+	}
 	r := &Run{Console: ui.New(os.Stdout), Root: root, Exec: &command.Runner{}, LabFile: "lab.yaml"}
+	variables, typed := "", ""
 	if file := os.Getenv("LAB_FILE"); file != "" {
 		r.LabFile = file
-		r.Console.Prefix("LAB_FILE=" + command.Quote(file))
+		variables = "LAB_FILE=" + command.Quote(file)
 	}
+	if filepath.Base(os.Args[0]) == Program {
+		typed = command.Quote(os.Args[0])
+	}
+	r.Console.Typed(variables, typed)
 	abs, err := filepath.Abs(r.LabFile)
 	if err != nil {
 		return ctx, nil, err
@@ -145,7 +159,7 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 	}
 	maker := &artifact.Maker{
 		Store: store, Run: r.Exec, Root: r.Root, Arch: runtime.GOARCH, Debian: l.Versions.Debian, GoOnNode: l.Versions.Go.String(), Pins: pins,
-		ImageLabel: fact.LabelImage,
+		Published: l.Versions.Source == lab.Release, ImageLabel: fact.LabelImage,
 	}
 	o := r.options(plan)
 	o.Lab, o.Maker, o.Store = l, maker, r.Trees()
@@ -167,7 +181,7 @@ func (r *Run) define(ctx context.Context, plan machine.Plan) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if err := r.stock(maker, o.Store); err != nil {
+	if err := r.stock(l, maker, o.Store); err != nil {
 		return nil, err
 	}
 	provider := k.New(o)
@@ -270,24 +284,16 @@ func (l *Lab) look(ctx context.Context) (file, sum string, err error) {
 	return l.program.file, l.program.sum, err
 }
 
-// answerTime is how long a machine that runs may take to let a user in.
-const answerTime = 15 * time.Second
-
 // Engine brings the stages about.
 func (l *Lab) Engine() *stage.Engine {
-	host := func(ctx context.Context, name string) (*remote.Host, error) {
-		patience := answerTime * time.Duration(l.Slow)
-		ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not after %s", patience))
-		defer cancel()
-		return l.Hosts.Get(ctx, name, remote.DialBooted)
-	}
+	o := l.Observer()
 	return &stage.Engine{
 		Env: &stage.Env{
-			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: host, Order: l.Observer().Order,
-			Gone: l.Gone, Retire: l.retire,
+			Spec: &spec.Spec{Lab: l.Lab, Pins: l.Maker.Pins}, Caps: l.Provider.Capabilities(), Provider: planned{l.Provider, l}, Host: o.Host, Order: o.Order,
+			Gone: slices.Clone(l.Gone), Retire: l.retire,
 			Preflight: l.Maker.Preflight, StateDir: l.run.StateDir, Mark: l.Mark, Notice: l.run.Console.Notice,
 		},
-		Look: l.Observer(), Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
+		Look: o, Report: l.run.Console, Spec: l.Spec, Slow: l.Slow,
 	}
 }
 
@@ -305,6 +311,16 @@ func (l *Lab) Viewer() *stage.Engine {
 		return s, err
 	}
 	return e
+}
+
+// Unmade is what has to be made, or fetched, before the lab can be as it is to be, sorted; the machines themselves aside.
+func (l *Lab) Unmade(ctx context.Context) ([]string, error) {
+	m := l.Maker.LookOnly()
+	m.Store.Stock = l.Maker.Store.Stock
+	if _, err := spec.Make(ctx, m); err != nil && !errors.Is(err, artifact.ErrNotMade) {
+		return nil, err
+	}
+	return slices.Sorted(slices.Values(m.Store.Unmade())), nil
 }
 
 // planned is a provider whose plan is kept before it makes anything, so that it can be destroyed without lab.yaml. While the
@@ -352,6 +368,8 @@ func (l *Lab) Running(ctx context.Context, names ...string) error {
 		return nil
 	case stopped:
 		return fmt.Errorf("%s; boot with: go tool mage start", strings.Join(off, ", "))
+	case slices.ContainsFunc(all, func(m machine.Status) bool { return m.State != machine.Absent }):
+		return fmt.Errorf("%s; bring the whole lab up with: go tool mage verify", strings.Join(off, ", "))
 	default:
 		return machine.ErrNotUp
 	}

@@ -267,3 +267,28 @@ func TestPatience(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnTargets: what Mage compiled from another checkout doesn't run here, and what was compiled to be run anywhere does.
+func TestOwnTargets(t *testing.T) {
+	here, other, cache := t.TempDir(), t.TempDir(), "/home/u/.magefile"
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(here, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		program, from string
+		refused       bool
+	}{
+		{cache + "/876da2", here, false},
+		{cache + "/876da2", link, false},
+		{cache + "/876da2", other, true},
+		{cache + "/876da2 (deleted)", other, true},
+		{cache + "/876da2", "github.com/calico-cni-lab/lab", false}, // without paths
+		{cache + "/876da2", other + "/gone", false},
+		{other + "/lab", other, false},
+	} {
+		if err := ownTargets(c.program, cache, c.from, here); (err != nil) != c.refused {
+			t.Errorf("%s from %s: %v", c.program, c.from, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/bundle"
+	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 )
 
@@ -51,17 +52,26 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "calico-cni-lab"), nil
 }
 
-// stock has the stores take what they can from the bundle that the environment names.
-func (r *Run) stock(maker *artifact.Maker, trees *artifact.Store) error {
-	named := os.Getenv(bundle.Variable)
-	if named == "" {
+// stock has the stores take what they can from the bundle that the environment or lab.yaml names.
+func (r *Run) stock(l *lab.Lab, maker *artifact.Maker, trees *artifact.Store) error {
+	b := &bundle.Bundle{Arch: maker.Arch, Pins: maker.Pins.Releases(), Run: r.Exec, Notice: r.Console.Notice}
+	switch variable := os.Getenv(bundle.Variable); {
+	case variable == bundle.None:
+		return nil
+	case variable != "":
+		b.Named, b.By, b.Remedy = variable, bundle.Variable, "unset "+bundle.Variable
+	case l.Bundle != "":
+		b.Named, b.By, b.Remedy = l.Bundle, "bundle in "+r.LabFile, "take it out of there"
+	case bundle.Release != "":
+		b.Named, b.By, b.Remedy, b.Unasked = bundle.Release, "the project's release", bundle.Variable+"="+bundle.None, true
+	default:
 		return nil
 	}
 	locked, err := artifact.ReadLock(r.Root)
 	if err != nil {
 		return err
 	}
-	b := &bundle.Bundle{Named: named, Arch: maker.Arch, Locked: locked, Pins: maker.Pins.Releases(), Run: r.Exec}
+	b.Locked = locked
 	maker.Store.Stock, trees.Stock = b, b
 	return nil
 }

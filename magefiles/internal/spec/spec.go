@@ -68,11 +68,14 @@ type Artifacts struct {
 // Make makes the artifacts that aren't in the cache.
 func Make(ctx context.Context, m *artifact.Maker) (Artifacts, error) {
 	a := Artifacts{Sums: map[string]map[string]string{}}
+	if err := m.CheckPublished(); err != nil {
+		return a, err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, part := range []struct {
 		dir *string
 		get func(context.Context) (string, error)
-	}{{&a.Calico, m.Calico}, {&a.CNI, m.CNI}, {&a.Toolchain, m.Toolchain}} {
+	}{{&a.Calico, m.OrPublished(m.Calico, m.CalicoctlURL())}, {&a.CNI, m.OrPublished(m.CNI, m.PluginsURL())}, {&a.Toolchain, m.Toolchain}} {
 		g.Go(func() (err error) { *part.dir, err = part.get(gctx); return err })
 	}
 	g.Go(func() (err error) { a.Images, err = m.Images(gctx); return err })
@@ -387,6 +390,6 @@ func (s *Spec) Digest() string {
 	for _, f := range slices.Concat(s.CalicoctlFiles(), s.GoFiles(), s.PluginFiles(), s.OwnFiles(), conflists, s.CnitoolFiles()) {
 		fmt.Fprintf(h, "%q %o %q %q %q\n", f.Path, f.Mode, f.Owner, f.Link, f.Sum())
 	}
-	fmt.Fprintf(h, "%+v %s %s\n", s.Lab.Pool, s.Lab.Network, s.Lab.Versions.Go)
+	fmt.Fprintf(h, "%+v %+v %s %s\n", s.Lab.BGP, s.Lab.Pool, s.Lab.Network, s.Lab.Versions.Go)
 	return hex.EncodeToString(h.Sum(nil))
 }

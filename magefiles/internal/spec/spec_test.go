@@ -55,7 +55,12 @@ versions: {debian: bookworm, go: 1.26.11}
 // newSpec returns the spec of a lab whose artifacts are made up.
 func newSpec(t *testing.T, values ...any) *Spec {
 	t.Helper()
-	l, err := lab.Parse("lab.yaml", fmt.Appendf(nil, labFile, values...))
+	return specOf(t, fmt.Sprintf(labFile, values...))
+}
+
+func specOf(t *testing.T, labYAML string) *Spec {
+	t.Helper()
+	l, err := lab.Parse("lab.yaml", []byte(labYAML))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +90,34 @@ func newSpec(t *testing.T, values ...any) *Spec {
 
 func tutorial(t *testing.T) *Spec {
 	return newSpec(t, "lab", "192.168.4", "test-calico", "my.ippool-1")
+}
+
+// TestDigest: each of these changes of lab.yaml makes another lab, and certificates that are issued anew don't.
+func TestDigest(t *testing.T) {
+	text := fmt.Sprintf(labFile, "lab", "192.168.4", "test-calico", "my.ippool-1")
+	of := map[string]string{specOf(t, text).Digest(): "the lab itself"}
+	for _, c := range [][2]string{
+		{"calico2", "calico3"}, {"192.168.4.6", "192.168.4.8"}, {"address: 192.168.4.6", "address: 192.168.4.6, workloads: {count: 2}"},
+		{"address: 192.168.4.6", "address: 192.168.4.6, workloads: {labels: {app: web}}"},
+		{"network: ", "bgp: {reflectors: [calico1]}\nnetwork: "}, {"network: ", "bgp: {reflectors: [calico1], mesh: true}\nnetwork: "}, {"network: ", "bgp: {asNumber: 65001}\nnetwork: "},
+		{"test-calico", "other"}, {"my.ippool-1", "other"}, {"10.1.0.0/16", "10.2.0.0/16"}, {"blockSize: 26", "blockSize: 28"},
+		{"ipipMode: Never", "ipipMode: Never, vxlanMode: Always"}, {"natOutgoing: true", "natOutgoing: false"}, {"go: 1.26.11", "go: 1.26.10"},
+	} {
+		other := strings.Replace(text, c[0], c[1], 1)
+		if other == text {
+			t.Fatalf("lab.yaml has no %q", c[0])
+		}
+		digest := specOf(t, other).Digest()
+		if same, ok := of[digest]; ok {
+			t.Errorf("%q is the same lab as %s", c[1], same)
+		}
+		of[digest] = c[1]
+	}
+	s := specOf(t, text)
+	s.Certificates.CA.CertSum = "sum of another"
+	if of[s.Digest()] != "the lab itself" {
+		t.Error("a certificate makes another lab")
+	}
 }
 
 func node(t *testing.T, s *Spec) lab.Machine {

@@ -214,7 +214,7 @@ func strangeSessions(extra []netip.Addr, f *fact.Lab, e *Env) check.Finding {
 		all = append(all, a.String())
 		for _, n := range f.Datastore.Value.Nodes {
 			_, ours := e.Lab.Machine(n.Name)
-			leaving := slices.ContainsFunc(e.Gone, func(m machine.Planned) bool { return m.Name == n.Name })
+			leaving := slices.ContainsFunc(e.gone(), func(m machine.Planned) bool { return m.Name == n.Name })
 			if !ours && !leaving && n.Address.Addr() == a {
 				found.Left = fmt.Sprintf("node %s is registered, and isn't lab.yaml's; if nobody needs it: %s", n.Name, try(e.Lab.Etcd(), "sudo calicoctl delete node "+n.Name))
 			}
@@ -225,7 +225,8 @@ func strangeSessions(extra []netip.Addr, f *fact.Lab, e *Env) check.Finding {
 }
 
 // configureBGP brings reflectors, AS number, routers and mesh in line. The new sessions come before the old ones go: a node becomes a
-// reflector and is found by the BGPPeer at one moment, and the mesh is switched off only once all its sessions are Established.
+// reflector and is found by the BGPPeer at one moment, and the mesh is switched off only once all its sessions are Established, or have had
+// their time.
 func configureBGP(ctx context.Context, e *Env, j Job) error {
 	if !j.Has("", "mesh", "reflectors", "routers") {
 		return nil
@@ -287,7 +288,8 @@ func (e *Env) edit(ctx context.Context, doing string, do *script) error {
 	})
 }
 
-// awaitReflectors waits, on reflectors where calico-node runs, for the sessions with nodes where it runs.
+// awaitReflectors waits, on reflectors where calico-node runs, for the sessions with nodes where it runs, ten seconds at most: one node that
+// is ill doesn't keep the mesh.
 func awaitReflectors(ctx context.Context, e *Env, j Job) error {
 	running := 0
 	var reflectors []lab.Machine

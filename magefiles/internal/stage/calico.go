@@ -68,7 +68,7 @@ func calicoConditions(e *Env) []check.Condition {
 			}))
 	}
 	all = append(all, routerConditions(e)...)
-	for _, m := range e.Gone {
+	for _, m := range e.gone() {
 		all = append(all, goneCondition(m))
 	}
 	all = append(all, bgpConditions(e)...)

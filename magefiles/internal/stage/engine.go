@@ -54,9 +54,6 @@ type Engine struct {
 	facts fact.Lab
 }
 
-// isPacket says whether a condition is one on packets.
-func isPacket(r check.Result) bool { return strings.HasPrefix(r.ID, "reach/") }
-
 const (
 	rounds     = 3               // looks and applies before it is given up; fewer where the larger hammer has moved nothing
 	settleTime = 8 * time.Second // what BIRD, confd and Felix take to catch up with a change, at most
@@ -108,7 +105,7 @@ func (e *Engine) Reach(ctx context.Context, g Goal) (check.Report, error) {
 			return report, nil
 		}
 		before = now
-		e.lost = !slices.ContainsFunc(left, func(r check.Result) bool { return !isPacket(r) })
+		e.lost = !slices.ContainsFunc(left, func(r check.Result) bool { return !r.Probe })
 	}
 	return report, nil
 }
@@ -301,11 +298,9 @@ func (e *Engine) until(ctx context.Context, done func() bool) error {
 	within, cancel := context.WithTimeout(ctx, settleTime*time.Duration(e.Slow))
 	defer cancel()
 	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 4, Cap: time.Second}.DelayFunc()
-	err := pause.Until(within, true, false, func(context.Context) (bool, error) { return done(), nil })
-	if err != nil && ctx.Err() == nil {
-		err = nil // time is over; what doesn't hold is in the report
-	}
-	return errors.Join(err, context.Cause(ctx))
+	// An error is that time is over: what doesn't hold is in the report.
+	_ = pause.Until(within, true, false, func(context.Context) (bool, error) { return done(), nil })
+	return context.Cause(ctx)
 }
 
 // concerned are the machines that results are about, and those of the datastore, which most conditions are about as well.

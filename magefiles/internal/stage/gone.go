@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"slices"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -22,7 +21,7 @@ func goneCondition(m machine.Planned) check.Condition {
 
 // retire takes machines away that lab.yaml has no more. With a node Calico deletes its endpoints, and releases its addresses and blocks.
 func retire(ctx context.Context, e *Env) error {
-	for _, m := range slices.Clone(e.Gone) {
+	for _, m := range e.gone() {
 		err := e.Retire(ctx, m, func(ctx context.Context) error {
 			switch m.Role {
 			case lab.RoleCalico:
@@ -37,6 +36,14 @@ func retire(ctx context.Context, e *Env) error {
 			return err
 		}
 	}
-	e.Gone = nil
+	e.retired.Store(true)
 	return nil
+}
+
+// gone are the machines that are still to be taken away. Stages ask while that of Calico takes them away.
+func (e *Env) gone() []machine.Planned {
+	if e.retired.Load() {
+		return nil
+	}
+	return e.Gone
 }

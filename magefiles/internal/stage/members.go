@@ -19,7 +19,7 @@ func (e *Env) clustered() bool { return len(e.Lab.Members())+len(e.leaving()) > 
 
 // leaving are the names of members that lab.yaml has no more.
 func (e *Env) leaving() (names []string) {
-	for _, m := range e.Gone {
+	for _, m := range e.gone() {
 		if m.Role == lab.RoleEtcd {
 			names = append(names, m.Name)
 		}

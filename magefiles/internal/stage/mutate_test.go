@@ -10,6 +10,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fault"
 )
 
 // mutation is one thing that goes wrong in a lab that works.
@@ -209,4 +210,15 @@ var machineMutations = []mutation{
 		"etcd/etcd-node", "not healthy", at("etcd-node", func(m *fact.Machine) { m.Etcd.Value = fact.Health{Said: "healthy: false ALARM NOSPACE"} }), "healthy: false ALARM NOSPACE", nil,
 	},
 	{"etcd/etcd-node", "another release", at("etcd-node", func(m *fact.Machine) { m.Etcd.Value.Version = "3.5.1" }), "etcd is 3.5.1; pinned is 3.6.16", nil},
+}
+
+// TestFaults: each condition is named first by one of the faults, which break real labs.
+func TestFaults(t *testing.T) {
+	broken := fault.Kinds(fault.All())
+	broken["old-network"] = true // a change of lab.yaml breaks it
+	for _, c := range Conditions(envOf(t, recording(t, healthyFile), ""), All()) {
+		if kind, _, _ := strings.Cut(c.ID, "/"); !broken[kind] {
+			t.Errorf("no fault in package fault has %s as its First", kind)
+		}
+	}
 }

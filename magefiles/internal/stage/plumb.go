@@ -91,7 +91,7 @@ func runWorkloads(ctx context.Context, e *Env, j Job) error {
 // lost says whether packets, and nothing else, are what is unmet: only then is the fault in a sandbox.
 func lost(j Job) bool {
 	return len(j.Unmet) > 0 && !slices.ContainsFunc(j.Unmet, func(r check.Result) bool {
-		return !isPacket(r) || r.State != check.Broken
+		return !r.Probe || r.State != check.Broken
 	})
 }
 
@@ -120,12 +120,24 @@ func oldConflists(e *Env, seen fact.Machine) []string {
 }
 
 // waitForNode waits until calico-node has named the node, and Felix has written the workloads' MTU: Calico's plugin asks for the
-// files. Without the second it would take 1500, which a workload that is plumbed later may not get.
+// files. Without the second it would take 1500, which a workload that is plumbed later may not get; without the first it fails.
 const waitForNode = `exec {idle}<> <(:)
 for _ in {1..600}; do
 	if [ -s /var/lib/calico/nodename ] && [ -s /var/lib/calico/mtu ]; then break; fi
 	read -r -t 0.1 -u $idle || true
-done`
+done
+if [ ! -s /var/lib/calico/nodename ]; then
+	echo "calico-node has not named this node yet" >&2
+	exit 75
+fi`
+
+// late is the error of a script that ended with the status of what may succeed the next time (sysexits.h: EX_TEMPFAIL).
+func late(err error) error {
+	if command.Status(err) == 75 {
+		return lateError{err}
+	}
+	return err
+}
 
 // waitForMTU waits until Felix has followed another vxlanMode.
 const waitForMTU = `for _ in {1..150}; do
@@ -144,7 +156,7 @@ func applyPlumb(ctx context.Context, e *Env, j Job) error {
 			return nil // it is looked at again
 		}
 		s := e.plumbing(m, seen, j)
-		return s.run(ctx, h)
+		return late(s.run(ctx, h))
 	}
 	// The first add makes the network's profile; of two that both find it missing one would fail ("resource already
 	// exists: Profile").

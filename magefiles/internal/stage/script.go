@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -156,7 +157,7 @@ func filesFault(files []remote.File, seen fact.Machine) string {
 		}
 	}
 	if more > 0 {
-		first += fmt.Sprintf(", and %s with %d more", "something is wrong", more)
+		first += fmt.Sprintf(", and something is wrong with %d more", more)
 	}
 	return first
 }
@@ -173,7 +174,7 @@ func (e *Env) Release(ctx context.Context, addresses []netip.Addr) error {
 // datastore feeds resources to calicoctl on an etcd machine.
 func (e *Env) datastore(ctx context.Context, doing string, args []string, resources []byte) error {
 	return e.onEtcd(ctx, func(ctx context.Context, h *remote.Host) error {
-		if _, err := h.Feed(ctx, strings.NewReader(string(resources)), append([]string{"calicoctl"}, args...)...); err != nil {
+		if _, err := h.Feed(ctx, bytes.NewReader(resources), append([]string{"calicoctl"}, args...)...); err != nil {
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 		return nil

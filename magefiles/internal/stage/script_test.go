@@ -1,7 +1,10 @@
 package stage
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -146,6 +149,27 @@ func TestDetach(t *testing.T) {
 	}
 }
 
+// TestWaitForNode: a node that has no name in time isn't plumbed, and may be the next time.
+func TestWaitForNode(t *testing.T) {
+	for _, name := range []string{"", "calico1\n"} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{"nodename": name, "mtu": "1500\n"} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wait := strings.NewReplacer("/var/lib/calico/", dir+"/", "{1..600}", "{1..2}").Replace(waitForNode)
+		_, err := (&command.Runner{}).Run(t.Context(), command.Cmd{Args: []string{"bash", "-euc", wait}})
+		var tooEarly lateError
+		switch err = late(err); {
+		case name == "" && (!errors.As(err, &tooEarly) || !strings.Contains(err.Error(), "has not named this node yet")):
+			t.Errorf("without a name: %v", err)
+		case name != "" && err != nil:
+			t.Errorf("with a name: %v", err)
+		}
+	}
+}
+
 // TestToPlumb: a workload is plumbed where something of it is unmet; after lost packets all of them are.
 func TestToPlumb(t *testing.T) {
 	e := envOf(t, recording(t, healthyFile), "")
@@ -161,8 +185,8 @@ func TestToPlumb(t *testing.T) {
 	} {
 		var j Job
 		for _, id := range c.unmet {
-			_, machine, _ := strings.Cut(id, "/")
-			j.Unmet = append(j.Unmet, check.Result{ID: id, Machine: machine, State: check.Broken})
+			kind, machine, _ := strings.Cut(id, "/")
+			j.Unmet = append(j.Unmet, check.Result{ID: id, Machine: machine, State: check.Broken, Probe: kind == "reach"})
 		}
 		var got []string
 		for _, m := range e.toPlumb(j) {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
@@ -158,8 +159,9 @@ type Env struct {
 	Addresses map[string]netip.Addr
 	Notice    func(format string, args ...any)
 	// Gone are machines that lab.yaml has no more. Retire takes one away, and forgets it once done has done the rest.
-	Gone   []machine.Planned
-	Retire func(ctx context.Context, m machine.Planned, done func(context.Context) error) error
+	Gone    []machine.Planned
+	retired atomic.Bool // whether all of them are; see gone
+	Retire  func(ctx context.Context, m machine.Planned, done func(context.Context) error) error
 	// Preflight returns what would stop the artifacts' making.
 	Preflight func() error
 }

@@ -37,6 +37,7 @@ func Logs(ctx context.Context, r *run.Run) error {
 const (
 	collectTime  = 90 * time.Second
 	dialTime     = 10 * time.Second // that a machine of a lab that misbehaves is waited for
+	factsTime    = 45 * time.Second // for the look at all of them, and packets
 	keepArchives = 5
 )
 
@@ -106,7 +107,7 @@ func machines(ctx context.Context, r *run.Run, l *run.Lab) []File {
 		})
 	}
 	wg.Go(func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, dialTime, fmt.Errorf("not after %s", dialTime))
+		ctx, cancel := context.WithTimeoutCause(ctx, factsTime, fmt.Errorf("not after %s", factsTime))
 		defer cancel()
 		o := l.Observer().Deep()
 		f := o.Look(ctx, l.Machines, nil)

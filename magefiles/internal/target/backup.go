@@ -25,6 +25,9 @@ func Backup(ctx context.Context, r *run.Run, file string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.AnyRuns(ctx); err != nil {
+		return err
+	}
 	if file == "" {
 		abs, err := filepath.Abs(r.LabFile)
 		if err != nil {

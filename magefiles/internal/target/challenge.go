@@ -323,7 +323,7 @@ func outside(report check.Report) check.Report {
 	out := report
 	out.OK, out.Results = false, nil
 	for _, res := range report.Results {
-		if !strings.HasPrefix(res.ID, "reach/") {
+		if !res.Probe {
 			continue
 		}
 		res.Try, res.Mend, res.Left = "", "", ""

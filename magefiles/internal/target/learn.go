@@ -147,10 +147,7 @@ func walk(ctx context.Context, r *run.Run, chapters []lesson.Chapter, c lesson.C
 	if err := room.Fits(c); err != nil {
 		return err
 	}
-	desk, err := learn.NewDesk(os.Stdin, os.Stdout)
-	if err != nil {
-		return err
-	}
+	desk := learn.NewDesk(os.Stdin, os.Stdout, r.Console.ByProgram)
 	w := &learn.Walk{Room: room, Desk: desk}
 	finished, err := w.Chapter(ctx, c)
 	if err != nil && ctx.Err() == nil {

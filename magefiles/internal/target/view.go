@@ -45,6 +45,9 @@ func View(ctx context.Context, r *run.Run, address string, open bool) error {
 		r.Console.Notice("others can reach it, and send packets in the lab with it: keep the address, which has a token, to yourself")
 	}
 	r.Console.Notice("the lab, live: %s (Ctrl-C ends it)", url)
+	if err := l.AnyRuns(ctx); err != nil {
+		r.Console.Notice("so far the page has only what lab.yaml says: %v", err)
+	}
 	if open {
 		browse(ctx, url)
 	}
@@ -85,18 +88,20 @@ func watched(r *run.Run, name string) view.Lab {
 	return view.Lab{
 		Name: name,
 		Look: func(ctx context.Context) (view.Seen, error) {
-			l, engine, err := w.current(ctx)
+			l, engine, done, err := w.current(ctx)
 			if err != nil {
 				return view.Seen{}, err
 			}
+			defer done()
 			report, err := engine.Peek(ctx, everything)
 			return view.Seen{Lab: l.Lab, Facts: engine.Facts(), Report: report}, err
 		},
 		Ask: func(ctx context.Context, words []string) (explain.Story, error) {
-			l, _, err := w.current(ctx)
+			l, _, done, err := w.current(ctx)
 			if err != nil {
 				return explain.Story{}, err
 			}
+			defer done()
 			topic, err := explain.Find(l.Lab, words)
 			if err != nil {
 				return explain.Story{}, err
@@ -117,37 +122,55 @@ func watched(r *run.Run, name string) view.Lab {
 type watcher struct {
 	run *run.Run
 
-	mu     sync.Mutex
-	lab    *run.Lab // nil before it could be read
-	text   string   // of the files that it was read from
-	engine *stage.Engine
+	using   sync.RWMutex   // read by those that use the lab, written by who reads it anew
+	probing sync.WaitGroup // by those that still send packets in it
+	lab     *run.Lab       // nil before it could be read
+	text    string         // of the files that it was read from
+	engine  *stage.Engine
 }
 
-// current returns the lab as its file has it now, and an engine that looks at it. The files are read each time: that takes no time, and an
-// editor that puts another file in the place of one is followed, too.
-func (w *watcher) current(ctx context.Context) (*run.Lab, *stage.Engine, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.lab != nil {
-		if contents(w.lab.Files) == w.text {
-			return w.lab, w.engine, nil
+// current returns the lab as its file has it now, and an engine that looks at it, both until done is called. The files are read each time:
+// that takes no time, and an editor that puts another file in the place of one is followed, too.
+func (w *watcher) current(ctx context.Context) (l *run.Lab, engine *stage.Engine, done func(), err error) {
+	for {
+		w.using.RLock()
+		if w.unchanged() {
+			return w.lab, w.engine, w.using.RUnlock, nil
 		}
+		w.using.RUnlock()
+		if err := w.read(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+}
+
+func (w *watcher) unchanged() bool { return w.lab != nil && contents(w.lab.Files) == w.text }
+
+// read reads the lab anew, once nobody uses it as it was.
+func (w *watcher) read(ctx context.Context) error {
+	w.using.Lock()
+	defer w.using.Unlock()
+	if w.unchanged() { // somebody else has
+		return nil
+	}
+	if w.lab != nil {
 		w.lab = nil
+		w.probing.Wait()
 		if err := w.run.Reset(); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 	l, err := w.run.Lab(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	observer := l.Observer()
 	if len(l.Machines) <= mostDeep {
 		observer = observer.Deep()
 	}
 	w.lab, w.text, w.engine = l, contents(l.Files), l.Viewer()
-	w.engine.Look = &sparing{Looker: observer}
-	return w.lab, w.engine, nil
+	w.engine.Look = &sparing{Looker: observer, probing: &w.probing}
+	return nil
 }
 
 // contents are those of files; of one that can't be read, why.
@@ -164,6 +187,7 @@ func contents(files []string) string {
 // answers: packets that are lost take longer than a look, and what came of them is seen by the next.
 type sparing struct {
 	stage.Looker
+	probing *sync.WaitGroup
 	mu      sync.Mutex
 	sending bool
 	at      time.Time
@@ -183,12 +207,12 @@ func (s *sparing) Probe(ctx context.Context, f *fact.Lab) map[string]fact.Seen[[
 	default:
 		s.sending = true
 		facts := f.Clone()
-		go func() {
+		s.probing.Go(func() {
 			probes := s.Looker.Probe(ctx, &facts)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.last, s.of, s.at, s.sending = probes, of, time.Now(), false
-		}()
+		})
 	}
 	return s.last
 }

@@ -3,7 +3,9 @@ package target
 import (
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestWatcher: the page follows lab.yaml, says what is wrong with it, and goes on when that is mended.
@@ -20,23 +22,34 @@ func TestWatcher(t *testing.T) {
 		}
 	}
 	w := &watcher{run: r}
-	first, engine, err := w.current(t.Context())
+	first, engine, done, err := w.current(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(string(text))
-	if again, sameEngine, err := w.current(t.Context()); err != nil || again != first || sameEngine != engine {
-		t.Errorf("nothing has changed: %p, %p, %v", first, again, err)
+	again, sameEngine, doneAgain, err := w.current(t.Context())
+	if err != nil || again != first || sameEngine != engine {
+		t.Fatalf("nothing has changed: %p, %p, %v", first, again, err)
 	}
+	doneAgain()
 	write("name: [this is not\n")
-	if _, _, err := w.current(t.Context()); err == nil || !strings.Contains(err.Error(), "lab.yaml") {
+	var used atomic.Bool
+	time.AfterFunc(50*time.Millisecond, func() {
+		used.Store(true)
+		done()
+	})
+	if _, _, _, err := w.current(t.Context()); err == nil || !strings.Contains(err.Error(), "lab.yaml") {
 		t.Errorf("a file that can't be read: %v", err)
 	}
+	if !used.Load() {
+		t.Error("the lab was read anew while somebody used it")
+	}
 	write(strings.Replace(string(text), "natOutgoing: true", "natOutgoing: false", 1))
-	other, anew, err := w.current(t.Context())
+	other, anew, done, err := w.current(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer done()
 	if !first.Pool.NATOutgoing || other.Pool.NATOutgoing || anew == engine || anew.Env.Lab.Pool.NATOutgoing {
 		t.Errorf("natOutgoing was changed: %t, %t", first.Pool.NATOutgoing, other.Pool.NATOutgoing)
 	}

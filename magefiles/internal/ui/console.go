@@ -2,6 +2,7 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type Console struct {
 	size   func() (width, height int)
 	area   string // what is drawn below the lines, as the terminal was told; "" where nothing is
 	moving bool   // whether somebody draws what runs, again and again
-	prefix string
+	typed  typed
 	failed string // what stages have printed that they failed with
 }
 
@@ -99,7 +100,7 @@ func (c *Console) line(format string, args ...any) {
 			args[i] = printable{a}
 		}
 	}
-	fmt.Fprintln(c.out, c.prefixed(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(c.out, c.asTyped(fmt.Sprintf(format, args...)))
 	c.draw()
 }
 
@@ -111,29 +112,47 @@ func (p printable) Format(f fmt.State, verb rune) {
 	fmt.Fprint(f, command.Printable(fmt.Sprintf(fmt.FormatString(f, verb), p.any)))
 }
 
-func (c *Console) prefixed(text string) string {
-	if c.prefix == "" {
+// typed is how this run was started.
+type typed struct {
+	variables string // before the program
+	program   string // "" is usual
+}
+
+// usual is how the lab's targets are run.
+const usual = "go tool mage"
+
+// commandLine is the beginning of one that is shown to be typed.
+var commandLine = regexp.MustCompile(`(LAB_FILE=(?:'[^']*'|[^\s']+) )?` + usual + " ")
+
+// asTyped writes the command lines in a text as this run was started.
+func (c *Console) asTyped(text string) string {
+	if c.typed == (typed{}) {
 		return text
 	}
 	return commandLine.ReplaceAllStringFunc(text, func(line string) string {
-		if strings.HasPrefix(line, "LAB_FILE=") { // another run's output has it already, and a line about another lab has its own
-			return line
+		variables := c.typed.variables
+		if of := commandLine.FindStringSubmatch(line)[1]; of != "" { // another run's output has it already, and a line about another lab has its own
+			variables = strings.TrimSuffix(of, " ")
 		}
-		return c.prefix + " " + line
+		return strings.TrimPrefix(variables+" ", " ") + cmp.Or(c.typed.program, usual) + " "
 	})
 }
 
-// commandLine is the beginning of one that is shown to be typed.
-var commandLine = regexp.MustCompile(`(LAB_FILE=('[^']*'|[^\s']+) )?go tool mage `)
+// ByProgram writes the command lines in a text that stands in a file with the program that this run was started by.
+func (c *Console) ByProgram(text string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.ReplaceAll(text, usual+" ", cmp.Or(c.typed.program, usual)+" ")
+}
 
-// Advise returns an error for Mage to print: the command lines in its text are prefixed too. It wraps err.
+// Advise returns an error for Mage to print: the command lines in its text are as this run was started, too. It wraps err.
 func (c *Console) Advise(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil || c.prefix == "" {
+	if err == nil || c.typed == (typed{}) {
 		return err
 	}
-	return &advice{err, c.prefixed(err.Error())}
+	return &advice{err, c.asTyped(err.Error())}
 }
 
 type advice struct {
@@ -144,11 +163,12 @@ type advice struct {
 func (a *advice) Error() string { return a.text }
 func (a *advice) Unwrap() error { return a.error }
 
-// Prefix is put before every command line that is shown to be typed: the variables that this run was started with.
-func (c *Console) Prefix(variables string) {
+// Typed says how this run was started, for every command line that is shown to be typed: with variables before it, and by which program,
+// where that isn't the go command.
+func (c *Console) Typed(variables, program string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.prefix = variables
+	c.typed = typed{variables, program}
 }
 
 // Notice is something to know.

@@ -36,9 +36,9 @@ func FuzzHostile(f *testing.F) {
 		var w fact.Workload
 		w.Container.NetworkSettings.SandboxKey, w.Attachment = said, fact.Attachment{IfName: said, Result: result}
 		err := errors.New(said)
-		c.Prefix("LAB_FILE=x")
+		c.Typed("LAB_FILE=x", "")
 		for _, show := range []func(){
-			func() { c.Report(r, true) }, func() { c.Report(r, false) }, func() { c.Plan([]string{"up", "plumb"}, r) }, func() { c.Plan(nil, refused) },
+			func() { c.Report(r, true) }, func() { c.Report(r, false) }, func() { c.Plan([]string{"up", "plumb"}, nil, r) }, func() { c.Plan(nil, nil, refused) },
 			func() { c.Plumbed("calico1", w, []netip.Prefix{{}}) },
 			func() {
 				c.Status("lab", "ssh", []machine.Status{{Machine: "calico1"}}, []string{"up", "plumb"}, r, [][2]string{{"next", said}})

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,11 +27,14 @@ func (c *Console) Report(r check.Report, verbose bool) {
 	defer c.mu.Unlock()
 	for _, name := range stagesOf(r) {
 		part := r.Of(name)
-		if part.OK {
-			c.line("%s %-11s %s", c.paint(green, "✓"), name, conditions(len(part.Results)))
-		} else {
-			c.line("%s %-11s %d of %s", c.paint(red, "✗"), name, len(part.Results)-len(part.Unmet()), conditions(len(part.Results)))
+		text := conditions(len(part.Results))
+		switch {
+		case part.Count(check.Unknown) == len(part.Results):
+			text = "nothing can be seen"
+		case !part.OK:
+			text = fmt.Sprintf("%d of %s", part.Count(check.Holds), text)
 		}
+		c.line("%s %-11s %s", c.sign(part), name, text)
 		if verbose {
 			for _, res := range part.Results {
 				if res.OK() {
@@ -58,7 +62,27 @@ func conditions(n int) string {
 	return fmt.Sprintf("%d conditions hold", n)
 }
 
-// unmet shows what doesn't hold of a stage: what is broken in full, what couldn't be looked at in a line.
+// mark is ✓ where everything holds, ? where nothing is known to be broken, and ✗ elsewhere.
+func mark(results ...check.Result) string {
+	m := "✓"
+	for _, res := range results {
+		switch res.State {
+		case check.Holds:
+		case check.Unknown:
+			m = "?"
+		default:
+			return "✗"
+		}
+	}
+	return m
+}
+
+func (c *Console) sign(part check.Report) painted {
+	m := mark(part.Results...)
+	return c.paint(map[string]string{"✓": green, "?": dim, "✗": red}[m], m)
+}
+
+// unmet shows what doesn't hold of a stage: what is broken in full, what couldn't be looked at in a line for each reason.
 func (c *Console) unmet(part check.Report) {
 	var unknown []check.Result
 	var broken []check.Result
@@ -82,14 +106,33 @@ func (c *Console) unmet(part check.Report) {
 			c.line("      yours: %s", indent(g.Left))
 		}
 	}
-	for _, g := range check.Grouped(unknown) {
-		where := g.ID
-		if len(g.Machines) > 1 {
-			kind, _, _ := strings.Cut(g.ID, "/")
-			where = kind + " on " + check.Names(g.Machines)
-		}
-		c.line("  %s", c.paint(dim, "? "+where+": "+firstLine(g.Found)))
+	for _, line := range unseenLines(unknown) {
+		c.line("  %s", c.paint(dim, "? "+line))
 	}
+}
+
+// unseenLines are a line for all that couldn't be looked at on the same machines for one reason.
+func unseenLines(results []check.Result) []string {
+	var reasons []string
+	kinds := map[string][]string{} // by reason
+	for _, g := range check.Grouped(results) {
+		kind, _, _ := strings.Cut(g.ID, "/")
+		reason := ": " + firstLine(g.Found)
+		if len(g.Machines) > 0 {
+			reason = " on " + check.Names(g.Machines) + reason
+		}
+		if !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+		if !slices.Contains(kinds[reason], kind) {
+			kinds[reason] = append(kinds[reason], kind)
+		}
+	}
+	lines := make([]string, 0, len(reasons))
+	for _, reason := range reasons {
+		lines = append(lines, check.Names(kinds[reason])+reason)
+	}
+	return lines
 }
 
 func stagesOf(r check.Report) []string {
@@ -109,8 +152,8 @@ func firstLine(s string) string {
 
 func indent(s string) string { return strings.ReplaceAll(s, "\n", "\n             ") }
 
-// Plan shows what verify would do, stage by stage.
-func (c *Console) Plan(stages []string, r check.Report) {
+// Plan shows what verify would do: first, because the cache hasn't got it, and then stage by stage.
+func (c *Console) Plan(stages, first []string, r check.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.Count(check.Refused) > 0 {
@@ -125,10 +168,21 @@ func (c *Console) Plan(stages []string, r check.Report) {
 		c.line("nothing to do: go tool mage verify would find everything done")
 		return
 	}
+	if len(first) > 0 {
+		c.line("%s %s", c.paint(bold, "»"), c.paint(bold, "first"))
+		for _, what := range first {
+			c.line("    %s", what)
+		}
+		c.line("      %s", c.paint(dim, "because that isn't in the cache yet"))
+	}
 	for _, name := range stages {
-		if part := r.Of(name); part.OK {
+		part := r.Of(name)
+		switch {
+		case part.OK:
 			c.line("  %-11s nothing", name)
-		} else {
+		case part.Count(check.Unknown) == len(part.Results):
+			c.line("%s %s looks again; nothing can be seen yet: %s", c.paint(bold, "»"), c.paint(bold, fmt.Sprintf("%-11s", name)), firstLine(part.Results[0].Found))
+		default:
 			c.line("%s %s", c.paint(bold, "»"), c.paint(bold, name))
 			c.steps(part)
 		}
@@ -140,10 +194,12 @@ func (c *Console) Plan(stages []string, r check.Report) {
 	}
 }
 
-// steps shows what a stage would do, and why. What can't be looked at yet is a line.
+// steps shows what a stage would do, and why. What can't be looked at yet is a line, with the first reason.
 func (c *Console) steps(part check.Report) {
+	unseen := ""
 	for _, g := range check.Grouped(part.Unmet()) {
 		if g.State == check.Unknown {
+			unseen = cmp.Or(unseen, firstLine(g.Found))
 			continue
 		}
 		what := g.Mend
@@ -159,6 +215,7 @@ func (c *Console) steps(part check.Report) {
 	}
 	if n := part.Count(check.Unknown); n > 0 {
 		c.line("    %s", c.paint(dim, fmt.Sprintf("looks again at what can't be seen yet (%d of %d conditions)", n, len(part.Results))))
+		c.line("      %s", c.paint(dim, "because "+unseen))
 	}
 }
 
@@ -217,9 +274,9 @@ func (c *Console) Status(name, hardware string, machines []machine.Status, stage
 		switch {
 		case len(part.Results) == 0:
 		case part.OK:
-			c.line("%s %-11s %s", c.paint(green, "✓"), s, c.paint(dim, conditions(len(part.Results))))
+			c.line("%s %-11s %s", c.sign(part), s, c.paint(dim, conditions(len(part.Results))))
 		default:
-			c.line("%s %-11s %s", c.paint(red, "✗"), s, check.Summary(part.Unmet()))
+			c.line("%s %-11s %s", c.sign(part), s, check.Summary(part.Unmet()))
 		}
 	}
 	if len(r.Results) > 0 {
@@ -262,11 +319,7 @@ func Table(out io.Writer, header []string, rows [][]string) {
 func Markdown(out io.Writer, r check.Report) {
 	var rows [][]string
 	for _, res := range r.Results {
-		mark := "✓"
-		if !res.OK() {
-			mark = "✗"
-		}
-		rows = append(rows, []string{mark, res.ID, res.Expected, strings.ReplaceAll(res.Found, "\n", " ")})
+		rows = append(rows, []string{mark(res), res.ID, res.Expected, strings.ReplaceAll(res.Found, "\n", " ")})
 	}
 	fmt.Fprintf(out, "%d of %d conditions hold\n\n", r.Count(check.Holds), len(r.Results))
 	Table(out, []string{"", "condition", "expected", "found"}, rows)
@@ -335,12 +388,12 @@ func (c *Console) Next(took time.Duration, commands [][2]string) {
 	defer c.mu.Unlock()
 	width := 0
 	for _, command := range commands {
-		width = max(width, len(c.prefixed(command[0])))
+		width = max(width, len(c.asTyped(command[0])))
 	}
 	columns, _ := c.size()
 	c.line("finished in %s; next:", seconds(took))
 	for _, command := range commands {
-		if text := fmt.Sprintf("  %-*s  # %s", width, c.prefixed(command[0]), command[1]); len(text) <= columns {
+		if text := fmt.Sprintf("  %-*s  # %s", width, c.asTyped(command[0]), command[1]); len(text) <= columns {
 			c.line("%s", text)
 		} else {
 			c.line("  %s", command[0])

@@ -60,7 +60,9 @@ func broken() check.Report {
 		condition("calico", "bgp", "calico8", check.Not("calico8 is not Established with 192.168.4.9 (start Active)")),
 		condition("calico", "bgp", "calico9", check.Not("calico9 is not Established with 192.168.4.9 (start Active)")),
 		condition("calico", "felix", "calico9", check.CantSee("the machine doesn't answer")),
+		condition("calico", "forwarding", "calico8", docker), condition("calico", "forwarding", "calico9", docker),
 		condition("ipPool", "pool", "", check.Refuse("pool p: blockSize is 28, not 26\nwhat to do: put lab.yaml back, or\n  go tool mage unplumb")),
+		condition("plumb", "reach", "calico9", check.CantSee("the machine doesn't answer")), condition("plumb", "workload", "calico9", check.CantSee("the machine doesn't answer")),
 	)...)
 }
 
@@ -83,7 +85,9 @@ func TestPlan(t *testing.T) {
 	mendable := refused
 	mendable.Results = slices.DeleteFunc(slices.Clone(refused.Results), func(r check.Result) bool { return r.State == check.Refused })
 	for name, r := range map[string]check.Report{"plan-nothing": healthy(), "plan-broken": mendable, "plan-refused": refused} {
-		golden(t, name, func(c *Console) { c.Plan(stages, r) })
+		golden(t, name, func(c *Console) {
+			c.Plan(stages, []string{"compiling etcd 3.6.16", "fetching Go 1.26.11 for the machines"}, r)
+		})
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func told(color bool) string {
 	var b bytes.Buffer
 	c := &Console{out: &b, color: color}
-	c.Prefix("LAB_FILE=x/lab.yaml")
+	c.Typed("LAB_FILE=x/lab.yaml", "")
 	c.Story(explain.Story{
 		Trouble: "The lab isn't as it should be: 1 of 56 conditions doesn't hold. Mend it with go tool mage verify",
 		Answer:  "It dies on calico2: the route that counts for 10.1.86.64 is a blackhole, and so on for more than a line.",

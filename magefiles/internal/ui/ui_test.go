@@ -135,7 +135,7 @@ func TestNext(t *testing.T) {
 	} {
 		var b bytes.Buffer
 		c := terminal(&b, false, columns, 24)
-		c.Prefix("LAB_FILE=x")
+		c.Typed("LAB_FILE=x", "")
 		c.Next(6400*time.Millisecond, [][2]string{{"go tool mage learn", "the tutorial"}, {"go tool mage ssh calico1", "a machine"}})
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Errorf("%d columns (-want +got):\n%s", columns, diff)
@@ -150,7 +150,7 @@ func TestAdvise(t *testing.T) {
 	if got := c.Advise(cause); got != cause { //nolint:errorlint // the very same
 		t.Errorf("without variables: %v", got)
 	}
-	c.Prefix("LAB_FILE=x/lab.yaml")
+	c.Typed("LAB_FILE=x/lab.yaml", "")
 	got := c.Advise(cause)
 	want := "gone; start over: LAB_FILE=x/lab.yaml go tool mage destroy, then LAB_FILE=x/lab.yaml go tool mage verify: file does not exist"
 	if got.Error() != want || !errors.Is(got, os.ErrNotExist) {
@@ -164,6 +164,17 @@ func TestAdvise(t *testing.T) {
 		if got := c.Advise(errors.New(line)); got.Error() != line {
 			t.Errorf("a line about another lab: %v", got)
 		}
+	}
+	c.Typed("LAB_FILE=x", "./lab")
+	if got := c.Advise(fmt.Errorf("go tool mage up, or LAB_FILE=y go tool mage up")); got.Error() != "LAB_FILE=x ./lab up, or LAB_FILE=y ./lab up" {
+		t.Errorf("by another program: %v", got)
+	}
+	if got := c.ByProgram("type go tool mage up"); got != "type ./lab up" {
+		t.Errorf("a text: %s", got)
+	}
+	c.Typed("", "./lab")
+	if got := c.Advise(fmt.Errorf("go tool mage up")); got.Error() != "./lab up" {
+		t.Errorf("by another program: %v", got)
 	}
 	if got := c.Advise(nil); got != nil {
 		t.Errorf("no error: %v", got)

@@ -73,7 +73,7 @@ func TestLive(t *testing.T) {
 // TestSlow: a command that hangs is ended with what it started, and the shell says that it is of no use any more.
 func TestSlow(t *testing.T) {
 	s := open(t)
-	got, err := s.Run(t.Context(), "echo begun; sleep 4711 & sleep 4711", 300*time.Millisecond, nil)
+	got, err := s.Run(t.Context(), "echo begun; sleep 4711 & sleep 4711", 3*time.Second, nil)
 	if !errors.Is(err, ErrSlow) || got.Printed != "begun\n" {
 		t.Errorf("%q, %v", got.Printed, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -44,25 +45,60 @@ type Recipe struct {
 // CacheDir is where the trees of this user lie. It is named for the user and belongs to root, because root works in it.
 func CacheDir() string { return filepath.Join(machine.Home, "cache", fmt.Sprint(os.Getuid())) }
 
+// root is the directory of the tree in its artifact.
+const root = "root"
+
 // Tree returns the file system tree that nspawn containers share, read-only. store is one below CacheDir.
 func (r Recipe) Tree(ctx context.Context, store *artifact.Store) (string, error) {
+	recipe, err := r.tree()
+	if err != nil {
+		return "", err
+	}
+	dir, err := store.Get(ctx, recipe)
+	return filepath.Join(dir, root), err
+}
+
+func (r Recipe) tree() (artifact.Recipe, error) {
 	files, err := filesOf("box")
 	if err != nil {
-		return "", err
+		return artifact.Recipe{}, err
 	}
 	inputs, err := r.debian().Inputs()
-	if err != nil {
-		return "", err
-	}
-	dir, err := store.Get(ctx, artifact.Recipe{
+	return artifact.Recipe{
 		Name:   "box",
 		What:   "making the machines' box from Debian " + r.Debian,
 		Inputs: append(append(inputs, packages...), scripts.Text("box-setup.sh"), hex.EncodeToString(files)),
 		Make: func(ctx context.Context, out string) error {
-			return r.bootstrap(ctx, out, filepath.Join(out, "root"), packages, files, scripts.Text("box-setup.sh"))
+			return r.bootstrap(ctx, out, filepath.Join(out, root), packages, files, scripts.Text("box-setup.sh"))
 		},
-	})
-	return filepath.Join(dir, "root"), err
+	}, err
+}
+
+// Key is of Tree's artifact.
+func (r Recipe) Key() (string, error) {
+	recipe, err := r.tree()
+	return recipe.Key(), err
+}
+
+// Stocked says whether a stock, which may be nil, has the tree.
+func (r Recipe) Stocked(ctx context.Context, stock artifact.Stock) (bool, error) {
+	key, err := r.Key()
+	if err != nil || stock == nil {
+		return false, err
+	}
+	return stock.Has(ctx, key, true)
+}
+
+// Unstock writes the tree as a tar. After an error nothing of it may be used.
+func (r Recipe) Unstock(ctx context.Context, stock artifact.Stock, out io.Writer) error {
+	key, err := r.Key()
+	if err == nil && stock == nil {
+		err = fmt.Errorf("there is no %s any more, and no bundle to take it from", key)
+	}
+	if err != nil {
+		return err
+	}
+	return stock.Tar(ctx, key, root, true, out)
 }
 
 // Parts are what a box is made of, by who has a Debian to start from.

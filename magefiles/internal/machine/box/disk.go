@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -58,23 +59,19 @@ const (
 	sizeMark = "DISKSIZE" // the disk's size in bytes comes here
 )
 
-// disk returns the directory with the disk of a virtual machine: the recipe of Tree, a kernel and a boot loader. store is
-// one below CacheDir.
-func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error) {
+// disk is the disk of a virtual machine: the recipe of Tree, a kernel and a boot loader. It is for a store below CacheDir.
+func (r Recipe) disk() (artifact.Recipe, error) {
 	files, err := filesOf("box", "vm")
 	if err != nil {
-		return "", err
+		return artifact.Recipe{}, err
 	}
 	setup := scripts.Text("box-setup.sh") + "\n" + strings.TrimPrefix(scripts.Text("vm-setup.sh"), "#!/bin/sh\n")
 	all := append(append([]string(nil), packages...), vmPackages...)
 	inputs, err := r.debian().Inputs()
-	if err != nil {
-		return "", err
-	}
-	return store.Get(ctx, artifact.Recipe{
+	return artifact.Recipe{
 		Name:   "vmdisk",
 		What:   "making a virtual machine's disk from Debian " + r.Debian,
-		Inputs: append(append(inputs, all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize)),
+		Inputs: append(append(inputs, all...), setup, scripts.Text("vm-disk.sh"), hex.EncodeToString(files), strconv.Itoa(diskSize), "disk 1"),
 		Make: func(ctx context.Context, out string) error {
 			tree, maker := filepath.Join(out, "tree.tar"), filepath.Join(out, "vm-disk.sh")
 			if err := r.bootstrap(ctx, out, tree, all, files, setup); err != nil {
@@ -83,6 +80,7 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 			for _, c := range []command.Cmd{
 				{Args: []string{"install", "-m", "0755", "/dev/stdin", maker}, Stdin: strings.NewReader(scripts.Text("vm-disk.sh"))},
 				{Args: []string{"bash", maker, tree, filepath.Join(out, rawDisk), fmt.Sprintf("%dG", diskSize)}, Timeout: buildTimeout},
+				{Args: []string{"bash", "-c", `tar -x -O -f "$1" "$2" >"$3"`, "bash", tree, "./" + artifact.Packages, filepath.Join(out, path.Base(artifact.Packages))}},
 				{Args: []string{"rm", "--", tree}},
 			} {
 				c.Root = true
@@ -92,7 +90,7 @@ func (r Recipe) disk(ctx context.Context, store *artifact.Store) (string, error)
 			}
 			return nil
 		},
-	})
+	}, err
 }
 
 // File is a box for `vagrant box add`.
@@ -101,24 +99,25 @@ type File struct {
 	Recipe string // identifies what it was made from; the box carries it, and Vagrant shows it
 }
 
-// Make makes the lab's own box for one of Vagrant's providers, and before it what that takes on this computer.
+// Make makes the lab's own box for one of Vagrant's providers, and before it what that takes on this computer. A box that is there, or in
+// stock, takes nothing.
 func Make(ctx context.Context, o machine.Options, provider string) (File, error) {
 	if o.Maker == nil || o.Store == nil {
 		return File{}, machine.ErrNoLab
 	}
-	if err := computer.BecomeRoot(ctx, o.Run, "virtual machine disks", o.Notice); err != nil {
-		return File{}, err
+	prepare := func(ctx context.Context) error {
+		if err := computer.BecomeRoot(ctx, o.Run, "virtual machine disks", o.Notice); err != nil {
+			return err
+		}
+		return computer.Install(ctx, o.Run, DiskNeeds, o.Notice)
 	}
-	if err := computer.Install(ctx, o.Run, DiskNeeds, o.Notice); err != nil {
-		return File{}, err
-	}
-	return Recipe{Debian: o.Maker.Debian, Run: o.Run}.box(ctx, o.Store, o.Maker.Store, provider)
+	return Recipe{Debian: o.Maker.Debian, Run: o.Run}.box(ctx, prepare, o.Store, o.Maker.Store, provider)
 }
 
 // box makes the box for one of Vagrant's providers. Its disk is kept in trees, which is one below CacheDir, the box itself
 // in store, where it belongs to the user.
-func (r Recipe) box(ctx context.Context, trees, store *artifact.Store, provider string) (File, error) {
-	disk, err := r.disk(ctx, trees)
+func (r Recipe) box(ctx context.Context, prepare func(context.Context) error, trees, store *artifact.Store, provider string) (File, error) {
+	ofDisk, err := r.disk()
 	if err != nil {
 		return File{}, err
 	}
@@ -133,10 +132,17 @@ func (r Recipe) box(ctx context.Context, trees, store *artifact.Store, provider 
 	recipe := artifact.Recipe{
 		Name:   "box-" + provider,
 		What:   "making the box for " + provider,
-		Inputs: []string{filepath.Base(disk), string(vagrantfile), string(ovf), "box 2"},
+		Inputs: []string{ofDisk.Key(), string(vagrantfile), string(ovf), "box 3"},
 	}
 	key := recipe.Key()
 	recipe.Make = func(ctx context.Context, out string) error {
+		if err := prepare(ctx); err != nil {
+			return err
+		}
+		disk, err := trees.Get(ctx, ofDisk)
+		if err != nil {
+			return err
+		}
 		metadata := map[string]any{"provider": provider}
 		image, format := "box.img", []string{"-O", "qcow2"}
 		if provider == VirtualBox {
@@ -163,7 +169,9 @@ func (r Recipe) box(ctx context.Context, trees, store *artifact.Store, provider 
 		pack := []string{"bash", "-c", `cd "$1" && tar --create --remove-files --file=package.box *`, "bash", out}
 		// What a machine will read is what was made: VirtualBox' image can't be tried where the lab is tested.
 		compare := []string{"qemu-img", "compare", "-f", "raw", "-F", format[1], filepath.Join(disk, rawDisk), filepath.Join(out, image)}
-		for _, args := range [][]string{convert, compare, pack} {
+		// Beside it, for the list of what is in a bundle.
+		list := []string{"cp", "--", filepath.Join(disk, path.Base(artifact.Packages)), out}
+		for _, args := range [][]string{convert, compare, pack, list} {
 			if _, err := r.Run.Run(ctx, command.Cmd{Args: args, Timeout: buildTimeout}); err != nil {
 				return err
 			}

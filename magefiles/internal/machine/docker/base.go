@@ -26,6 +26,10 @@ func (p *Provider) baseImage() (string, error) {
 	if named := os.Getenv(BaseVariable); named != "" {
 		return named, nil
 	}
+	return p.usualBase()
+}
+
+func (p *Provider) usualBase() (string, error) {
 	image, err := artifact.ReadDebianImage(p.Maker.Root)
 	if release := p.Lab.Versions.Debian; err == nil && release != image.Release {
 		return image.Repository + ":" + release + "-slim", nil
@@ -78,7 +82,7 @@ func (b debian) Inputs(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	layers, err := b.p.layers(ctx, b.d)
-	return append(sources, "docker 1", scripts.Text("docker-debian.sh"), b.d.Base, layers), err
+	return append(sources, scripts.Text("docker-debian.sh"), b.d.Base, layers), err
 }
 
 // layers tell which image a base is whose name may be another's tomorrow. Not its ID, in which is when it was made.
@@ -105,6 +109,15 @@ func (b debian) unpulled(err error) error {
 	return fmt.Errorf("%w\n  what to do: check that the daemon can reach the registry; without one, name a Debian image that the daemon has: %s=IMAGE go tool mage verify", err, BaseVariable)
 }
 
+// Named implements artifact.Base.
+func (b debian) Named() bool { return b.p.named(b.d) }
+
+// named says that somebody wants the lab made from another image than is usual.
+func (p *Provider) named(d daemon) bool {
+	usual, err := p.usualBase()
+	return err == nil && d.Base != usual
+}
+
 // Tar implements artifact.Base.
 func (b debian) Tar(ctx context.Context, out io.Writer, packages []string, script string) error {
 	return b.install(ctx, packages, nil, "set -- /\n"+script+"\n", func(container string) error {
@@ -123,7 +136,7 @@ func (b debian) install(ctx context.Context, packages []string, files []byte, se
 	}
 	t := box.NewFiles()
 	for name, content := range map[string]string{
-		"sources": strings.Join(sources, "\n") + "\n", "served": strings.Join(served, "\n") + "\n", "setup": setup, "install": scripts.Text("docker-debian.sh"),
+		"sources": strings.Join(sources, "\n") + "\n", "served": strings.Join(served, "\n") + "\n", "setup": setup, "install": scripts.Text("docker-debian.sh"), "note-packages": scripts.Text("note-packages.sh"),
 	} {
 		if err := t.Add(dir+"/"+name, []byte(content), 0o644, 0); err != nil {
 			return err

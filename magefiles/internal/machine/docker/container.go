@@ -110,7 +110,7 @@ func (p *Provider) states(ctx context.Context, d daemon) (map[string]string, err
 
 // Status implements machine.Provider.
 func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
-	d, err := p.known(ctx)
+	d, err := p.known()
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (p *Provider) Status(ctx context.Context) ([]machine.Status, error) {
 
 // Memory implements machine.Meter. Docker takes a second to tell.
 func (p *Provider) Memory(ctx context.Context) (map[string]int64, error) {
-	d, err := p.known(ctx)
+	d, err := p.known()
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (p *Provider) Memory(ctx context.Context) (map[string]int64, error) {
 
 // Stop implements machine.Provider.
 func (p *Provider) Stop(ctx context.Context) error {
-	d, err := p.known(ctx)
+	d, err := p.known()
 	if err != nil {
 		return err
 	}

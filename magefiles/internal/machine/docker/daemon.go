@@ -127,7 +127,7 @@ func user() string {
 }
 
 // known is the daemon that the lab is at, or will be.
-func (p *Provider) known(_ context.Context) (daemon, error) {
+func (p *Provider) known() (daemon, error) {
 	d, made, err := readDaemon(p.StateDir)
 	switch {
 	case err != nil:
@@ -143,7 +143,7 @@ func (p *Provider) known(_ context.Context) (daemon, error) {
 
 // claim is known for a lab that is to be brought up: it keeps where that is, and refuses another daemon that answers there.
 func (p *Provider) claim(ctx context.Context) (daemon, error) {
-	d, err := p.known(ctx)
+	d, err := p.known()
 	if err != nil {
 		return d, err
 	}

@@ -73,10 +73,10 @@ func (p *Provider) mine(ctx context.Context, d daemon, made bool) ([]string, err
 			if !ok || slices.Contains(ids, id) {
 				continue
 			}
-			if made || owner != p.owner() && p.TakeOver != p.Plan.Name {
-				if made {
-					continue // another lab's of this name, which was refused when this one was made
-				}
+			if made {
+				continue // another lab's of this name, which was refused when this one was made
+			}
+			if owner != p.owner() && p.TakeOver != p.Plan.Name {
 				return nil, p.inUse(owner)
 			}
 			ids = append(ids, id)
@@ -113,7 +113,7 @@ func clean(ctx context.Context, o machine.Options) error {
 	}
 	for _, step := range []struct{ list, remove []string }{
 		{[]string{"ps", "--all", "--quiet", "--filter", "label=" + labelBox}, []string{"rm", "--force", "--volumes"}},
-		{[]string{"image", "ls", "--filter", "label=" + labelBox, "--format", "{{.Repository}}:{{.Tag}}"}, []string{"image", "rm"}},
+		{[]string{"image", "ls", "--filter", "label=" + labelBox, "--format", `{{if eq .Tag "<none>"}}{{.ID}}{{else}}{{.Repository}}:{{.Tag}}{{end}}`}, []string{"image", "rm"}},
 	} {
 		if err := p.removeAll(ctx, d, step.list, step.remove); err != nil {
 			return err

@@ -4,6 +4,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -156,6 +157,9 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	var all []remote.Endpoint
 	for _, m := range p.Plan.Machines {
 		hostKey, err := machine.HostKey(p.StateDir, m.Name)
+		if errors.Is(err, machine.ErrNotUp) {
+			continue // it is still to be made
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -163,6 +167,9 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 			Machine: m.Name, Proxy: append(d.command(), "exec", "--interactive", p.container(m.Name), programs+"sshd"), User: box.User, HostKey: hostKey,
 			Keys: []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}}, Handshake: p.patience(handshakeTime),
 		})
+	}
+	if len(all) == 0 {
+		return nil, machine.ErrNotUp
 	}
 	return all, nil
 }

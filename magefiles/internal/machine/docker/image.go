@@ -87,18 +87,17 @@ func (p *Provider) prepare(ctx context.Context, d daemon, states map[string]stri
 
 // image returns an image at the daemon, and has it made where it isn't there. One run at a time makes one.
 func (p *Provider) image(ctx context.Context, d daemon, r artifact.Recipe, make func(tag string) error) (string, error) {
-	key := r.Key()
-	tag := repository + r.Name + ":" + strings.TrimPrefix(key, r.Name+"-")
-	if p.has(ctx, d, tag) {
-		return tag, nil
+	key, tag := r.Key(), tagOf(r)
+	if there, err := p.has(ctx, d, tag); there || err != nil {
+		return tag, err
 	}
 	unlock, err := artifact.Lock(ctx, filepath.Join(p.Maker.Store.Dir, "docker-"+key+".lock"))
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if p.has(ctx, d, tag) {
-		return tag, nil
+	if there, err := p.has(ctx, d, tag); there || err != nil {
+		return tag, err
 	}
 	if err := progress.Do(ctx, progress.Making, r.What, func(context.Context) error { return make(tag) }); err != nil {
 		return "", fmt.Errorf("%s: %w", r.What, err)
@@ -106,9 +105,13 @@ func (p *Provider) image(ctx context.Context, d daemon, r artifact.Recipe, make 
 	return tag, nil
 }
 
-func (p *Provider) has(ctx context.Context, d daemon, tag string) bool {
-	_, err := p.docker(ctx, d, "image", "inspect", "--format", "{{.Id}}", tag)
-	return err == nil
+func tagOf(r artifact.Recipe) string {
+	return repository + r.Name + ":" + strings.TrimPrefix(r.Key(), r.Name+"-")
+}
+
+func (p *Provider) has(ctx context.Context, d daemon, tag string) (bool, error) {
+	out, err := p.docker(ctx, d, "image", "ls", "--quiet", tag)
+	return out != "", err
 }
 
 // commit makes an image of a container.
@@ -117,7 +120,7 @@ func (p *Provider) commit(ctx context.Context, d daemon, container, tag string) 
 	return err
 }
 
-// box is what all machines start from: the recipe of nspawn containers.
+// box is what all machines start from: the recipe of nspawn containers, made at the daemon, or the tree of such containers from the bundle.
 func (p *Provider) box(ctx context.Context, d daemon) (string, error) {
 	b := debian{p, d}
 	inputs, err := b.Inputs(ctx)
@@ -128,11 +131,61 @@ func (p *Provider) box(ctx context.Context, d daemon) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return p.image(ctx, d, artifact.Recipe{
-		Name: "box", What: "making the machines' box from " + d.Base, Inputs: append(append(inputs, c.Packages...), string(c.Files), c.Setup),
-	}, func(tag string) error {
+	own := artifact.Recipe{Name: "box", What: "making the machines' box from " + d.Base, Inputs: append(append(inputs, c.Packages...), string(c.Files), c.Setup)}
+	tree := box.Recipe{Debian: p.Lab.Versions.Debian, Run: p.Run}
+	key, err := tree.Key()
+	if err != nil {
+		return "", err
+	}
+	stock := p.Maker.Store.Stock
+	imported := artifact.Recipe{Name: "box", What: "giving the daemon the machines' box from the bundle", Inputs: []string{"imported 1", key}}
+	take, err := p.takesImported(ctx, d, own, imported, func() (bool, error) { return tree.Stocked(ctx, stock) })
+	if err != nil {
+		return "", err
+	}
+	if take {
+		return p.image(ctx, d, imported, func(tag string) error {
+			return p.importTree(ctx, d, func(out io.Writer) error { return tree.Unstock(ctx, stock, out) }, tag)
+		})
+	}
+	return p.image(ctx, d, own, func(tag string) error {
 		return b.install(ctx, c.Packages, c.Files, c.Setup, func(container string) error { return p.commit(ctx, d, container, tag) })
 	})
+}
+
+// takesImported says which of two boxes machines start from: the one that the user named the base of, else the one that is at the daemon, so that a
+// lab's machines are alike, else what is in stock.
+func (p *Provider) takesImported(ctx context.Context, d daemon, own, imported artifact.Recipe, stocked func() (bool, error)) (bool, error) {
+	if p.named(d) {
+		return false, nil
+	}
+	if there, err := p.has(ctx, d, tagOf(own)); there || err != nil {
+		return false, err
+	}
+	if there, err := p.has(ctx, d, tagOf(imported)); there || err != nil {
+		return there, err
+	}
+	return stocked()
+}
+
+// importTree makes an image of a tree. It gets its name once all of the tree was as it should be; what a run that was killed has left is found by
+// its label.
+func (p *Provider) importTree(ctx context.Context, d daemon, tree func(io.Writer) error, tag string) error {
+	id := ""
+	err := command.Pipe(tree, func(r io.Reader) (err error) {
+		id, err = d.run(ctx, p.Run, command.Cmd{
+			Args: []string{"import", "--change", "LABEL " + labelBox + "=" + tag, "-"}, Stdin: r, Timeout: p.patience(buildTimeout),
+		})
+		return err
+	})
+	id = strings.TrimSpace(id)
+	if err == nil {
+		_, err = p.docker(ctx, d, "tag", id, tag)
+	}
+	if err != nil && id != "" {
+		_, _ = p.docker(context.WithoutCancel(ctx), d, "image", "rm", id)
+	}
+	return err
 }
 
 // store is the box with the images in its Docker store. Machines share the layers of it.

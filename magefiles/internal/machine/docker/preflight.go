@@ -42,7 +42,7 @@ func chosen(ctx context.Context, o machine.Options) (reason string, ok bool) {
 
 // Preflight implements machine.Provider.
 func (p *Provider) Preflight(ctx context.Context) error {
-	d, err := p.known(ctx)
+	d, err := p.known()
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,10 @@ import (
 // group is a machine's control group. What runs in it is the machine, whoever started it and wherever it went.
 type group struct{ path string } // relative to each hierarchy's root
 
-// labGroup holds the groups of a lab's machines.
-func labGroup(lab string) string { return "calico-cni-lab/" + lab }
+// labGroup holds the groups of the lab's machines.
+func (p *Provider) labGroup() group { return group{"calico-cni-lab/" + p.Plan.Name} }
 
-func (p *Provider) group(machine string) group { return group{labGroup(p.Plan.Name) + "/" + machine} }
+func (p *Provider) group(machine string) group { return group{p.labGroup().path + "/" + machine} }
 
 // hierarchy is where systemd keeps track of processes, in the order of man 7 systemd's cgroup modes: hybrid
 // and legacy have it by name, unified is all there is.
@@ -98,6 +98,12 @@ func (g group) killFile() string {
 func (g group) empty() bool {
 	pids, err := g.pids()
 	return err == nil && len(pids) == 0
+}
+
+// runs says whether a process is seen in the group.
+func (g group) runs() bool {
+	pids, _ := g.pids()
+	return len(pids) > 0
 }
 
 // namespaceDepth is how many PID namespaces this process can be seen in, as /proc shows them.

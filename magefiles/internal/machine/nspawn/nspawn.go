@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -239,8 +240,11 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	var all []remote.Endpoint
 	for _, m := range p.Plan.Machines {
 		hostKey, err := machine.HostKey(p.StateDir, m.Name)
-		if errors.Is(err, machine.ErrNotUp) && computer.Exists(p.dir(m.Name)) {
-			return nil, fmt.Errorf("%s exists, but its host key in %s is gone, and with it the way in; start over: go tool mage destroy", m.Name, p.StateDir)
+		if errors.Is(err, machine.ErrNotUp) {
+			if computer.Exists(p.dir(m.Name)) {
+				return nil, fmt.Errorf("%s exists, but its host key in %s is gone, and with it the way in; start over: go tool mage destroy", m.Name, p.StateDir)
+			}
+			continue // it is still to be made
 		}
 		if err != nil {
 			return nil, err
@@ -249,12 +253,32 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 			Machine: m.Name, Network: "unix", Address: p.socket(m.Name), User: box.User, HostKey: hostKey,
 			Keys: []remote.Key{{File: filepath.Join(p.StateDir, machine.UserKeyFile), Signer: key}},
 		}
-		if p.Maker != nil {
+		if p.Maker != nil && p.shows(m.Name, p.Maker.Store.Dir) {
 			e.Shares = []remote.Share{{Here: p.Maker.Store.Dir, There: shareInside}}
 		}
 		all = append(all, e)
 	}
+	if len(all) == 0 {
+		return nil, machine.ErrNotUp
+	}
 	return all, nil
+}
+
+// shows says whether a machine sees a directory of this computer. It doesn't when that was removed and made anew since the machine booted, or
+// when LAB_CACHE has changed.
+func (p *Provider) shows(name, dir string) bool {
+	noted, err := os.ReadFile(filepath.Join(p.dir(name), "share"))
+	return err == nil && sameDir(string(noted), dir)
+}
+
+// sameDir says whether a directory is the one that nspawn-boot.sh has noted.
+func sameDir(noted, dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	at, ok := info.Sys().(*syscall.Stat_t)
+	return ok && strings.TrimSpace(noted) == fmt.Sprintf("%d:%d", at.Dev, at.Ino)
 }
 
 // Status implements machine.Provider.
@@ -313,21 +337,21 @@ func (p *Provider) Stop(ctx context.Context) error {
 
 // Destroy implements machine.Provider. What isn't there any more is no error.
 func (p *Provider) Destroy(ctx context.Context) error {
-	if !computer.Exists(p.labDir()) {
+	if !computer.Exists(p.labDir()) && !p.labGroup().runs() {
 		return p.checkOwner() // nothing was made: the directory is made first and removed last
 	}
 	if err := p.claim(ctx, true); err != nil {
 		return err
 	}
 	// Not machine by machine: lab.yaml, where the plan comes from if the kept one is lost, may name others by now.
-	if err := p.kill(ctx, "the lab "+p.Plan.Name, group{labGroup(p.Plan.Name)}); err != nil {
+	if err := p.kill(ctx, "the lab "+p.Plan.Name, p.labGroup()); err != nil {
 		return err
 	}
 	if err := p.limits(ctx, ""); err != nil {
 		return err
 	}
 	_, err := p.Run.Run(ctx, command.Cmd{
-		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, labGroup(p.Plan.Name), "30"},
+		Args: []string{"bash", "-c", scripts.Text("nspawn-remove.sh"), "nspawn-remove.sh", p.labDir(), p.netns(), bridge, p.labGroup().path, "30"},
 		Root: true, Timeout: 2 * time.Minute,
 	})
 	return err

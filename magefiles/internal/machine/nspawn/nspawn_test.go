@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
@@ -32,11 +33,11 @@ func provider(name string) *Provider {
 }
 
 func TestSocketPath(t *testing.T) {
-	if text := provider(strings.Repeat("x", 30)).socketPathTooLong(); text != "" {
-		t.Errorf("a lab name that lab.yaml may have: %s", text)
+	if err := provider(strings.Repeat("x", 30)).checkSocketPaths(); err != nil {
+		t.Errorf("a lab name that lab.yaml may have: %v", err)
 	}
-	if text := provider(strings.Repeat("x", 80)).socketPathTooLong(); !strings.Contains(text, "shorten the lab's name") {
-		t.Errorf("no fault: %q", text)
+	if err := provider(strings.Repeat("x", 80)).checkSocketPaths(); err == nil || !strings.Contains(err.Error(), "shorten the lab's name") {
+		t.Errorf("no fault: %v", err)
 	}
 }
 
@@ -59,7 +60,7 @@ func TestGroup(t *testing.T) {
 func TestKill(t *testing.T) {
 	p := provider(fmt.Sprintf("test-kill-%d", os.Getpid()))
 	p.Run = &command.Runner{}
-	g := group{labGroup(p.Plan.Name)}
+	g := p.labGroup()
 	root := "/sys/fs/cgroup/unified"
 	if !computer.Exists(root) {
 		root = "/sys/fs/cgroup"
@@ -227,6 +228,56 @@ func TestEndpointsBeforeUp(t *testing.T) {
 	}
 }
 
+// TestEndpointsOfSome: those that are made can be entered while another one isn't yet.
+func TestEndpointsOfSome(t *testing.T) {
+	p := provider("no-such-lab")
+	p.StateDir = t.TempDir()
+	made := p.Plan.Machines[0].Name
+	_, public, err := machine.NewKey(made)
+	if err == nil {
+		_, err = machine.UserKey(p.StateDir)
+	}
+	if err == nil {
+		err = machine.SaveHostKey(p.StateDir, made, public)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := p.Endpoints()
+	if err != nil || len(all) != 1 || all[0].Machine != made || len(p.Plan.Machines) < 2 {
+		t.Errorf("of %d machines: %v, %v", len(p.Plan.Machines), all, err)
+	}
+}
+
+// TestSameDir: a machine is believed to see a directory only if it was booted with that very one.
+func TestSameDir(t *testing.T) {
+	dir := t.TempDir()
+	cache := filepath.Join(dir, "cache")
+	if err := os.Mkdir(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	noted, err := exec.CommandContext(t.Context(), "stat", "--format=%d:%i", "--", cache).Output() // as in nspawn-boot.sh
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{cache: true, dir: false, filepath.Join(dir, "none"): false} {
+		if got := sameDir(string(noted), name); got != want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	held, err := os.Open(cache) // as the machine's mount holds it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := errors.Join(os.Remove(cache), os.Mkdir(cache, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if sameDir(string(noted), cache) {
+		t.Error("a directory that was removed and made anew")
+	}
+}
+
 // TestWithoutLab: machines aren't made without lab.yaml, and those that are there can be entered.
 func TestWithoutLab(t *testing.T) {
 	p := provider("no-such-lab")
@@ -268,14 +319,16 @@ func TestPoll(t *testing.T) {
 		{"never", after(1000, nil), nil, "gave up"},
 		{"never, with detail", after(1000, nil), func() string { return "; its console" }, "gave up; its console"},
 	} {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*pollInterval, late)
-		start := time.Now()
-		if err := poll(ctx, c.done, c.detail); fmt.Sprint(err) != c.want {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s: took %s", c.name, took)
-		}
-		cancel()
+		synctest.Test(t, func(t *testing.T) { // time passes at once
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 10*pollInterval, late)
+			defer cancel()
+			start := time.Now()
+			if err := poll(ctx, c.done, c.detail); fmt.Sprint(err) != c.want {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			if took := time.Since(start); took > 10*pollInterval {
+				t.Errorf("%s: took %s", c.name, took)
+			}
+		})
 	}
 }

@@ -101,6 +101,10 @@ func (p *Provider) checkOwner() error {
 		return err
 	}
 	if !exists {
+		if p.labGroup().runs() {
+			return fmt.Errorf("the directory of the lab %q, %s, was removed under its machines, which run on; end them: go tool mage destroy",
+				p.Plan.Name, p.labDir())
+		}
 		if _, err := os.Lstat("/run/netns/" + p.netns()); err == nil {
 			return fmt.Errorf("there is a network namespace %q that no lab made; remove it with: ip netns del %[1]s, or give the lab another name in lab.yaml", p.netns())
 		}

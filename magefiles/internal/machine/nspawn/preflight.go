@@ -100,8 +100,8 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	if runtime.GOOS != "linux" {
 		return fmt.Errorf("nspawn containers need Linux, and this is %s; run the lab on a Debian 12 machine", runtime.GOOS)
 	}
-	if len(p.socketPathTooLong()) > 0 {
-		return errors.New(p.socketPathTooLong())
+	if err := p.checkSocketPaths(); err != nil {
+		return err
 	}
 	// Whether this can be done at all comes before who may do it.
 	if err := errors.Join(p.checkOwner(), checkKernel(), artifact.RoomFor(machine.Home, freeSpace)); err != nil {
@@ -113,13 +113,13 @@ func (p *Provider) Preflight(ctx context.Context) error {
 	return computer.Installable(Needs)
 }
 
-func (p *Provider) socketPathTooLong() string {
+func (p *Provider) checkSocketPaths() error {
 	for _, m := range p.Plan.Machines {
 		if path := p.socket(m.Name); len(path) > maxSocketPath {
-			return fmt.Sprintf("%s is longer than the %d bytes that a socket's path may have; shorten the lab's name in lab.yaml", path, maxSocketPath)
+			return fmt.Errorf("%s is longer than the %d bytes that a socket's path may have; shorten the lab's name in lab.yaml", path, maxSocketPath)
 		}
 	}
-	return ""
+	return nil
 }
 
 // becomeRoot checks that commands can be run as root.

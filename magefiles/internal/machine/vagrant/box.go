@@ -2,7 +2,9 @@ package vagrant
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -47,6 +49,19 @@ func (p *Provider) addBox(ctx context.Context, provider string) error {
 	p.Notice("adding the box %s to Vagrant", lab.OwnBox)
 	_, err = p.vagrant(ctx, p.LabFile, addTimeout, "box", "add", temp.Name(), "--provider="+provider)
 	return err
+}
+
+// Box implements machine.Boxer: the box as Vagrant adds it, for the provider that this computer has.
+func (p *Provider) Box(ctx context.Context) (string, bool, error) {
+	if p.Lab.Vagrant.Box != lab.OwnBox {
+		return "", false, fmt.Errorf("lab.yaml has Vagrant fetch the box %s, which a bundle can't have; take %s", p.Lab.Vagrant.Box, lab.OwnBox)
+	}
+	provider, err := p.provider(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	file, err := box.Make(ctx, p.Options, provider)
+	return filepath.Dir(file.Path), false, err
 }
 
 // newest returns the newest of the lab's own boxes. Their versions are times, so they sort as text.

@@ -221,7 +221,7 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 	for _, m := range p.Plan.Machines {
 		i := slices.IndexFunc(ways, func(w way) bool { return w.Machine == m.Name })
 		if i < 0 {
-			return nil, machine.ErrNotUp
+			continue // it is still to be made
 		}
 		w := ways[i]
 		e := remote.Endpoint{Machine: m.Name, Network: "tcp", Address: w.Address, User: w.User}
@@ -236,6 +236,9 @@ func (p *Provider) Endpoints() ([]remote.Endpoint, error) {
 			e.Keys = append(e.Keys, key)
 		}
 		all = append(all, e)
+	}
+	if len(all) == 0 {
+		return nil, machine.ErrNotUp
 	}
 	return all, nil
 }
