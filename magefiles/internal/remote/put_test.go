@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,37 @@ func source(t *testing.T, dir string, data []byte) File {
 		t.Fatal(err)
 	}
 	return File{Source: name, SHA256: sum(data)}
+}
+
+// writes are the sizes of what was written.
+type writes []int
+
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, len(p))
+	return len(p), nil
+}
+
+// TestUploadPackets: what goes over the connection fills its packets, compressed or not.
+func TestUploadPackets(t *testing.T) {
+	data := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(data) //nolint:errcheck // it has no error
+	program := source(t, t.TempDir(), data)
+	program.Path = "/x"
+	for _, f := range []File{program, {Path: "/x", Content: data}} {
+		u, err := newUpload([]File{f}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got writes
+		if err := u.write(&got); err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range got[:len(got)-1] { // what is larger is cut into packets by the connection
+			if n < packet {
+				t.Errorf("compress %t: write %d has %d bytes", u.compress, i, n)
+			}
+		}
+	}
 }
 
 func TestUpload(t *testing.T) {

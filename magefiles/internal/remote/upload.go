@@ -2,6 +2,7 @@ package remote
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -60,16 +61,21 @@ func newUpload(files []File, shares Shares) (*upload, error) {
 	return u, nil
 }
 
-// write writes the tar. Files are never in memory as a whole.
+// packet is how many bytes an SSH packet carries at most, RFC 4253 section 6.1.
+const packet = 32 << 10
+
+// write writes the tar, a packet at a time: compress/flate writes 240 bytes at a time, and sshd copies all that its command has not read
+// yet for each packet that comes. Files are never in memory as a whole.
 func (u *upload) write(w io.Writer) error {
-	if u.compress {
-		zw, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
-		if err != nil {
-			return err
-		}
-		return errors.Join(u.writeTar(zw), zw.Close())
+	packets := bufio.NewWriterSize(w, packet)
+	if !u.compress {
+		return errors.Join(u.writeTar(packets), packets.Flush())
 	}
-	return u.writeTar(w)
+	zw, err := gzip.NewWriterLevel(packets, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	return errors.Join(u.writeTar(zw), zw.Close(), packets.Flush())
 }
 
 func (u *upload) writeTar(w io.Writer) error {
