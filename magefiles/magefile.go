@@ -308,6 +308,9 @@ func (Dev) Fuzz(
 	})
 }
 
+// TestLong runs the tests that make labs, with those that take too long for test.
+func (Dev) TestLong(ctx context.Context) error { return on(ctx, develop.TestLong) }
+
 // TestVagrant tests the lab on real virtual machines, on a libvirt of the test's own.
 func (Dev) TestVagrant(ctx context.Context) error { return on(ctx, develop.TestVagrant) }
 

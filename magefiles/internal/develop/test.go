@@ -13,7 +13,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/ansible"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
-	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -22,7 +21,6 @@ import (
 const (
 	testTimeShort = "2 minutes"
 	testTime      = "35 minutes"
-	testTimeAll   = "50 minutes" // with virtual machines
 	unitTestLimit = 40 * time.Minute
 	quickLimit    = 10 * time.Minute
 	e2eLimit      = 100 * time.Minute
@@ -30,6 +28,9 @@ const (
 
 // e2e is the package whose tests make labs.
 const e2e = "./magefiles/internal/e2e"
+
+// roundVariable says how much of it is tested: quick, all that takes long too, or, without it, what Test does.
+const roundVariable = "LAB_TEST_ROUND"
 
 // raceNeeds are what the race detector is linked with.
 var raceNeeds = []computer.Need{{Program: "gcc", Package: "gcc"}, {Program: "/usr/include/stdlib.h", Package: "libc6-dev"}}
@@ -44,21 +45,20 @@ var bundleNeeds = []computer.Need{{Program: "zstd", Package: "zstd"}}
 type testPlan struct {
 	short   bool // units and one quick lab
 	race    bool
-	virtual bool            // machines too
 	needs   []computer.Need // what is installed before
 	without []string        // what is left out, and why
 }
 
 // Test runs the project's tests and shows what the test runner says: units with the race detector, then some fuzzing, then
-// those that make labs, then the one on virtual machines, which a user's computer is spared unless it is asked for. What it will install and
-// how long it takes it says before it does anything.
+// those that make labs. What it will install and how long it takes it says before it does anything. What takes long has targets of its own:
+// TestLong, TestExperiments, TestChallenges, TestArchitectures, TestVagrant.
 //
 // These parts run one after the other. Of the labs, each of which waits for much of its time, as many run side by side as there are
-// cores; the virtual machines, whose CPU is emulated, run alone.
+// cores.
 //
 // In short it is units, without the race detector, and a lab from its beginning to its end.
 func Test(ctx context.Context, r *run.Run, short bool) error {
-	p, err := newTestPlan(os.Getenv, os.Geteuid() == 0, short)
+	p, err := newTestPlan(os.Geteuid() == 0, short)
 	if err != nil {
 		return err
 	}
@@ -84,20 +84,12 @@ func Test(ctx context.Context, r *run.Run, short bool) error {
 	}
 	if p.short {
 		quick := []string{"go", "test", "-count=1", "-timeout=" + quickLimit.String(), "-run", "^TestLab$", "-v", e2e}
-		return show(ctx, r, shown{args: quick, env: []string{"LAB_TEST_QUICK=now"}, limit: quickLimit + time.Minute})
+		return show(ctx, r, shown{args: quick, env: []string{roundVariable + "=quick"}, limit: quickLimit + time.Minute})
 	}
 	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
 	}
-	// TestVagrant has to be run by the target: it gives it a libvirt of its own.
-	labs := shown{args: []string{"go", "test", "-count=1", "-timeout=" + e2eLimit.String(), e2e}, env: []string{vagrantVariable + "=never"}, limit: e2eLimit + time.Minute}
-	if err := show(ctx, r, labs); err != nil {
-		return err
-	}
-	if !p.virtual {
-		return nil
-	}
-	return TestVagrant(ctx, r)
+	return show(ctx, r, shown{args: []string{"go", "test", "-count=1", "-timeout=" + e2eLimit.String(), e2e}, limit: e2eLimit + time.Minute})
 }
 
 // forRoot is what only root's tests try: they make users, give files away, mount, and kill control groups in this process. One that
@@ -106,7 +98,7 @@ const forRoot = "what only root can try: an ordinary user with sudo, a Docker da
 	`with them: sudo -E env "PATH=$PATH" go tool mage test`
 
 // newTestPlan decides what is tested. What was asked for and can't be done is an error.
-func newTestPlan(getenv func(string) string, root, short bool) (testPlan, error) {
+func newTestPlan(root, short bool) (testPlan, error) {
 	if runtime.GOOS != "linux" {
 		return testPlan{}, fmt.Errorf("the tests make labs of nspawn containers, which takes Linux, and this is %s; the others: go test -short ./...", runtime.GOOS)
 	}
@@ -131,50 +123,21 @@ func newTestPlan(getenv func(string) string, root, short bool) (testPlan, error)
 	} else {
 		p.without = append(p.without, forRoot)
 	}
-	var why string
-	if p.virtual, why = wantsVirtual(getenv); !p.virtual {
-		p.without = append(p.without, "virtual machines: "+why)
-		return p, nil
-	}
-	if err := virtualPossible(); err != nil {
-		return p, fmt.Errorf("%w; the tests without them: %s=never go tool mage test", err, vagrantVariable)
-	}
-	p.needs = append(p.needs, sandboxNeeds...)
 	return p, nil
-}
-
-// vagrantVariable says whether Test has virtual machines: never, or now.
-const vagrantVariable = "LAB_TEST_VAGRANT"
-
-// wantsVirtual says whether Test has virtual machines, and if it hasn't, why.
-func wantsVirtual(getenv func(string) string) (want bool, why string) {
-	switch {
-	case getenv(vagrantVariable) == "never":
-		return false, vagrantVariable + "=never"
-	case getenv(vagrantVariable) == "now", getenv("CI") == "true":
-		return true, ""
-	}
-	return false, "they take long and install much; with them: " + vagrantVariable + "=now go tool mage test"
-}
-
-// virtualPossible returns an error that says why this computer can't run the test on virtual machines.
-func virtualPossible() error {
-	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
-		return fmt.Errorf("the test on virtual machines needs Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
-	}
-	return computer.Installable(sandboxNeeds)
 }
 
 // announce says what is to come.
 func (p testPlan) announce() []string {
 	took := testTime
-	switch {
-	case p.short:
+	if p.short {
 		took = testTimeShort
-	case p.virtual:
-		took = testTimeAll
 	}
-	lines := []string{"this takes about " + took + " once everything is in the caches; the first time everything is compiled and installed before"}
+	return append([]string{"this takes about " + took + " once everything is in the caches; the first time everything is compiled and installed before"}, p.scope()...)
+}
+
+// scope says what is installed and what is left out.
+func (p testPlan) scope() []string {
+	var lines []string
 	if missing := computer.Missing(p.needs); len(missing) > 0 {
 		lines = append(lines, "first it installs these Debian packages: "+strings.Join(missing, " ")+" (LAB_APT=never forbids it)")
 	} else {

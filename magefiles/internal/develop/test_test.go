@@ -10,30 +10,10 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 )
 
-func TestWantsVirtual(t *testing.T) {
-	for _, c := range []struct {
-		variable, ci string
-		want         bool
-	}{
-		{"", "", false},
-		{"", "true", true},
-		{"now", "", true},
-		{"never", "", false},
-		{"never", "true", false},
-		{"always", "", false},
-	} {
-		env := map[string]string{vagrantVariable: c.variable, "CI": c.ci}
-		got, why := wantsVirtual(func(name string) string { return env[name] })
-		if got != c.want || (why == "") != got {
-			t.Errorf("%s=%q, CI=%q: %t, %q", vagrantVariable, c.variable, c.ci, got, why)
-		}
-	}
-}
-
 // TestPlanOfUser: what an ordinary user's run leaves out is said, and root's leaves none of it out.
 func TestPlanOfUser(t *testing.T) {
 	for _, root := range []bool{true, false} {
-		p, err := newTestPlan(func(string) string { return "" }, root, false)
+		p, err := newTestPlan(root, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +25,7 @@ func TestPlanOfUser(t *testing.T) {
 
 // TestShort: what the short run leaves out is said, and it installs nothing but what the lab's machines need.
 func TestShort(t *testing.T) {
-	p, err := newTestPlan(func(string) string { return "" }, true, true)
+	p, err := newTestPlan(true, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,17 +43,17 @@ func TestShort(t *testing.T) {
 // TestAnnounce: how long it takes and what is installed is said before anything is done.
 func TestAnnounce(t *testing.T) {
 	p := testPlan{
-		virtual: true, needs: []computer.Need{{Program: "no-such-program", Package: "no-such-package"}, {Program: "go", Package: "golang"}},
+		needs:   []computer.Need{{Program: "no-such-program", Package: "no-such-package"}, {Program: "go", Package: "golang"}},
 		without: []string{"the playbooks: there is no network"},
 	}
 	text := strings.Join(p.announce(), "\n")
-	for _, want := range []string{testTimeAll, "Debian packages: no-such-package (", "left out: the playbooks: there is no network"} {
+	for _, want := range []string{testTime, "Debian packages: no-such-package (", "left out: the playbooks: there is no network"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
 	}
-	p.virtual, p.needs = false, nil
-	if text := strings.Join(p.announce(), "\n"); !strings.Contains(text, testTime) || strings.Contains(text, testTimeAll) || strings.Contains(text, "no-such") {
+	p.needs = nil
+	if text := strings.Join(p.announce(), "\n"); strings.Contains(text, "no-such") {
 		t.Error(text)
 	}
 }

@@ -2,8 +2,10 @@ package develop
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,7 +30,10 @@ var sandboxNeeds = append([]computer.Need{
 
 // TestVagrant tests the lab on real virtual machines, with a libvirt of their own that ends with the test.
 func TestVagrant(ctx context.Context, r *run.Run) error {
-	if err := virtualPossible(); err != nil {
+	if runtime.GOOS != "linux" || runtime.GOARCH != box.Arch {
+		return fmt.Errorf("the test on virtual machines needs Linux on %s; this is %s on %s", box.Arch, runtime.GOOS, runtime.GOARCH)
+	}
+	if err := computer.Installable(sandboxNeeds); err != nil {
 		return err
 	}
 	l, err := r.Lab(ctx)
@@ -56,7 +61,7 @@ func TestVagrant(ctx context.Context, r *run.Run) error {
 	// Also after Ctrl-C; root's files are among them.
 	defer r.Exec.Root(context.WithoutCancel(ctx), "rm", "-rf", "--one-file-system", "--", home)
 	args := []string{
-		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), vagrantVariable + "=now",
+		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), "LAB_TEST_VAGRANT=now",
 		"bash", filepath.Join(r.Root, "scripts", "vagrant-sandbox.sh"), filepath.Join(home, "libvirt"),
 		"go", "test", "-count=1", "-timeout=50m", "-v", "-run=^TestVagrant$", e2e,
 	}

@@ -63,7 +63,7 @@ func backedUp(l *lab) {
 	l.did(l.ok("verify"), true)
 	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 	l.has(l.ok("reset"), "put back globalnetworksets/mine") // a restored lab is the baseline
-	restoreKilled(l, file, addresses)
+	l.long("killed", func(l *lab) { restoreKilled(l, file, addresses) })
 	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 }
 

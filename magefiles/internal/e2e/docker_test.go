@@ -33,23 +33,28 @@ func TestDocker(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		test func(*lab, *ordinary, *dockerd)
+		long bool
 	}{
-		{"refused before anything is made", dockerRefuses},
-		{"verify from nothing", dockerFromNothing},
-		{"ssh, scp", dockerSSH},
-		{"nothing leaves", dockerIsolated},
-		{"broken and mended", dockerBroken},
-		{"another context", dockerContext},
-		{"names and addresses in use", dockerInUse},
-		{"stop and start, a network that was pruned", dockerStopped},
-		{"everything pruned", dockerPruned},
-		{"a daemon that goes away", dockerGone},
-		{"a daemon that is killed half-way", dockerKilled},
-		{"the daemon's disk is full", dockerFull},
-		{"cgroup v2 alone", dockerUnified},
-		{"bundle", dockerBundle},
+		{"refused before anything is made", dockerRefuses, false},
+		{"verify from nothing", dockerFromNothing, false},
+		{"ssh, scp", dockerSSH, false},
+		{"nothing leaves", dockerIsolated, false},
+		{"broken and mended", dockerBroken, false},
+		{"another context", dockerContext, false},
+		{"names and addresses in use", dockerInUse, true},
+		{"stop and start, a network that was pruned", dockerStopped, false},
+		{"everything pruned", dockerPruned, true},
+		{"a daemon that goes away", dockerGone, false},
+		{"a daemon that is killed half-way", dockerKilled, true},
+		{"the daemon's disk is full", dockerFull, true},
+		{"cgroup v2 alone", dockerUnified, true},
+		{"bundle", dockerBundle, true},
 	} {
-		l.sub(part.name, func(l *lab) { part.test(l, u, d) })
+		run := l.sub
+		if part.long {
+			run = l.long
+		}
+		run(part.name, func(l *lab) { part.test(l, u, d) })
 	}
 	l.sub("destroy and clean", func(l *lab) {
 		l.has(u.types(l.t, "~/mage clean", 1), "in use by the lab of "+u.Username+"@")

@@ -81,6 +81,18 @@ func newLab(t *testing.T, hardware string) *lab {
 	return l
 }
 
+// round is how much of the tests is run: "quick" is go tool mage test -short, "long" is go tool mage dev:testLong, and without it it is
+// go tool mage test.
+var round = os.Getenv("LAB_TEST_ROUND")
+
+// long leaves out what only go tool mage dev:testLong does.
+func long(t *testing.T) {
+	t.Helper()
+	if round != "long" {
+		t.Skip("takes long: go tool mage dev:testLong")
+	}
+}
+
 // compiled are the targets of this checkout. Mage writes a file there and removes it, so of those that would compile side by side one may fail.
 var compiled = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "calico-cni-lab.")
@@ -236,6 +248,15 @@ func (l *lab) part(name string, f func(l *lab)) bool {
 		c := *l
 		c.t = t
 		f(&c)
+	})
+}
+
+// long runs a part of the test that only the long round has.
+func (l *lab) long(name string, f func(l *lab)) {
+	l.t.Helper()
+	l.part(name, func(l *lab) {
+		long(l.t)
+		f(l)
 	})
 }
 

@@ -16,18 +16,17 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// TestLab is a lab from its beginning to its end. With LAB_TEST_QUICK it is so in a minute: that is what go tool mage test -short has of it.
+// TestLab is a lab from its beginning to its end, in the quick round in a minute.
 func TestLab(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
-	quick := os.Getenv("LAB_TEST_QUICK") != ""
 	t.Parallel()
 	l := newLab(t, "nspawn")
 	for _, part := range []struct {
-		name string
-		test func(*lab)
-		long bool
+		name  string
+		test  func(*lab)
+		usual bool // not in the quick round
 	}{
 		{"nothing there", nothingThere, false},
 		{"bad lab.yaml, bad LAB_HARDWARE", badInput, false},
@@ -66,7 +65,7 @@ func TestLab(t *testing.T) {
 		{"a damaged plan", damagedPlan, true},
 		{"destroy without lab.yaml", destroyWithout, true},
 	} {
-		if quick && part.long {
+		if part.usual && round == "quick" {
 			continue
 		}
 		l.sub(part.name, part.test)

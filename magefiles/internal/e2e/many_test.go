@@ -16,9 +16,7 @@ import (
 // TestTenNodes: everything is linear in the nodes, and a lab of ten with two route reflectors and three workloads a node works as one
 // of two nodes does. Machines and workloads come and go.
 func TestTenNodes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs real machines")
-	}
+	long(t)
 	t.Parallel()
 	l := newLab(t, "nspawn")
 	const nodes = "{name: calico, role: calico, count: 10, address: 192.168.4.11, workloads: {count: 3, labels: {app: web}}}"

@@ -56,7 +56,7 @@ func TestMembers(t *testing.T) {
 		l.mended()
 		l.has(l.ssh("etcd3", "sudo docker exec etcd etcdctl member list"), "etcd1", "etcd2", "etcd3")
 	})
-	l.sub("from three to one, and back", func(l *lab) {
+	l.long("from three to one, and back", func(l *lab) {
 		l.ssh("etcd1", "sudo docker stop etcd >/dev/null")
 		l.write(one)
 		l.has(l.fails("verify"), "without etcd2, etcd3 its data may be lost", "put lab.yaml back")
@@ -72,7 +72,7 @@ func TestMembers(t *testing.T) {
 		l.mended()
 		l.did(l.ok("verify"), true)
 	})
-	l.sub("a backup, restored in a lab that was made anew", func(l *lab) {
+	l.long("a backup, restored in a lab that was made anew", func(l *lab) {
 		file, addresses := backUp(l, "etcd2")
 		l.ok("destroy")
 		l.ok("verify")

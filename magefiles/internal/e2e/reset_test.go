@@ -165,7 +165,7 @@ func resets(l *lab) {
 		l.same(before)
 	})
 	l.sub("etcd's data", func(l *lab) { lostData(l, before) })
-	l.sub("killed", func(l *lab) { killedResets(l, before) })
+	l.long("killed", func(l *lab) { killedResets(l, before) })
 	l.sub("a lesson under way", underWay)
 	l.sub("half up", func(l *lab) {
 		l.ok("stop")
