@@ -9,7 +9,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestChallenges plays every challenge in each way in which it breaks the lab, on a lab of its own; Test plays each once.
+// TestChallenges plays every challenge in each way in which it breaks the lab, on a lab of its own; TestLong plays each once.
 func TestChallenges(ctx context.Context, r *run.Run) error {
 	const limit = 30 * time.Minute
 	if err := computer.Installable(nspawn.Needs); err != nil {

@@ -23,7 +23,7 @@ func TestLong(ctx context.Context, r *run.Run) error {
 		return err
 	}
 	return show(ctx, r, shown{
-		args: []string{"go", "test", "-count=1", "-timeout=" + limit.String(), "-v", e2e},
+		args: []string{"go", "test", "-count=1", sideBySide(), "-timeout=" + limit.String(), "-v", e2e},
 		env:  []string{roundVariable + "=long"}, limit: limit + time.Minute,
 	})
 }

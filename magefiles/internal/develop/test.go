@@ -53,8 +53,7 @@ type testPlan struct {
 // those that make labs. What it will install and how long it takes it says before it does anything. What takes long has targets of its own:
 // TestLong, TestExperiments, TestChallenges, TestArchitectures, TestVagrant.
 //
-// These parts run one after the other. Of the labs, each of which waits for much of its time, as many run side by side as there are
-// cores.
+// These parts run one after the other, and labs side by side.
 //
 // In short it is units, without the race detector, and a lab from its beginning to its end.
 func Test(ctx context.Context, r *run.Run, short bool) error {
@@ -89,8 +88,11 @@ func Test(ctx context.Context, r *run.Run, short bool) error {
 	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
 	}
-	return show(ctx, r, shown{args: []string{"go", "test", "-count=1", "-timeout=" + e2eLimit.String(), e2e}, limit: e2eLimit + time.Minute})
+	return show(ctx, r, shown{args: []string{"go", "test", "-count=1", sideBySide(), "-timeout=" + e2eLimit.String(), e2e}, limit: e2eLimit + time.Minute})
 }
+
+// sideBySide is how many labs are tested at a time: a lab waits for a third of its time.
+func sideBySide() string { return fmt.Sprintf("-parallel=%d", runtime.NumCPU()+1) }
 
 // forRoot is what only root's tests try: they make users, give files away, mount, and kill control groups in this process. One that
 // needs no more than root's commands has them by sudo.

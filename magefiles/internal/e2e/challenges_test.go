@@ -69,7 +69,7 @@ func challenges(l *lab) {
 		play(c.Name, func(l *lab) { plays(l, c.Name, l.ways(c.Name)[way], true) })
 	}
 	l.sub("while one is on", whileOn)
-	l.sub("interrupted", interruptedSetUp)
+	l.long("interrupted", interruptedSetUp)
 	l.sub("a lab that isn't well", notWell)
 }
 

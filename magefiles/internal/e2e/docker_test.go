@@ -33,28 +33,24 @@ func TestDocker(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		test func(*lab, *ordinary, *dockerd)
-		long bool
+		run  func(string, func(*lab))
 	}{
-		{"refused before anything is made", dockerRefuses, false},
-		{"verify from nothing", dockerFromNothing, false},
-		{"ssh, scp", dockerSSH, false},
-		{"nothing leaves", dockerIsolated, false},
-		{"broken and mended", dockerBroken, false},
-		{"another context", dockerContext, false},
-		{"names and addresses in use", dockerInUse, true},
-		{"stop and start, a network that was pruned", dockerStopped, false},
-		{"everything pruned", dockerPruned, true},
-		{"a daemon that goes away", dockerGone, false},
-		{"a daemon that is killed half-way", dockerKilled, true},
-		{"the daemon's disk is full", dockerFull, true},
-		{"cgroup v2 alone", dockerUnified, true},
-		{"bundle", dockerBundle, true},
+		{"refused before anything is made", dockerRefuses, l.sub},
+		{"verify from nothing", dockerFromNothing, l.sub},
+		{"ssh, scp", dockerSSH, l.sub},
+		{"nothing leaves", dockerIsolated, l.sub},
+		{"broken and mended", dockerBroken, l.sub},
+		{"another context", dockerContext, l.sub},
+		{"names and addresses in use", dockerInUse, l.long},
+		{"stop and start, a network that was pruned", dockerStopped, l.sub},
+		{"everything pruned", dockerPruned, l.long},
+		{"a daemon that goes away", dockerGone, l.sub},
+		{"a daemon that is killed half-way", dockerKilled, l.long},
+		{"the daemon's disk is full", dockerFull, l.long},
+		{"cgroup v2 alone", dockerUnified, l.long},
+		{"bundle", dockerBundle, l.long},
 	} {
-		run := l.sub
-		if part.long {
-			run = l.long
-		}
-		run(part.name, func(l *lab) { part.test(l, u, d) })
+		part.run(part.name, func(l *lab) { part.test(l, u, d) })
 	}
 	l.sub("destroy and clean", func(l *lab) {
 		l.has(u.types(l.t, "~/mage clean", 1), "in use by the lab of "+u.Username+"@")

@@ -83,15 +83,16 @@ func interrupted(l *lab) {
 		after string // line of output that the signal follows
 		sig   syscall.Signal
 		args  []string
+		run   func(string, func(*lab))
 	}{
-		{"machines:", syscall.SIGTERM, []string{l.mage}},
-		{"✓ up", syscall.SIGINT, []string{l.mage}},
+		{"machines:", syscall.SIGTERM, []string{l.mage}, l.long},
+		{"✓ up", syscall.SIGINT, []string{l.mage}, l.sub},
 		// Three processes; the signal reaches the first.
-		{"… calico ", syscall.SIGTERM, []string{"go", "tool", "mage"}},
+		{"… calico ", syscall.SIGTERM, []string{"go", "tool", "mage"}, l.long},
 		// A kill leaves children at work; the next run must not trip over them.
-		{"… calico ", syscall.SIGKILL, []string{l.mage}},
+		{"… calico ", syscall.SIGKILL, []string{l.mage}, l.sub},
 	} {
-		l.sub(fmt.Sprintf("%s after %s", c.sig, c.after), func(l *lab) {
+		c.run(fmt.Sprintf("%s after %s", c.sig, c.after), func(l *lab) {
 			out, took, err := l.signalled(c.after, c.sig, c.args...)
 			// The go command's own exit status after SIGTERM is 0 (Go 1.26).
 			if err == nil && c.args[0] == l.mage {

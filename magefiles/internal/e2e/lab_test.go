@@ -16,18 +16,32 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-// TestLab is a lab from its beginning to its end, in the quick round in a minute.
-func TestLab(t *testing.T) {
+// part is a part of a test, which finds the lab as the one before it left it.
+type part struct {
+	name  string
+	test  func(*lab)
+	usual bool // not in the quick round
+}
+
+// whole runs a test on a lab of its own. A part that fails ends it.
+func whole(t *testing.T, parts []part) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs real machines")
 	}
 	t.Parallel()
 	l := newLab(t, "nspawn")
-	for _, part := range []struct {
-		name  string
-		test  func(*lab)
-		usual bool // not in the quick round
-	}{
+	for _, p := range parts {
+		if p.usual && round == "quick" {
+			continue
+		}
+		l.sub(p.name, p.test)
+	}
+}
+
+// TestLab is a lab from its beginning to its end, in the quick round in a minute.
+func TestLab(t *testing.T) {
+	whole(t, []part{
 		{"nothing there", nothingThere, false},
 		{"bad lab.yaml, bad LAB_HARDWARE", badInput, false},
 		{"verify from nothing", fromNothing, false},
@@ -44,32 +58,41 @@ func TestLab(t *testing.T) {
 		{"tutorial's commands", tutorialCommands, true},
 		{"calico-node's own sandbox, as in the tutorial", tutorialSandbox, true},
 		{"ssh", sshes, false},
-		{"names in use", namesInUse, true},
-		{"names in use, of another user", otherUser, true},
-		{"names in use, of labs that are gone", leftOver, true},
-		{"names in use, of network namespaces", strangeNamespace, true},
+		{"unplumb", unplumb, false},
+		{"stop and start", stopAndStart, false},
+		{"cgroup v2 alone", unified, true},
+		{"destroy without lab.yaml", destroyWithout, false},
+	})
+}
+
+// TestChanged: what is changed in a lab, by lab.yaml, by a fault or by hand, is brought about or brought back.
+func TestChanged(t *testing.T) {
+	whole(t, []part{
+		{"verify", func(l *lab) { l.ok("verify") }, false},
 		{"pool and network change", poolAndNetwork, true},
 		{"own plugins", ownPlugins, true},
 		{"published programs", published, true},
 		{"broken and mended", brokenAndMended, true},
 		{"reset", resets, true},
 		{"backup and restore", backedUp, true},
-		{"unplumb", unplumb, false},
-		{"stop and start", stopAndStart, false},
-		{"cgroup v2 alone", unified, true},
+	})
+}
+
+// TestInterrupted: runs end half way or meet, and labs are in each other's way, or gone.
+func TestInterrupted(t *testing.T) {
+	whole(t, []part{
+		{"verify", func(l *lab) { l.ok("verify") }, false},
+		{"names in use", namesInUse, true},
+		{"names in use, of another user", otherUser, true},
+		{"names in use, of labs that are gone", leftOver, true},
+		{"names in use, of network namespaces", strangeNamespace, true},
 		{"several targets in one call", severalTargets, true},
 		{"one run at a time", oneAtATime, true},
 		{"a checkout that was removed", abandoned, true},
 		{"interrupted", interrupted, true},
 		{"a directory that was removed", removedDirectory, true},
 		{"a damaged plan", damagedPlan, true},
-		{"destroy without lab.yaml", destroyWithout, true},
-	} {
-		if part.usual && round == "quick" {
-			continue
-		}
-		l.sub(part.name, part.test)
-	}
+	})
 }
 
 func nothingThere(l *lab) {

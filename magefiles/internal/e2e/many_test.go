@@ -119,9 +119,7 @@ func resized(l *lab) {
 
 // TestVXLAN: the pool's vxlanMode can be switched to and fro, and packets arrive.
 func TestVXLAN(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs real machines")
-	}
+	long(t)
 	t.Parallel()
 	l := newLab(t, "nspawn")
 	for _, step := range []struct{ mode, route, mtu string }{

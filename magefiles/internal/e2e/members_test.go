@@ -46,7 +46,7 @@ func TestMembers(t *testing.T) {
 		l.ssh("calico1", "sudo docker rm -f mine >/dev/null")
 		l.mended()
 	})
-	l.sub("one loses its data", func(l *lab) {
+	l.long("one loses its data", func(l *lab) {
 		l.ssh("etcd2", "sudo sh -c 'rm -rf /var/lib/docker/volumes/calico-cni-lab-etcd/_data/*; docker kill etcd' >/dev/null")
 		if first := l.unmet()[0].ID; first != "etcd-container/etcd2" {
 			l.t.Errorf("the first is %s", first)

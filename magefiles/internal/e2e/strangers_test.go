@@ -76,7 +76,7 @@ func TestStrangers(t *testing.T) {
 		l.did(l.ok("verify"), true)
 	})
 	l.sub("reset leaves alone what isn't the lab's", resetOnTheirs)
-	l.sub("what comes later is refused too", s.later)
+	l.long("what comes later is refused too", s.later)
 	l.sub("what a user changed is kept", func(l *lab) {
 		const file = "/etc/profile.d/golang.sh"
 		s.ssh("calico1", "echo '# mine' | sudo tee "+file)
@@ -94,14 +94,14 @@ func TestStrangers(t *testing.T) {
 		l.has(l.ok("verify"), "the lab works: ")
 		l.has(s.ssh("calico1", "sudo cat "+conflist), "theirs")
 	})
-	l.sub("one leaves and comes back", s.leaves)
+	l.long("one leaves and comes back", s.leaves)
 	l.sub("machines stay", func(l *lab) {
 		l.has(l.fails("inventory"), "so they are for machines that the lab made; use: ", "go tool mage verify")
 		l.has(l.fails("stop"), "not the lab's to stop", "go tool mage unplumb")
 		l.has(l.fails("destroy"), "this undoes what the lab did on", "go tool mage destroy -force")
 		l.holds()
 	})
-	l.sub("half destroyed", s.halfDestroyed)
+	l.long("half destroyed", s.halfDestroyed)
 	l.sub("destroy undoes it", func(l *lab) {
 		s.ssh("calico3", "echo '# mine' | sudo tee -a /etc/profile.d/golang.sh")
 		s.interruptUndo("calico2")

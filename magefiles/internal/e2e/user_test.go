@@ -46,7 +46,7 @@ func TestUser(t *testing.T) {
 			l.t.Errorf("root works in %s, which the user can change", path)
 		}
 	})
-	l.sub("stop and start", func(l *lab) {
+	l.long("stop and start", func(l *lab) {
 		u.types(l.t, "~/mage stop", 0)
 		u.types(l.t, "~/mage start", 0)
 		l.has(u.types(l.t, "~/mage check", 0), "the lab works: all ")
@@ -333,21 +333,21 @@ func (u *ordinary) lab(t *testing.T) *lab {
 }
 
 // copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs. trees says whether the box
-// of nspawn containers is wanted, too, and the look program is not.
+// of nspawn containers is wanted, too; in the long round the look program is compiled anew then.
 func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 	t.Helper()
 	const script = `set -euo pipefail
 		install -d -o "$2" -g "$3" -m 0700 "$1"
 		find "$1/calico-cni-lab" -type d -exec chown "$2:$3" {} +
 		if [ "$5" = false ]; then exit; fi
-		rm -rf "$1"/calico-cni-lab/look-*
+		if [ "$6" = long ]; then rm -rf "$1"/calico-cni-lab/look-*; fi
 		mkdir -p "$4"
 		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
 			if [ -d "$box/root" ]; then cp -al "$box" "$4/" 2>/dev/null || cp -a "$box" "$4/"; fi
 		done`
 	cache := filepath.Join(u.HomeDir, ".cache")
 	linkCache(t, filepath.Join(cache, "calico-cni-lab"))
-	must(t, "", "bash", "-c", script, "bash", cache, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees))
+	must(t, "", "bash", "-c", script, "bash", cache, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees), round)
 }
 
 // linkCache gives a new cache the files that the user's has who runs the tests.
