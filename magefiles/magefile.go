@@ -47,7 +47,7 @@ func Verify(
 	})
 }
 
-// Test runs all tests, the real lab's among them.
+// Test runs units, some fuzzing and real labs; what takes long is dev:testLong.
 func Test(
 	ctx context.Context,
 	short *bool, // runs units and one quick lab: minutes instead of half an hour

@@ -3,19 +3,23 @@ package develop
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/machine/nspawn"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestLong runs the tests that make labs with all that Test leaves out because it takes long: ten nodes, etcd on three machines, every fault, what is
-// killed at each of its steps, each challenge, what can happen to a Docker daemon.
+// TestLong runs the tests that make labs, with what Test leaves out of them because it takes long: ten nodes, VXLAN, every fault, members of etcd
+// that lose their data, come and go, runs killed at each of their steps, each challenge, a Docker daemon that is killed, full or pruned.
 func TestLong(ctx context.Context, r *run.Run) error {
 	const limit = 3 * time.Hour
-	p, err := newTestPlan(os.Geteuid() == 0, false)
-	if err != nil {
+	if err := computer.Installable(nspawn.Needs); err != nil {
 		return err
 	}
+	p := testPlan{needs: slices.Clone(nspawn.Needs)}
+	p.labs(os.Geteuid() == 0, "dev:testLong")
 	for _, line := range p.scope() {
 		r.Console.Notice("%s", line)
 	}

@@ -29,7 +29,7 @@ const (
 // e2e is the package whose tests make labs.
 const e2e = "./magefiles/internal/e2e"
 
-// roundVariable says how much of it is tested: quick, all that takes long too, or, without it, what Test does.
+// roundVariable says how much of it is run: "quick", "long", or "", which is what Test has.
 const roundVariable = "LAB_TEST_ROUND"
 
 // raceNeeds are what the race detector is linked with.
@@ -50,10 +50,8 @@ type testPlan struct {
 }
 
 // Test runs the project's tests and shows what the test runner says: units with the race detector, then some fuzzing, then
-// those that make labs. What it will install and how long it takes it says before it does anything. What takes long has targets of its own:
-// TestLong, TestExperiments, TestChallenges, TestArchitectures, TestVagrant.
-//
-// These parts run one after the other, and labs side by side.
+// those that make labs, side by side. What it will install and how long it takes it says before it does anything. What takes long or
+// installs much has targets of its own: TestLong, TestExperiments, TestChallenges, TestArchitectures, TestView, TestVagrant.
 //
 // In short it is units, without the race detector, and a lab from its beginning to its end.
 func Test(ctx context.Context, r *run.Run, short bool) error {
@@ -88,7 +86,10 @@ func Test(ctx context.Context, r *run.Run, short bool) error {
 	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
 	}
-	return show(ctx, r, shown{args: []string{"go", "test", "-count=1", sideBySide(), "-timeout=" + e2eLimit.String(), e2e}, limit: e2eLimit + time.Minute})
+	return show(ctx, r, shown{
+		args: []string{"go", "test", "-count=1", sideBySide(), "-timeout=" + e2eLimit.String(), e2e},
+		env:  []string{roundVariable + "="}, limit: e2eLimit + time.Minute,
+	})
 }
 
 // sideBySide is how many labs are tested at a time: a lab waits for a third of its time.
@@ -97,9 +98,9 @@ func sideBySide() string { return fmt.Sprintf("-parallel=%d", runtime.NumCPU()+1
 // forRoot is what only root's tests try: they make users, give files away, mount, and kill control groups in this process. One that
 // needs no more than root's commands has them by sudo.
 const forRoot = "what only root can try: an ordinary user with sudo, a Docker daemon of its own, files and mounts of other users', control groups, machines with cgroup v2 alone; " +
-	`with them: sudo -E env "PATH=$PATH" go tool mage test`
+	`with them: sudo -E env "PATH=$PATH" go tool mage `
 
-// newTestPlan decides what is tested. What was asked for and can't be done is an error.
+// newTestPlan decides what is tested. Where no lab can be made, that is an error.
 func newTestPlan(root, short bool) (testPlan, error) {
 	if runtime.GOOS != "linux" {
 		return testPlan{}, fmt.Errorf("the tests make labs of nspawn containers, which takes Linux, and this is %s; the others: go test -short ./...", runtime.GOOS)
@@ -109,23 +110,30 @@ func newTestPlan(root, short bool) (testPlan, error) {
 		p.without = []string{"the race detector, fuzzing, most of what is done to a lab, Docker, the playbooks; with all of it: go tool mage test"}
 		return p, nil
 	}
-	optional := func(what string, needs []computer.Need) bool {
-		if err := computer.Installable(needs); err != nil {
-			p.without = append(p.without, fmt.Sprintf("%s: %v", what, err))
-			return false
-		}
-		p.needs = append(p.needs, needs...)
-		return true
-	}
-	p.race = optional("the race detector", raceNeeds)
-	optional("the playbooks", ansible.Needs)
-	if root {
-		optional("the user with sudo", userNeeds)
-		optional("a lab from a bundle", bundleNeeds)
-	} else {
-		p.without = append(p.without, forRoot)
-	}
+	p.race = p.optional("the race detector", raceNeeds)
+	p.labs(root, "test")
 	return p, nil
+}
+
+// optional adds what a part needs, or says why it is left out.
+func (p *testPlan) optional(what string, needs []computer.Need) bool {
+	if err := computer.Installable(needs); err != nil {
+		p.without = append(p.without, fmt.Sprintf("%s: %v", what, err))
+		return false
+	}
+	p.needs = append(p.needs, needs...)
+	return true
+}
+
+// labs adds what the tests on labs need beside the machines, and what a target leaves out of them.
+func (p *testPlan) labs(root bool, target string) {
+	p.optional("the playbooks", ansible.Needs)
+	if !root {
+		p.without = append(p.without, forRoot+target)
+		return
+	}
+	p.optional("the user with sudo", userNeeds)
+	p.optional("a lab from a bundle", bundleNeeds)
 }
 
 // announce says what is to come.

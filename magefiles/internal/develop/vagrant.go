@@ -61,7 +61,7 @@ func TestVagrant(ctx context.Context, r *run.Run) error {
 	// Also after Ctrl-C; root's files are among them.
 	defer r.Exec.Root(context.WithoutCancel(ctx), "rm", "-rf", "--one-file-system", "--", home)
 	args := []string{
-		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), "LAB_TEST_VAGRANT=now",
+		"env", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAGRANT_HOME=" + filepath.Join(home, "home"), "LAB_TEST_LIBVIRT=now",
 		"bash", filepath.Join(r.Root, "scripts", "vagrant-sandbox.sh"), filepath.Join(home, "libvirt"),
 		"go", "test", "-count=1", "-timeout=50m", "-v", "-run=^TestVagrant$", e2e,
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/stage"
 )
 
-// brokenAndMended: check names first what is broken and then only what follows from it, and one verify mends it. One fault of each stage's, or
-// all in the long round.
+// brokenAndMended: check names first what is broken and then only what follows from it, and one verify mends it or says whose it is. Of each
+// stage it is one fault that verify mends, in the long round all.
 func brokenAndMended(l *lab) {
 	stageOf := map[string]string{}
 	for _, res := range l.report().Results {
@@ -24,7 +24,7 @@ func brokenAndMended(l *lab) {
 	broken := map[string]bool{}
 	for _, f := range fault.All() {
 		of := stageOf[f.First]
-		if f.Rare || round != "long" && (of == "" || broken[of]) {
+		if f.Rare || round != "long" && (of == "" || broken[of] || f.Left != "") {
 			continue
 		}
 		broken[of] = true

@@ -52,7 +52,7 @@ var cheats = map[string]cheat{
 	"no-comeback": {"etcd-node: sudo calicoctl get node NODE -o json | jq '.spec.bgp={ipv4Address:\"ADDRESS/24\"}' | sudo calicoctl replace -f -; sleep 3", "etcd-node: sudo calicoctl get node NODE -o json >/dev/null", "its cause isn't"},
 }
 
-// challenges plays each challenge once, on a lab of which all is well: three of them, or all in the long round.
+// challenges plays three challenges, in the long round each, once, on a lab of which all is well.
 func challenges(l *lab) {
 	l.has(l.fails("solved"), "no challenge is on", "go tool mage challenge")
 	l.has(l.fails("challenge", "mut"), `there is no challenge "mut"`, "did you mean mute?")

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +49,6 @@ func newLab(t *testing.T, hardware string) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, root: root, dir: t.TempDir(), hw: hardware}
-	// No test's name is the beginning of another's: tests run side by side, and what a lab left is found by its name.
 	l.name = fmt.Sprintf("test-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "_", "-").Replace(strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))))
 	l.mage = filepath.Join(l.dir, "mage")
 	targets, err := compiled()
@@ -81,8 +81,7 @@ func newLab(t *testing.T, hardware string) *lab {
 	return l
 }
 
-// round is how much of the tests is run: "quick" is go tool mage test -short, "long" is go tool mage dev:testLong, and without it it is
-// go tool mage test.
+// round is how much is tested: "" is go tool mage test, "quick" is that with -short, "long" is go tool mage dev:testLong.
 var round = os.Getenv("LAB_TEST_ROUND")
 
 // long leaves out what only go tool mage dev:testLong does.
@@ -134,11 +133,16 @@ func (l *lab) keepLogs() {
 		return
 	}
 	for _, a := range archives {
+		name := filepath.Join(kept, filepath.Base(a))
 		data, err := os.ReadFile(a)
 		if err == nil {
-			err = os.WriteFile(filepath.Join(kept, filepath.Base(a)), data, 0o600)
+			err = os.WriteFile(name, data, 0o600)
 		}
-		l.t.Logf("the lab's logs: %s (%v)", filepath.Join(kept, filepath.Base(a)), err)
+		if info, serr := os.Stat(l.root); err == nil && serr == nil { // who called sudo is to read it
+			st := info.Sys().(*syscall.Stat_t)
+			err = os.Chown(name, int(st.Uid), int(st.Gid))
+		}
+		l.t.Logf("the lab's logs: %s (%v)", name, err)
 	}
 }
 
@@ -254,7 +258,7 @@ func (l *lab) part(name string, f func(l *lab)) bool {
 // long runs a part of the test that only the long round has.
 func (l *lab) long(name string, f func(l *lab)) {
 	l.t.Helper()
-	l.part(name, func(l *lab) {
+	l.sub(name, func(l *lab) {
 		long(l.t)
 		f(l)
 	})

@@ -10,7 +10,7 @@ import (
 )
 
 // TestLabFiles: the labs of labs/ come up, what is taught on them is as it is written there, and they leave nothing. The largest needs the
-// computer for itself, so it is in dev:testExperiments alone; nothing is taught on three nodes, which the long round has.
+// computer for itself, so it is in dev:testExperiments alone. Nothing is taught on three nodes: those are in the long round, and there too.
 func TestLabFiles(t *testing.T) {
 	all := os.Getenv("LAB_TEST_EXPERIMENTS") == "all"
 	if testing.Short() {
@@ -71,7 +71,7 @@ func (l *lab) use(file string) {
 // breaking is a command that breaks a lab, and the condition that is the first not to hold then.
 type breaking struct{ first, machine, command string }
 
-// brokenBy breaks a lab in several ways, one after the other, and mends it: in the first way, or in all in the long round.
+// brokenBy breaks a lab in the first of several ways, in the long round in all, one after the other, and mends it.
 func brokenBy(l *lab, all []breaking) {
 	if round != "long" {
 		all = all[:1]

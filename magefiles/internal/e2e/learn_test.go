@@ -12,7 +12,7 @@ import (
 	"github.com/creack/pty"
 )
 
-// TestLearn: every chapter of the tutorial says what happens, an experiment does, and a reader is led through one.
+// TestLearn: every chapter of the tutorial says what happens, so does an experiment, and a reader is led through a chapter.
 func TestLearn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestMembers: etcd on three machines. One of them is killed, loses its data, comes back; the lab goes on. Its members come and go.
+// TestMembers: etcd on three machines. One of them is killed, and the lab goes on; in the long round one loses its data, and members come and go.
 func TestMembers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs real machines")

@@ -309,8 +309,8 @@ func (l *lab) copyTo(dir string, as *syscall.SysProcAttr) {
 	}
 }
 
-// lab is a checkout with what this computer's caches have: all but the look program, which the user makes, as well as everything of
-// root's but the box.
+// lab is a checkout with what this computer's caches have; of root's only the box, and in the long round without the look program: the user
+// makes the rest.
 func (u *ordinary) lab(t *testing.T) *lab {
 	t.Helper()
 	l := u.checkout(t, "nspawn")

@@ -13,7 +13,7 @@ import (
 // TestVagrant is the lab on real virtual machines. It needs a libvirt of its own, which `go tool mage dev:testVagrant`
 // gives it; it isn't part of a plain `go test`.
 func TestVagrant(t *testing.T) {
-	if os.Getenv("LAB_TEST_VAGRANT") != "now" {
+	if os.Getenv("LAB_TEST_LIBVIRT") != "now" {
 		t.Skip("run it with: go tool mage dev:testVagrant")
 	}
 	l := newLab(t, "vagrant")

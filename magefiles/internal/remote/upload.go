@@ -61,7 +61,7 @@ func newUpload(files []File, shares Shares) (*upload, error) {
 	return u, nil
 }
 
-// packet is how many bytes an SSH packet carries at most, RFC 4253 section 6.1.
+// packet is how much data OpenSSH takes in one packet of a session (CHAN_SES_PACKET_DEFAULT).
 const packet = 32 << 10
 
 // write writes the tar, a packet at a time: compress/flate writes 240 bytes at a time, and sshd copies all that its command has not read
