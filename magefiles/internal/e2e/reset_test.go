@@ -40,7 +40,6 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico1", "sudo ip route add 10.78.0.0/16 via 10.77.0.2 && sudo ip route add blackhole 203.0.113.0/24 && sudo ip rule add from 10.77.0.0/24 table 100", "took away route blackhole 203.0.113.0/24"},
 	{"calico1", "sudo ip neigh add 192.168.4.77 lladdr 02:00:00:00:00:09 dev host0 nud permanent", "took away neighbour 192.168.4.77"},
 	{"calico1", "echo '{}' | sudo tee /etc/cni/net.d/99-mine.conf; echo '#!/bin/sh' | sudo tee /opt/cni/bin/mine", "took away /opt/cni/bin/mine"},
-	{"calico2", "sudo sysctl -w net.ipv4.ip_forward=0; sudo sysctl -w net.ipv4.conf.host0.rp_filter=1", "put back net.ipv4.ip_forward"},
 	{"calico2", `sudo iptables -I FORWARD -j DROP && sudo iptables -N MINE && sudo iptables -A MINE -m comment --comment 'say "no"' -j RETURN && sudo iptables -A OUTPUT -j MINE`, "took away chain MINE"},
 	{"calico2", "sudo iptables -t nat -F POSTROUTING; sudo ip6tables -A INPUT -p tcp --dport 9 -j DROP; sudo iptables-legacy -A INPUT -p tcp --dport 9 -j DROP", "put back chain POSTROUTING of iptables, table nat"},
 	{"calico2", "sudo docker rm -f workload", "put back container workload"},
@@ -49,6 +48,8 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico2", "sudo sed -i s/etcdv3/kubernetes/ /etc/calico/calicoctl.cfg; echo calico1 | sudo tee /var/lib/calico/nodename; sudo rm /opt/cni/bin/portmap", "put back /var/lib/calico/nodename"},
 	{"calico2", fault.InNode("sv stop confd") + "; " + fault.InNode("sed -i 's/connect retry time 5/connect retry time 6/' /etc/calico/confd/config/bird.cfg") + "; " + fault.InNode("birdcl -s /var/run/calico/bird.ctl configure"), "put back BIRD's bird.cfg"},
 	{"calico2", "sudo pkill -KILL -x bird; " + fault.InNode("sv stop felix"), "put back calico-node's felix"},
+	// Felix, while it runs, switches forwarding on again.
+	{"calico2", "sudo sysctl -w net.ipv4.ip_forward=0; sudo sysctl -w net.ipv4.conf.host0.rp_filter=1", "put back net.ipv4.ip_forward"},
 	{"calico1", "sudo docker stop -t 2 $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)", "put back container calico-release"},
 	{"etcd-node", "sudo docker stop -t 2 etcd", "put back container etcd"},
 }
