@@ -50,7 +50,7 @@ func Verify(
 // Test runs units, some fuzzing and real labs; what takes long is dev:testLong.
 func Test(
 	ctx context.Context,
-	short *bool, // runs units and one quick lab: minutes instead of half an hour
+	short *bool, // runs units and one quick lab: minutes instead of most of an hour
 ) error {
 	return on(ctx, func(ctx context.Context, r *run.Run) error { return develop.Test(ctx, r, given(short)) })
 }

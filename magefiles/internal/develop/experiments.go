@@ -9,7 +9,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestExperiments plays every experiment, on a lab of the project's lab.yaml and on those of labs/; Test plays four.
+// TestExperiments plays every experiment, on a lab of the project's lab.yaml and on those of labs/; Test plays three.
 func TestExperiments(ctx context.Context, r *run.Run) error {
 	const limit = 20 * time.Minute
 	if err := computer.Installable(nspawn.Needs); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// TestLong runs the tests that make labs, with what Test leaves out of them because it takes long: ten nodes, VXLAN, every fault, members of etcd
+// TestLong runs the tests that make labs, with what Test leaves out of them because it takes long: ten nodes, two subnets, VXLAN, every fault, members of etcd
 // that lose their data, come and go, runs killed at each of their steps, each challenge, a Docker daemon that is killed, full or pruned.
 func TestLong(ctx context.Context, r *run.Run) error {
 	const limit = 3 * time.Hour

@@ -10,7 +10,8 @@ import (
 )
 
 // TestLabFiles: the labs of labs/ come up, what is taught on them is as it is written there, and they leave nothing. The largest needs the
-// computer for itself, so it is in dev:testExperiments alone. Nothing is taught on three nodes: those are in the long round, and there too.
+// computer for itself, so it is in dev:testExperiments alone. Three nodes, on which nothing is taught, and two subnets are in the
+// long round, and there too.
 func TestLabFiles(t *testing.T) {
 	all := os.Getenv("LAB_TEST_EXPERIMENTS") == "all"
 	if testing.Short() {
@@ -34,7 +35,7 @@ func TestLabFiles(t *testing.T) {
 			case all:
 			case tt.file == "fifty.yaml":
 				l.t.Skip("run it with: go tool mage dev:testExperiments")
-			case tt.file == "three-nodes.yaml":
+			case tt.file == "three-nodes.yaml" || tt.file == "subnets.yaml":
 				long(l.t)
 			}
 			l.use(tt.file)
