@@ -34,8 +34,13 @@ var dying = []struct {
 		"It dies on calico2: the route that counts", []string{"is a blackhole", "which Felix makes, is missing", "blackhole 10.1.86.64/26 proto bird"},
 	},
 	{
-		"forwarding-off", "calico1", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=1", "calico1/workload", "calico2/workload",
+		"forwarding-off", "calico1", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0; " + fault.InSandbox("ip neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent"),
+		"sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=1; " + fault.InSandbox("ip neigh del 169.254.1.1 dev eth0"), "calico1/workload", "calico2/workload",
 		"It dies on calico1: forwarding is off", []string{"net.ipv4.ip_forward = 0", "IpInAddrErrors grew by 3"},
+	},
+	{
+		"no-proxy", "calico1", "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=0; " + fault.InSandbox("ip neigh flush all"), "sudo /usr/sbin/sysctl -w net.ipv4.ip_forward=1", "calico1/workload", "calico2/workload",
+		"It dies on calico1: ARP failed", []string{"who has 169.254.1.1?", "net.ipv4.ip_forward = 0: a kernel that doesn't forward answers for no address but its own"},
 	},
 	{
 		"no-default-route", "calico1", "sudo ip route del default; sudo ip neigh flush all; " + fault.InSandbox("ip neigh flush all"), "sudo ip route add default via 192.168.4.1 dev host0 proto static metric 100", "calico1/workload", "calico2/workload",

@@ -95,8 +95,8 @@ func (g leg) neverLeft() cause {
 	if g.source.Workload != nil {
 		where = g.source.Name
 		if asked := capture.Unanswered(g.sandboxed(), m, "eth0"); len(asked) > 0 {
-			return cause{m, fmt.Sprintf("ARP failed: %s asked for %s, its next hop, and %s didn't answer", where, asked[0], m), append(g.arp(m, "eth0"), g.noProxy(m)...),
-				"ip route show default", false}
+			why, command := g.noProxy(m)
+			return cause{m, fmt.Sprintf("ARP failed: %s asked for %s, its next hop, and %s didn't answer", where, asked[0], m), append(g.arp(m, "eth0"), why...), command, false}
 		}
 	} else if c, ok := g.arpFailed(m); ok {
 		return c
@@ -110,13 +110,18 @@ func (g leg) neverLeft() cause {
 	return cause{m, "it was seen on no interface of " + where, nil, fact.Links.Command(), true}
 }
 
-func (g leg) noProxy(m string) []string {
-	for _, r := range g.l.Facts.Machines[m].Routes.Value {
-		if r.To.Bits() == 0 {
-			return nil
-		}
+// noProxy says why a node's kernel answers ARP for no address but its own, and how to look: it does where it forwards, and has a route to what
+// is asked for.
+func (g leg) noProxy(m string) (why []string, command string) {
+	node := g.l.Facts.Machines[m]
+	if f := node.Forwarding; f.Unknown == "" && !f.Value {
+		return []string{"net.ipv4.ip_forward = 0: a kernel that doesn't forward answers for no address but its own"}, fact.Forwarding.Command()
 	}
-	return []string{m + " has no default route: then its kernel doesn't answer for 169.254.1.1"}
+	const routes = "ip route show default"
+	if slices.ContainsFunc(node.Routes.Value, func(r fact.Route) bool { return r.To.Bits() == 0 }) {
+		return nil, routes
+	}
+	return []string{m + " has no default route: then its kernel doesn't answer for 169.254.1.1"}, routes
 }
 
 // sandboxed are the sightings in the source's namespace.

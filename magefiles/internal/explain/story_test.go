@@ -116,6 +116,24 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// TestNoProxy: a node that doesn't forward answers no ARP for 169.254.1.1 either.
+func TestNoProxy(t *testing.T) {
+	l, then := recording(t, "no-default-route")
+	m := l.Facts.Machines["calico1"]
+	m.Forwarding = fact.Known(false)
+	l.Facts.Machines["calico1"] = m
+	s, err := ask(t, l, then.Question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	story := dump(s)
+	for _, want := range []string{"ARP failed: calico1/workload asked for 169.254.1.1", "net.ipv4.ip_forward = 0: a kernel that doesn't forward", fact.Forwarding.Command()} {
+		if !strings.Contains(story, want) {
+			t.Errorf("no %q in\n%s", want, story)
+		}
+	}
+}
+
 // TestNamespace is a workload that is a network namespace and no container, as a reader makes one.
 func TestNamespace(t *testing.T) {
 	l, _ := recording(t, "arrives")
