@@ -70,7 +70,7 @@ func TestAnsible(t *testing.T) {
 		}
 		l.holds()
 		l.did(l.ok("verify"), true)
-		l.unchanged()
+		l.long("again", (*lab).unchanged)
 	})
 	l.sub("a machine that stopped", func(l *lab) {
 		l.ok("stop")
