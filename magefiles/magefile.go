@@ -47,7 +47,7 @@ func Verify(
 	})
 }
 
-// Test runs units, some fuzzing and real labs; what takes long is dev:testLong.
+// Test runs units, fuzzing and real labs; what takes long is dev:testLong.
 func Test(
 	ctx context.Context,
 	short *bool, // runs units and one quick lab: minutes instead of most of an hour
