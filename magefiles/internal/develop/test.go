@@ -17,20 +17,14 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
 
-// Measured on 2 cores with everything in the caches, on a computer that is slow where processes start.
+// With everything in the caches, on 2 cores.
 const (
 	testTimeShort = "2 minutes"
-	testTime      = "50 minutes"
+	testTime      = "50 minutes" // on a computer that is slow where processes start
 	unitTestLimit = 40 * time.Minute
 	quickLimit    = 10 * time.Minute
 	e2eLimit      = 100 * time.Minute
 )
-
-// e2e is the package whose tests make labs.
-const e2e = "./magefiles/internal/e2e"
-
-// roundVariable says how much of it is run: "quick", "long", or "", which is what Test has.
-const roundVariable = "LAB_TEST_ROUND"
 
 // raceNeeds are what the race detector is linked with.
 var raceNeeds = []computer.Need{{Program: "gcc", Package: "gcc"}, {Program: "/usr/include/stdlib.h", Package: "libc6-dev"}}
@@ -80,20 +74,13 @@ func Test(ctx context.Context, r *run.Run, short bool) error {
 		return err
 	}
 	if p.short {
-		quick := []string{"go", "test", "-count=1", "-timeout=" + quickLimit.String(), "-run", "^TestLab$", "-v", e2e}
-		return show(ctx, r, shown{args: quick, env: []string{roundVariable + "=quick"}, limit: quickLimit + time.Minute})
+		return onLabs(ctx, r, nil, quickLimit, roundVariable+"=quick", "-v", "-run=^TestLab$")
 	}
 	if err := fuzzAnew(ctx, r, testFuzz); err != nil {
 		return err
 	}
-	return show(ctx, r, shown{
-		args: []string{"go", "test", "-count=1", sideBySide(), "-timeout=" + e2eLimit.String(), e2e},
-		env:  []string{roundVariable + "="}, limit: e2eLimit + time.Minute,
-	})
+	return onLabs(ctx, r, nil, e2eLimit, roundVariable+"=", sideBySide())
 }
-
-// sideBySide is how many labs are tested at a time: a lab waits for a third of its time.
-func sideBySide() string { return fmt.Sprintf("-parallel=%d", runtime.NumCPU()+1) }
 
 // forRoot is what only root's tests try: they make users, give files away, mount, and kill control groups in this process. One that
 // needs no more than root's commands has them by sudo.
