@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"path"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fetch"
 	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
@@ -129,7 +129,7 @@ func (m *Maker) OrPublished(compile func(context.Context) (string, error), file 
 				fetched := filepath.Join(out, ".fetched")
 				err := fetchPublished(ctx, file, sum, fetched)
 				if err == nil {
-					err = replace(compiled, out, fetched, path.Ext(file))
+					err = replace(compiled, out, fetched, file)
 				}
 				if err == nil {
 					err = os.Remove(fetched)
@@ -143,49 +143,50 @@ func (m *Maker) OrPublished(compile func(context.Context) (string, error), file 
 	}
 }
 
+// fetchPublished writes a published file, which has to be what is locked. A connection that breaks goes on where it was.
 func fetchPublished(ctx context.Context, file, sum, to string) (err error) {
 	server, err := releases()
 	if err != nil {
 		return err
 	}
 	from := server.JoinPath(file[len(github):])
-	what := from.Redacted()
-	ctx, cancel := context.WithTimeoutCause(ctx, downloadTime, fmt.Errorf("gave up after %s", downloadTime))
+	within, cancel := context.WithTimeoutCause(ctx, downloadTime, fmt.Errorf("gave up after %s", downloadTime))
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), nil)
-	if err != nil {
+	got, err := download(within, from.String(), to)
+	var disk *os.PathError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &disk):
 		return err
-	}
-	const next = "check that it can be reached, or name a server that has it under the same path: " + ReleasesVariable + "=URL; or take versions.source out of lab.yaml"
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("%w\n  what to do: %s", err, next)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: the server says %s\n  what to do: %s", what, res.Status, next)
-	}
-	f, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	defer func() { err = closing(f, err) }()
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(f, h), progress.Megabytes(ctx, res.Body, max(0, res.ContentLength))); err != nil {
-		var disk *os.PathError
-		if errors.As(err, &disk) {
-			return err
-		}
-		return fmt.Errorf("%s broke off: %w; run this again", what, err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
-		return fmt.Errorf("%s isn't what %s says (SHA-256 %s, not %s)\n  what to do: compare that with the SHA-256 that its project publishes; where they are equal, don't trust this server", what, PublishedFile, got, sum)
+	case err != nil:
+		return fmt.Errorf("%s: %w\n  what to do: check that it can be reached, or name a server that has it under the same path: %s=URL; or take versions.source out of lab.yaml", from.Redacted(), err, ReleasesVariable)
+	case got != sum:
+		return fmt.Errorf("%s has the SHA-256 %s, and %s says %s\n  what to do: look up the one that its project publishes; if it is the locked one, this server's file is wrong: name another server, %s=URL; if not, correct %[3]s",
+			from.Redacted(), got, PublishedFile, sum, ReleasesVariable)
 	}
 	return nil
 }
 
+// download writes what a URL has into a file, and returns its SHA-256.
+func download(ctx context.Context, from, to string) (sum string, err error) {
+	r, err := fetch.Open(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	f, err := os.Create(to)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = closing(f, err) }()
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), progress.Megabytes(ctx, r, r.Size()))
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
 // replace fills out with the programs in compiled, but takes those from the fetched file that it has: a tar of such, or calicoctl itself.
-func replace(compiled, out, fetched, ext string) error {
+func replace(compiled, out, fetched, file string) error {
 	entries, err := os.ReadDir(compiled)
 	if err != nil {
 		return err
@@ -200,8 +201,12 @@ func replace(compiled, out, fetched, ext string) error {
 			own[name] = name
 		}
 	}
-	if ext == ".tgz" || ext == ".gz" {
+	if ext := path.Ext(file); ext == ".tgz" || ext == ".gz" {
 		err = untar(fetched, out, own)
+		var disk *os.PathError
+		if err != nil && !errors.As(err, &disk) {
+			err = fmt.Errorf("%s: %w\n  what to do: write %s in place of its SHA-256 in %s, and it is compiled", file, err, NotPublished, PublishedFile)
+		}
 	} else {
 		err = errors.Join(os.Chmod(fetched, 0o755), os.Link(fetched, filepath.Join(out, "calicoctl")))
 	}

@@ -160,7 +160,7 @@ func TestPublishedRefused(t *testing.T) {
 	url := s.m.CalicoctlURL()
 	get := s.m.OrPublished(s.compiled("calicoctl"), url)
 	for _, c := range []struct{ what, sum, want string }{
-		{"others than are locked", strings.Repeat("0", 64), "isn't what components/published.lock says (SHA-256 "},
+		{"others than are locked", strings.Repeat("0", 64), ", and components/published.lock says 0000"},
 		{"a SHA-256 that is none", strings.Repeat("A", 64), "not 64 of the digits"},
 		{"a release that isn't locked", "", "has no SHA-256 of https://github.com/projectcalico/calico/releases/download/v"},
 	} {

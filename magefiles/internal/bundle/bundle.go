@@ -19,6 +19,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fetch"
 	"github.com/calico-cni-lab/lab/magefiles/internal/progress"
 )
 
@@ -33,9 +34,8 @@ const None = "none"
 
 // Bundle is an artifact.Stock: it is opened when the first artifact is asked for.
 type Bundle struct {
-	Named  string // a file, a directory with one, or a URL of either
-	By     string // what says so, for a person
-	Remedy string // what has nobody say so any more, for a person
+	Named string // a file, a directory with one, or a URL of either
+	By    string // what says so, for a person
 	// Unasked says that nobody named it: where it can't be used, it is passed over, and Notice says so. A part that was damaged is an error all the
 	// same.
 	Unasked bool
@@ -102,7 +102,7 @@ func (b *Bundle) fits(ctx context.Context, m Manifest, start int64) error {
 }
 
 func (b *Bundle) refused(err error) error {
-	return fmt.Errorf("the bundle %s (%s) can't be used: %w; without it everything is fetched and compiled: %s", b.where, b.By, err, b.Remedy)
+	return fmt.Errorf("the bundle %s (%s) can't be used: %w; without it everything is fetched and compiled: %s=%s", b.where, b.By, err, Variable, None)
 }
 
 func read(ctx context.Context, s source) (Manifest, int64, error) {
@@ -131,7 +131,7 @@ func part(ctx context.Context, s source, offset, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	_, err = io.ReadFull(r, data)
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = errEnds
+		err = fetch.ErrEnds
 	}
 	return data, err
 }

@@ -93,7 +93,7 @@ func write(t *testing.T) (file string, locked map[string]string) {
 }
 
 func open(named string, locked map[string]string) *Bundle {
-	return &Bundle{Named: named, By: Variable, Remedy: "unset " + Variable, Arch: "amd64", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
+	return &Bundle{Named: named, By: Variable, Arch: "amd64", Locked: locked, Pins: map[string]string{"Calico": "3.31.0"}, Run: &command.Runner{}}
 }
 
 // whole takes everything out of a bundle.
@@ -255,7 +255,7 @@ func TestRefused(t *testing.T) {
 		"empty":                      {nil, open(file, locked), "it ends early; fetch it again"},
 		"changed":                    {changed(len(good) / 2), open(file, locked), "has been changed"},
 		"no bundle":                  {[]byte(strings.Repeat("not one", 100)), open(file, locked), "it is no bundle"},
-		"another CPU's":              {good, &Bundle{Named: file, By: Variable, Remedy: "unset " + Variable, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
+		"another CPU's":              {good, &Bundle{Named: file, By: Variable, Arch: "arm64"}, "it is for amd64, and the machines are arm64; take calico-cni-lab-arm64.tar.zst"},
 		"more than is locked":        {good, open(file, without(locked, "amd64/tool/bin")), "has other files than components/artifacts.lock says"},
 		"nothing is locked":          {good, open(file, nil), "has other files than components/artifacts.lock says"},
 		"not what is locked":         {good, open(file, with(locked, "amd64/tool/bin")), "isn't what components/artifacts.lock says"},
@@ -266,7 +266,7 @@ func TestRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := whole(t, c.b)
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "unset LAB_BUNDLE") {
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "LAB_BUNDLE=none") {
 				t.Errorf("no %q in: %v", c.want, err)
 			}
 		})
@@ -301,7 +301,7 @@ func TestFull(t *testing.T) {
 	file, locked := write(t)
 	nowhere := filepath.Join(t.TempDir(), "nowhere")
 	err := open(file, locked).Fill(t.Context(), toolKey, nowhere, false)
-	if err == nil || !strings.Contains(err.Error(), nowhere) || strings.Contains(err.Error(), "unset LAB_BUNDLE") {
+	if err == nil || !strings.Contains(err.Error(), nowhere) || strings.Contains(err.Error(), "LAB_BUNDLE=none") {
 		t.Errorf("%v", err)
 	}
 }

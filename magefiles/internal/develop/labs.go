@@ -16,18 +16,20 @@ import (
 // e2e is the package whose tests make labs.
 const e2e = "./magefiles/internal/e2e"
 
-// roundVariable says how much of it is run: "quick", "long", or "", which is what Test has.
+// roundVariable says how much of it is run, as its round does.
 const roundVariable = "LAB_TEST_ROUND"
 
 // TestLong runs the tests that make labs, with what Test leaves out of them because it takes long: ten nodes, two subnets, VXLAN, every fault, members of etcd
 // that lose their data, come and go, runs killed at each of their steps, each challenge, a Docker daemon that is killed, full or pruned.
 func TestLong(ctx context.Context, r *run.Run) error {
+	const limit = 3 * time.Hour
 	p := testPlan{needs: slices.Clone(nspawn.Needs)}
 	p.labs(os.Geteuid() == 0, "dev:testLong")
+	r.Console.Notice("this takes long, and is given up after %s; the first time everything is compiled and installed before", limit)
 	for _, line := range p.scope() {
 		r.Console.Notice("%s", line)
 	}
-	return onLabs(ctx, r, p.needs, 3*time.Hour, roundVariable+"=long", "-v", sideBySide())
+	return onLabs(ctx, r, p.needs, limit, roundVariable+"=long", "-v", sideBySide())
 }
 
 // TestExperiments plays every experiment, on a lab of the project's lab.yaml and on those of labs/; Test plays three.

@@ -29,15 +29,15 @@ func Publish(ctx context.Context, r *run.Run) error {
 	for _, arch := range []string{"amd64", "arm64"} {
 		file := filepath.Join(r.Root, bundle.Name(arch))
 		said, err := os.ReadFile(file + ".sha256")
-		if err != nil {
-			return err
+		var sum string
+		if err == nil {
+			sum, err = artifact.Sum(file)
 		}
-		sum, err := artifact.Sum(file)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; both bundles have to be in the project's directory, each with its .sha256: go tool mage bundle makes those of one architecture", err)
 		}
 		if want, _, _ := strings.Cut(string(said), " "); sum != want {
-			return fmt.Errorf("%s has the SHA-256 %s, not %s; nothing was published", file, sum, want)
+			return fmt.Errorf("%s has the SHA-256 %s, not %q; nothing was published; run the workflow again, which makes both anew", file, sum, want)
 		}
 		args = append(args, file, file+".sha256")
 	}

@@ -94,7 +94,7 @@ func newTestPlan(root, short bool) (testPlan, error) {
 	}
 	p := testPlan{short: short, needs: slices.Clone(nspawn.Needs)}
 	if short {
-		p.without = []string{"the race detector, fuzzing, most of what is done to a lab, Docker, the playbooks; with all of it: go tool mage test"}
+		p.without = []string{"the race detector, fuzzing, most of what is done to a lab, Docker, the playbooks; with these: go tool mage test; with what takes long: go tool mage dev:testLong"}
 		return p, nil
 	}
 	p.race = p.optional("the race detector", raceNeeds)

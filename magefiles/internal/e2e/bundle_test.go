@@ -83,7 +83,7 @@ func TestBundle(t *testing.T) {
 			refused := counted
 			refused.env = append(append([]string{}, away.env...), "LAB_BUNDLE="+bad)
 			for _, target := range []string{"plan", "verify"} {
-				l.has(refused.fails(target), want, "unset LAB_BUNDLE")
+				l.has(refused.fails(target), want, "LAB_BUNDLE=none")
 			}
 		}
 	})

@@ -59,11 +59,11 @@ func (r *Run) stock(l *lab.Lab, maker *artifact.Maker, trees *artifact.Store) er
 	case variable == bundle.None:
 		return nil
 	case variable != "":
-		b.Named, b.By, b.Remedy = variable, bundle.Variable, "unset "+bundle.Variable
+		b.Named, b.By = variable, bundle.Variable
 	case l.Bundle != "":
-		b.Named, b.By, b.Remedy = l.Bundle, "bundle in "+r.LabFile, "take it out of there"
+		b.Named, b.By = l.Bundle, "bundle in "+r.LabFile
 	case bundle.Release != "":
-		b.Named, b.By, b.Remedy, b.Unasked = bundle.Release, "the project's release", bundle.Variable+"="+bundle.None, true
+		b.Named, b.By, b.Unasked = bundle.Release, "the project's release", true
 	default:
 		return nil
 	}

@@ -86,7 +86,7 @@ func Bundle(ctx context.Context, r *run.Run, file string) error {
 	if err := keep.Write(file+".sha256", []byte(sum+"  "+filepath.Base(file)+"\n"), 0o644); err != nil {
 		return err
 	}
-	r.Console.Notice("%s has all that a lab takes; on another computer, without Go and without a network:\n"+
+	r.Console.Notice("%s has what a lab is made of; on another computer with the Debian packages that a lab needs, and zstd, without Go and without a network:\n"+
 		"  tar -xf %[2]s %[3]s && cd %[3]s\n  %[4]s=../%[2]s ./%[5]s verify", file, filepath.Base(file), filepath.Base(project), bundle.Variable, run.Program)
 	return nil
 }
