@@ -186,6 +186,28 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestPlanAnew: a datastore that was made since is told from the backup's own by its GUID, whatever else differs.
+func TestPlanAnew(t *testing.T) {
+	cluster := func(guid, version string) fact.KeyValue {
+		return kv(fact.ClusterKey, `{"spec":{"clusterGUID":%q,"calicoVersion":%q}}`, guid, version)
+	}
+	was := cluster("one", "v3.31.0")
+	for name, c := range map[string]struct {
+		is   []fact.KeyValue
+		want bool
+	}{
+		"the same":           {[]fact.KeyValue{was}, false},
+		"of another release": {[]fact.KeyValue{cluster("one", "v3.14.0")}, false},
+		"empty":              {nil, true},
+		"named since":        {[]fact.KeyValue{cluster("two", "v3.31.0")}, true},
+	} {
+		f := &fact.Lab{Machines: map[string]fact.Machine{"etcd-node": {Datastore: fact.Known(c.is)}}}
+		if got := Plan(theLab(t), []fact.KeyValue{was}, f).Anew; got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(field(field(nil, 1, "/a"), 5, "1"))
 	f.Add([]byte{1<<3 | 2, 200})

@@ -23,6 +23,8 @@ const byItself = "/calico/felix/"
 // Restoration is what brings a datastore back to what a backup has.
 type Restoration struct {
 	Ops []fact.Op
+	// Anew is whether the datastore isn't the one that the backup is of, but one that was made since.
+	Anew bool
 	// Lost are addresses of workloads that are gone since. Calico would keep them for ever.
 	Lost []netip.Addr
 	// Addresses are what workloads that are made anew are to have, by fact.WorkloadKey.
@@ -59,6 +61,7 @@ func Plan(l *lab.Lab, was []fact.KeyValue, f *fact.Lab) Restoration {
 		wanted[kv.Key] = true
 		if have, there := is[kv.Key]; !there || !bytes.Equal(have, kv.Value) {
 			r.Ops = append(r.Ops, fact.Op{KeyValue: kv})
+			r.Anew = r.Anew || kv.Key == fact.ClusterKey && fact.ClusterGUID(have) != fact.ClusterGUID(kv.Value)
 		}
 	}
 	for key := range is {

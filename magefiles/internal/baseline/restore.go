@@ -22,6 +22,8 @@ type Restorer struct {
 	Look     func(context.Context) fact.Lab // a deep look at all machines
 	Host     func(ctx context.Context, name string) (*remote.Host, error)
 	Etcd     func(context.Context) error // brings about what the datastore needs
+	// StopNodes stops calico-node everywhere, which watches a datastore that isn't there any more; Stages starts it again.
+	StopNodes func(context.Context) error
 	// Write changes entries of the datastore in one transaction.
 	Write  func(context.Context, []fact.Op) error
 	Stages func(context.Context) error // brings about everything else that lab.yaml says, the workloads with their addresses
@@ -203,8 +205,8 @@ func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab)
 			}
 		}
 	}
-	if slices.ContainsFunc(all, func(d Difference) bool { return d.How == Missing && d.Name == always }) {
-		if err := r.stopNodes(ctx); err != nil {
+	if slices.ContainsFunc(all, anew) {
+		if err := r.StopNodes(ctx); err != nil {
 			return all, err
 		}
 	}
@@ -217,24 +219,10 @@ func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab)
 	return all, nil
 }
 
-// always is a key that is there as long as the datastore is the one that calico-node knows.
-const always = resourcePrefix + "clusterinformations/default"
-
-// stopNodes stops calico-node everywhere; its stage starts it again. Felix and confd watch a datastore from a revision on, and would
-// wait for ever for one that an etcd without its data doesn't get to.
-func (r *Restorer) stopNodes(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, m := range r.Lab.ByRole(lab.RoleCalico) {
-		g.Go(func() error {
-			h, err := r.Host(ctx, m.Name)
-			if err != nil {
-				return err
-			}
-			_, err = h.Script(ctx, `docker ps --quiet --filter label="$1" | xargs -r docker stop --time 1`, fact.LabelPart+"="+fact.PartNode)
-			return err
-		})
-	}
-	return g.Wait()
+// anew says whether a difference is that the datastore isn't the one that it was: it lost its data. Something may have written another
+// ClusterInformation since.
+func anew(d Difference) bool {
+	return d.Name == fact.ClusterKey && fact.ClusterGUID([]byte(d.Was.Raw)) != fact.ClusterGUID([]byte(d.Is.Raw))
 }
 
 // mostOps is how many operations etcd takes in one transaction (--max-txn-ops). Where it takes several, an interruption between two

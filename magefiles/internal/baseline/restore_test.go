@@ -107,6 +107,30 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestAnew: a datastore that lost its data is known as such, also where Calico has named it since; one that was changed is not.
+func TestAnew(t *testing.T) {
+	b := made(t, false)
+	for name, c := range map[string]struct {
+		do   func(*fact.Lab)
+		want bool
+	}{
+		"as it was":       {func(*fact.Lab) {}, false},
+		"another release": {entry("clusterinformations/", `"calicoVersion":"v3.31.0"`, `"calicoVersion":"v3.14.0"`), false},
+		"named again":     {entry("clusterinformations/", `"clusterGUID":"`, `"clusterGUID":"0`), true},
+		"empty":           {entries(func([]fact.KeyValue) []fact.KeyValue { return nil }), true},
+	} {
+		f := healthy(t)
+		c.do(f)
+		all := Differences(b, f)
+		if got := slices.ContainsFunc(all, anew); got != c.want {
+			t.Errorf("%s: %t, where this differs:\n%s", name, got, listed(all))
+		}
+		if (len(all) == 0) != (name == "as it was") {
+			t.Errorf("%s: %s", name, listed(all))
+		}
+	}
+}
+
 func TestFilesPut(t *testing.T) {
 	b := made(t, false)
 	f := after(t, "a conflist", "nodename", "a plugin gone") // the last is the stages'

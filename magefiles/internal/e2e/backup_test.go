@@ -42,7 +42,7 @@ func restored(l *lab, etcd, addresses string) {
 	}
 }
 
-// backedUp: what was changed since a backup is as it was; what isn't a backup of this lab's changes nothing.
+// backedUp: what was lost since a backup, all that etcd had, is as it was, and Calico follows it; what isn't a backup of this lab's changes nothing.
 func backedUp(l *lab) {
 	file, addresses := backUp(l, "etcd-node")
 	l.has(l.fails("backup", "-o="+file), "is there already")
@@ -56,10 +56,12 @@ func backedUp(l *lab) {
 	}
 	l.has(l.fails("restore", short), short, "nothing was changed")
 
-	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 	l.ok("unplumb")
+	loseData(l)
 	l.has(l.ok("restore", file), "the datastore is as in "+file)
 	restored(l, "etcd-node", addresses)
+	hears(l, "deny-three")
+	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkpolicy deny-three")
 	l.did(l.ok("verify"), true)
 	l.ssh("etcd-node", "sudo calicoctl delete globalnetworkset mine")
 	l.has(l.ok("reset"), "put back globalnetworksets/mine") // a restored lab is the baseline

@@ -179,15 +179,33 @@ func resets(l *lab) {
 
 // lostData: with its data gone, etcd gets all of it back, and Felix, which watched the old one, hears of what comes next.
 func lostData(l *lab, before map[string]string) {
-	l.ssh("etcd-node", "sudo docker rm -f etcd && sudo docker volume rm calico-cni-lab-etcd")
+	loseData(l)
 	l.has(l.ok("reset"), "datastore put back")
 	l.same(before)
-	l.ssh("etcd-node", fault.Apply("GlobalNetworkPolicy", "deny-all", "{types: [Ingress]}"))
-	for _, m := range []string{"calico1", "calico2"} {
-		l.ssh(m, "for i in {1..300}; do sudo iptables-save | grep -q deny-all && exit; sleep 0.1; done; exit 1")
-	}
+	hears(l, "deny-one")
+
+	loseData(l)
+	l.ok("etcd")
+	l.ssh("etcd-node", fault.Apply("Profile", "open", "{ingress: [{action: Allow}]}")) // so Calico has named the new one
 	l.ok("reset")
 	l.same(before)
+	hears(l, "deny-two")
+	l.ok("reset")
+	l.same(before)
+}
+
+func loseData(l *lab) {
+	l.t.Helper()
+	l.ssh("etcd-node", "sudo docker rm -f etcd && sudo docker volume rm calico-cni-lab-etcd")
+}
+
+// hears wants every Felix to follow the datastore: a policy that is new there is a chain on each node.
+func hears(l *lab, policy string) {
+	l.t.Helper()
+	l.ssh("etcd-node", fault.Apply("GlobalNetworkPolicy", policy, "{types: [Ingress]}"))
+	for _, m := range []string{"calico1", "calico2"} {
+		l.ssh(m, "until sudo iptables-save 2>/dev/null | grep -q "+policy+"; do sleep 0.1; done")
+	}
 }
 
 func (l *lab) mischief() {

@@ -115,6 +115,20 @@ const (
 	ipamPrefix     = "/calico/ipam/v2/"
 )
 
+// ClusterKey is the key of the ClusterInformation. Where there is none, a calico-node that runs writes one within a minute, when it looks
+// at its addresses, and so does calicoctl apply: with a new GUID (libcalico-go/lib/clientv3, EnsureInitialized).
+const ClusterKey = resourcePrefix + "clusterinformations/default"
+
+// ClusterGUID is the GUID in a ClusterInformation, "" where there is none. By it a datastore that lost its data is told from the one
+// that it was.
+func ClusterGUID(value []byte) string {
+	var v struct{ Spec struct{ ClusterGUID string } }
+	if json.Unmarshal(value, &v) != nil {
+		return ""
+	}
+	return v.Spec.ClusterGUID
+}
+
 // ParseDatastore decodes Calico's entries (libcalico-go/lib/backend/model has their keys).
 func ParseDatastore(all []KeyValue) (Datastore, error) {
 	var d Datastore

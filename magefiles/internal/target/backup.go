@@ -97,6 +97,11 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 		return err
 	}
 	plan := backup.Plan(l.Lab, was, &f)
+	if plan.Anew {
+		if err := l.Engine().Env.StopNodes(ctx); err != nil {
+			return err
+		}
+	}
 	for ops := range slices.Chunk(plan.Ops, mostOps) {
 		if _, err := l.Observer().Order(ctx, "", fact.Order{Ops: ops}); err != nil {
 			return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)

@@ -46,7 +46,8 @@ func restore(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, 
 		Etcd: func(ctx context.Context) error {
 			return again(ctx, r, l, b, tell, stage.Goal{Stages: []string{stage.Etcd}})
 		},
-		Stages: func(ctx context.Context) error { return again(ctx, r, l, b, tell, everything) },
+		StopNodes: l.Engine().Env.StopNodes,
+		Stages:    func(ctx context.Context) error { return again(ctx, r, l, b, tell, everything) },
 	}
 	undone, lost, err := restorer.Run(ctx)
 	if ctx.Err() != nil {
