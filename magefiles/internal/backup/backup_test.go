@@ -18,8 +18,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 )
 
-const resources = "/calico/resources/v3/projectcalico.org/"
-
 // change is one of a key's, as etcd has it.
 type change struct {
 	key, value string
@@ -137,11 +135,11 @@ func kv(key, format string, args ...any) fact.KeyValue {
 }
 
 func node(name, address string) fact.KeyValue {
-	return kv(resources+"nodes/"+name, `{"metadata":{"name":%q},"spec":{"bgp":{"ipv4Address":"%s/24"}}}`, name, address)
+	return kv(fact.ResourcePrefix+"nodes/"+name, `{"metadata":{"name":%q},"spec":{"bgp":{"ipv4Address":"%s/24"}}}`, name, address)
 }
 
 func pool(cidr string, size int) fact.KeyValue {
-	return kv(resources+"ippools/my.ippool-1", `{"metadata":{"name":"my.ippool-1"},"spec":{"cidr":%q,"blockSize":%d}}`, cidr, size)
+	return kv(fact.ResourcePrefix+"ippools/my.ippool-1", `{"metadata":{"name":"my.ippool-1"},"spec":{"cidr":%q,"blockSize":%d}}`, cidr, size)
 }
 
 func TestFits(t *testing.T) {
@@ -170,11 +168,11 @@ func TestPlan(t *testing.T) {
 	}
 	same, gone, lives := kv("/calico/same", "1"), workload("calico2", "cnitool-old", "10.1.86.64"), workload("calico1", "cnitool-1", "10.1.127.192")
 	f := &fact.Lab{Machines: map[string]fact.Machine{
-		"etcd-node": {Datastore: fact.Known([]fact.KeyValue{same, kv("/calico/changed", "new"), kv("/calico/extra", "1"), kv("/mine", "1"), kv(byItself+"v2/status", "x"), gone})},
+		"etcd-node": {Datastore: fact.Known([]fact.KeyValue{same, kv("/calico/changed", "new"), kv("/calico/extra", "1"), kv("/mine", "1"), kv(fact.FelixPrefix+"v2/status", "x"), gone})},
 		"calico1":   {Attachments: fact.Known([]fact.Attachment{{ContainerID: "cnitool-1", Live: true}})},
 		"calico2":   {Attachments: fact.Known([]fact.Attachment{{ContainerID: "cnitool-old"}, {ContainerID: "cnitool-2", Live: true}})},
 	}}
-	got := Plan(theLab(t), []fact.KeyValue{same, kv("/calico/changed", "old"), kv(byItself+"v2/status", "y"), gone, lives, kv("/theirs", "2")}, f)
+	got := Plan(theLab(t), []fact.KeyValue{same, kv("/calico/changed", "old"), kv(fact.FelixPrefix+"v2/status", "y"), gone, lives, kv("/theirs", "2")}, f)
 	remove := func(key string) fact.Op { return fact.Op{KeyValue: fact.KeyValue{Key: key}, Delete: true} }
 	address := netip.MustParseAddr("10.1.86.64")
 	want := Restoration{
@@ -186,8 +184,36 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanAnew: a datastore that was made since is told from the backup's own by its GUID, whatever else differs.
-func TestPlanAnew(t *testing.T) {
+// TestPlanKeeps: of two workloads of which one was made anew, that one gets the address that was lost, and the other keeps its own.
+func TestPlanKeeps(t *testing.T) {
+	l := theLab(t)
+	for i := range l.Machines {
+		l.Machines[i].Workloads.Count *= 2
+	}
+	container := func(name, sandbox string) fact.Container {
+		c := fact.Container{Name: "/" + name}
+		c.Config.Labels = map[string]string{fact.LabelPart: fact.PartWorkload}
+		c.NetworkSettings.SandboxKey = sandbox
+		return c
+	}
+	was := []fact.KeyValue{
+		kv(endpoints+"default/calico2-1", `{"spec":{"node":"calico2","containerID":"cnitool-1","ipNetworks":["10.1.86.64/32"]}}`),
+		kv(endpoints+"default/calico2-old", `{"spec":{"node":"calico2","containerID":"cnitool-old","ipNetworks":["10.1.86.65/32"]}}`),
+	}
+	f := &fact.Lab{Machines: map[string]fact.Machine{"calico2": {
+		Docker: fact.Known(fact.Docker{Containers: []fact.Container{container("workload", "/1"), container("workload-2", "/2")}}),
+		Attachments: fact.Known([]fact.Attachment{
+			{Network: l.Network, ContainerID: "cnitool-1", NetNS: "/1", Live: true}, {Network: l.Network, ContainerID: "cnitool-new", NetNS: "/2", Live: true},
+		}),
+	}}}
+	want := map[string]netip.Addr{fact.WorkloadKey("calico2", "workload-2"): netip.MustParseAddr("10.1.86.65")}
+	if diff := cmp.Diff(want, Plan(l, was, f).Addresses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestPlanReplaced: a datastore that was made since is told from the backup's own by its GUID, whatever else differs.
+func TestPlanReplaced(t *testing.T) {
 	cluster := func(guid, version string) fact.KeyValue {
 		return kv(fact.ClusterKey, `{"spec":{"clusterGUID":%q,"calicoVersion":%q}}`, guid, version)
 	}
@@ -202,7 +228,7 @@ func TestPlanAnew(t *testing.T) {
 		"named since":        {[]fact.KeyValue{cluster("two", "v3.31.0")}, true},
 	} {
 		f := &fact.Lab{Machines: map[string]fact.Machine{"etcd-node": {Datastore: fact.Known(c.is)}}}
-		if got := Plan(theLab(t), []fact.KeyValue{was}, f).Anew; got != c.want {
+		if got := Plan(theLab(t), []fact.KeyValue{was}, f).Replaced; got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

@@ -14,17 +14,14 @@ import (
 
 const (
 	calico    = "/calico/"
-	endpoints = "/calico/resources/v3/projectcalico.org/workloadendpoints/"
+	endpoints = fact.ResourcePrefix + "workloadendpoints/"
 )
-
-// byItself is what Calico writes by itself, and forgets: what Felix reports of itself.
-const byItself = "/calico/felix/"
 
 // Restoration is what brings a datastore back to what a backup has.
 type Restoration struct {
 	Ops []fact.Op
-	// Anew is whether the datastore isn't the one that the backup is of, but one that was made since.
-	Anew bool
+	// Replaced is whether the datastore isn't the one that the backup is of.
+	Replaced bool
 	// Lost are addresses of workloads that are gone since. Calico would keep them for ever.
 	Lost []netip.Addr
 	// Addresses are what workloads that are made anew are to have, by fact.WorkloadKey.
@@ -48,33 +45,42 @@ func Plan(l *lab.Lab, was []fact.KeyValue, f *fact.Lab) Restoration {
 		}
 	}
 	lost := map[string][]netip.Addr{} // by node
-	wanted := map[string]bool{}
+	wanted, kept := map[string]bool{}, map[string]bool{}
 	for _, kv := range was {
-		if strings.HasPrefix(kv.Key, byItself) {
+		if strings.HasPrefix(kv.Key, fact.FelixPrefix) {
 			continue
 		}
-		if e, ok := endpoint(kv); ok && !live[e.container] {
-			lost[e.node] = append(lost[e.node], e.addresses...)
-			r.Lost = append(r.Lost, e.addresses...)
-			continue
+		if e, ok := endpoint(kv); ok {
+			if !live[e.container] {
+				lost[e.node] = append(lost[e.node], e.addresses...)
+				r.Lost = append(r.Lost, e.addresses...)
+				continue
+			}
+			kept[e.container] = true
 		}
 		wanted[kv.Key] = true
 		if have, there := is[kv.Key]; !there || !bytes.Equal(have, kv.Value) {
 			r.Ops = append(r.Ops, fact.Op{KeyValue: kv})
-			r.Anew = r.Anew || kv.Key == fact.ClusterKey && fact.ClusterGUID(have) != fact.ClusterGUID(kv.Value)
+			r.Replaced = r.Replaced || kv.Key == fact.ClusterKey && fact.Replaced(kv.Value, have)
 		}
 	}
 	for key := range is {
-		if strings.HasPrefix(key, calico) && !strings.HasPrefix(key, byItself) && !wanted[key] {
+		if strings.HasPrefix(key, calico) && !strings.HasPrefix(key, fact.FelixPrefix) && !wanted[key] {
 			r.Ops = append(r.Ops, fact.Op{KeyValue: fact.KeyValue{Key: key}, Delete: true})
 		}
 	}
 	// Policies and the like come before what is plumbed.
 	slices.SortFunc(r.Ops, func(a, b fact.Op) int { return cmp.Compare(b.Key, a.Key) })
 	for node, addresses := range lost {
+		keeps := map[string]bool{} // its workloads whose endpoints are put back
+		for _, w := range f.Machines[node].Workloads(l.Network) {
+			keeps[w.Name] = kept[w.Attachment.ContainerID]
+		}
 		m, _ := l.Machine(node)
-		for n, a := range addresses[:min(len(addresses), m.Workloads.Count)] {
-			r.Addresses[fact.WorkloadKey(node, fact.WorkloadName(n+1))] = a
+		for n := 1; n <= m.Workloads.Count && len(addresses) > 0; n++ {
+			if name := fact.WorkloadName(n); !keeps[name] {
+				r.Addresses[fact.WorkloadKey(node, name)], addresses = addresses[0], addresses[1:]
+			}
 		}
 	}
 	return r

@@ -77,7 +77,7 @@ var different = []struct {
 	shared bool
 }{
 	{"a policy", entries(func(all []fact.KeyValue) []fact.KeyValue {
-		return append(all, fact.KeyValue{Key: resourcePrefix + "globalnetworkpolicies/deny-all", Value: []byte("{}")})
+		return append(all, fact.KeyValue{Key: fact.ResourcePrefix + "globalnetworkpolicies/deny-all", Value: []byte("{}")})
 	}), " extra globalnetworkpolicies/deny-all", true},
 	{"a pool gone", entries(func(all []fact.KeyValue) []fact.KeyValue {
 		return slices.DeleteFunc(all, func(kv fact.KeyValue) bool { return strings.Contains(kv.Key, "/ippools/") })

@@ -271,7 +271,7 @@ var readers = []string{
 func (b *Baseline) Beyond(older *Baseline, asked ...string) []string {
 	var all []string
 	for _, i := range b.Items {
-		name, resource := strings.CutPrefix(i.Name, resourcePrefix)
+		name, resource := strings.CutPrefix(i.Name, fact.ResourcePrefix)
 		beyond := i.Kind == Namespace || i.Kind == Container && i.Raw == "" ||
 			i.Kind == Entry && resource && hasPrefix(name, readers...) && !slices.Contains(asked, name) && !strings.Contains(name, "{Container ")
 		if beyond && (older == nil || !slices.ContainsFunc(older.Items, func(o Item) bool { return o.Key == i.Key })) {

@@ -9,10 +9,8 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 )
 
-const resourcePrefix = "/calico/resources/v3/projectcalico.org/"
-
 // byItself is what Calico writes without anybody's asking: what Felix reports, and the state of nodes.
-var byItself = []string{"/calico/felix/", resourcePrefix + "caliconodestatuses/"}
+var byItself = []string{fact.FelixPrefix, fact.ResourcePrefix + "caliconodestatuses/"}
 
 // datastore takes in Calico's keys.
 func (s *state) datastore(all fact.Seen[[]fact.KeyValue]) {
@@ -47,7 +45,7 @@ func (s *state) canonical(kv fact.KeyValue) string {
 			delete(meta, field)
 		}
 	}
-	if kv.Key == resourcePrefix+"nodes/"+nameOf(kv.Key) {
+	if kv.Key == fact.ResourcePrefix+"nodes/"+nameOf(kv.Key) {
 		delete(v, "status")
 		if spec, ok := v["spec"].(map[string]any); ok {
 			delete(spec, "interfaces") // calico-node finds them
@@ -88,7 +86,7 @@ func block(v map[string]any) {
 
 // entryName names a key of the datastore for people.
 func entryName(key string) string {
-	if rest, ok := strings.CutPrefix(key, resourcePrefix); ok {
+	if rest, ok := strings.CutPrefix(key, fact.ResourcePrefix); ok {
 		return rest
 	}
 	parts := strings.Split(strings.TrimPrefix(key, "/calico/ipam/v2/"), "/")

@@ -24,7 +24,7 @@ type Restorer struct {
 	Etcd     func(context.Context) error // brings about what the datastore needs
 	// StopNodes stops calico-node everywhere, which watches a datastore that isn't there any more; Stages starts it again.
 	StopNodes func(context.Context) error
-	// Write changes entries of the datastore in one transaction.
+	// Write changes entries of the datastore. An interruption between two transactions is one between two rounds.
 	Write  func(context.Context, []fact.Op) error
 	Stages func(context.Context) error // brings about everything else that lab.yaml says, the workloads with their addresses
 	Told   func(line string)           // what was taken away or put back
@@ -194,40 +194,32 @@ func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, 
 
 // datastore puts Calico's keys back. It returns what differs, with what could only be seen once etcd answered.
 func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab) ([]Difference, error) {
-	if slices.ContainsFunc(all, func(d Difference) bool { return d.Kind == Entry && d.How == Unseen }) {
+	// Without Docker calico-node can't be stopped, nor can etcd be seen without itself.
+	if slices.ContainsFunc(all, func(d Difference) bool { return d.How == Unseen && (d.Kind == Entry || d.Kind == Container) }) {
 		if err := r.Etcd(ctx); err != nil {
 			return all, err
 		}
 		*f = r.Look(ctx)
-		for _, d := range Differences(r.Baseline, f) {
-			if d.Kind == Entry {
-				all = append(all, d)
-			}
-		}
+		isEntry := func(d Difference) bool { return d.Kind == Entry }
+		entries := slices.DeleteFunc(Differences(r.Baseline, f), func(d Difference) bool { return !isEntry(d) })
+		all = append(slices.DeleteFunc(slices.Clone(all), isEntry), entries...)
 	}
-	if slices.ContainsFunc(all, anew) {
+	if slices.ContainsFunc(all, replaced) {
 		if err := r.StopNodes(ctx); err != nil {
 			return all, err
 		}
 	}
-	ops := operations(all, expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads)))
-	for chunk := range slices.Chunk(ops, mostOps) {
-		if err := r.Write(ctx, chunk); err != nil {
-			return all, fmt.Errorf("putting the datastore back: %w", err)
-		}
+	if err := r.Write(ctx, operations(all, expand(workloads(f, r.Baseline.Network, r.Baseline.Workloads)))); err != nil {
+		return all, fmt.Errorf("putting the datastore back: %w", err)
 	}
 	return all, nil
 }
 
-// anew says whether a difference is that the datastore isn't the one that it was: it lost its data. Something may have written another
-// ClusterInformation since.
-func anew(d Difference) bool {
-	return d.Name == fact.ClusterKey && fact.ClusterGUID([]byte(d.Was.Raw)) != fact.ClusterGUID([]byte(d.Is.Raw))
+// replaced says whether a difference is that the datastore isn't the one that it was: it lost its data. Something may have written
+// another ClusterInformation since.
+func replaced(d Difference) bool {
+	return d.Name == fact.ClusterKey && fact.Replaced([]byte(d.Was.Raw), []byte(d.Is.Raw))
 }
-
-// mostOps is how many operations etcd takes in one transaction (--max-txn-ops). Where it takes several, an interruption between two
-// is one between two rounds.
-const mostOps = 128
 
 // operations are what brings the datastore back. The policies and the like come before what is plumbed.
 func operations(all []Difference, names *strings.Replacer) []fact.Op {

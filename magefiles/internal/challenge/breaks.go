@@ -88,16 +88,11 @@ func fillBlock(ctx context.Context, c *Case) error {
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(ops, mostOps) {
-		if err := c.Order(ctx, chunk); err != nil {
-			return err
-		}
+	if err := c.Order(ctx, ops); err != nil {
+		return err
 	}
 	return c.on(ctx, c.Etcd(), "calicoctl ipam configure --strictaffinity=true --max-blocks-per-host=1 >/dev/null")
 }
-
-// mostOps is how many operations etcd takes in one transaction (--max-txn-ops).
-const mostOps = 128
 
 // leak returns what gives each free address of a block to a container that nobody has.
 func leak(all []fact.KeyValue, block netip.Prefix, node, network string, seed uint64) ([]fact.Op, error) {

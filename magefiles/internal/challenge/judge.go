@@ -11,6 +11,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 )
 
@@ -181,7 +182,7 @@ func follows(d baseline.Difference) bool {
 	case baseline.Path:
 		return strings.HasPrefix(d.Name, spec.CNIState+"/") || strings.HasPrefix(d.Name, "~/")
 	case baseline.Entry:
-		return slices.ContainsFunc([]string{assignments, "/calico/ipam/v2/handle/", "/calico/ipam/v2/host/", resources + "workloadendpoints/"}, func(p string) bool {
+		return slices.ContainsFunc([]string{assignments, fact.IPAMPrefix + "handle/", fact.IPAMPrefix + "host/", fact.ResourcePrefix + "workloadendpoints/"}, func(p string) bool {
 			return strings.HasPrefix(d.Name, p)
 		})
 	case baseline.Sysctl:
@@ -190,14 +191,11 @@ func follows(d baseline.Difference) bool {
 	return false
 }
 
-// Where etcd has Calico's things.
-const (
-	resources   = "/calico/resources/v3/projectcalico.org/"
-	assignments = "/calico/ipam/v2/assignment/"
-)
+// assignments is where IPAM has its blocks.
+const assignments = fact.IPAMPrefix + "assignment/"
 
 func resource(kind, name string) baseline.Key {
-	return baseline.Key{Kind: baseline.Entry, Name: resources + kind + "/" + name}
+	return baseline.Key{Kind: baseline.Entry, Name: fact.ResourcePrefix + kind + "/" + name}
 }
 
 // Lines say what is wrong, for people.

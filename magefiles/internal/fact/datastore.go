@@ -110,18 +110,22 @@ type ClusterInfo struct {
 	Ready   bool   `json:"ready"`
 }
 
+// Where Calico has what in etcd (libcalico-go/lib/backend/model).
 const (
-	resourcePrefix = "/calico/resources/v3/projectcalico.org/"
-	ipamPrefix     = "/calico/ipam/v2/"
+	ResourcePrefix = "/calico/resources/v3/projectcalico.org/"
+	IPAMPrefix     = "/calico/ipam/v2/"
+	FelixPrefix    = "/calico/felix/" // what Felix reports of itself
 )
 
 // ClusterKey is the key of the ClusterInformation. Where there is none, a calico-node that runs writes one within a minute, when it looks
 // at its addresses, and so does calicoctl apply: with a new GUID (libcalico-go/lib/clientv3, EnsureInitialized).
-const ClusterKey = resourcePrefix + "clusterinformations/default"
+const ClusterKey = ResourcePrefix + "clusterinformations/default"
 
-// ClusterGUID is the GUID in a ClusterInformation, "" where there is none. By it a datastore that lost its data is told from the one
-// that it was.
-func ClusterGUID(value []byte) string {
+// Replaced says whether a datastore isn't the one that it was, but one that was made since, by what is and was at ClusterKey: nil where
+// there is nothing.
+func Replaced(was, is []byte) bool { return clusterGUID(was) != clusterGUID(is) }
+
+func clusterGUID(value []byte) string {
 	var v struct{ Spec struct{ ClusterGUID string } }
 	if json.Unmarshal(value, &v) != nil {
 		return ""
@@ -129,14 +133,14 @@ func ClusterGUID(value []byte) string {
 	return v.Spec.ClusterGUID
 }
 
-// ParseDatastore decodes Calico's entries (libcalico-go/lib/backend/model has their keys).
+// ParseDatastore decodes Calico's entries.
 func ParseDatastore(all []KeyValue) (Datastore, error) {
 	var d Datastore
 	for _, kv := range all {
 		var err error
-		if rest, ok := strings.CutPrefix(kv.Key, resourcePrefix); ok {
+		if rest, ok := strings.CutPrefix(kv.Key, ResourcePrefix); ok {
 			err = d.resource(rest, kv.Value)
-		} else if rest, ok := strings.CutPrefix(kv.Key, ipamPrefix); ok {
+		} else if rest, ok := strings.CutPrefix(kv.Key, IPAMPrefix); ok {
 			err = d.ipam(rest, kv.Value)
 		}
 		if err != nil {

@@ -81,33 +81,33 @@ func TestEntries(t *testing.T) {
 		want             Datastore
 	}{
 		{
-			"route reflector with an AS of its own", resourcePrefix + "nodes/r",
+			"route reflector with an AS of its own", ResourcePrefix + "nodes/r",
 			`{"metadata":{"creationTimestamp":null},"spec":{"bgp":{"ipv4Address":"192.168.4.9/24","asNumber":64513,"routeReflectorClusterID":"1.0.0.1"}}}`,
 			Datastore{Nodes: []Node{{Name: "r", Address: prefix("192.168.4.9/24"), AS: "64513", ClusterID: "1.0.0.1"}}},
 		},
-		{"node without BGP", resourcePrefix + "nodes/n", `{"spec":{}}`, Datastore{Nodes: []Node{{Name: "n"}}}},
-		{"node with an address alone", resourcePrefix + "nodes/n", `{"spec":{"bgp":{"ipv4Address":"192.168.4.9"}}}`, Datastore{Nodes: []Node{{Name: "n", Address: prefix("192.168.4.9/32")}}}},
+		{"node without BGP", ResourcePrefix + "nodes/n", `{"spec":{}}`, Datastore{Nodes: []Node{{Name: "n"}}}},
+		{"node with an address alone", ResourcePrefix + "nodes/n", `{"spec":{"bgp":{"ipv4Address":"192.168.4.9"}}}`, Datastore{Nodes: []Node{{Name: "n", Address: prefix("192.168.4.9/32")}}}},
 		{
-			"pool that is switched off", resourcePrefix + "ippools/p",
+			"pool that is switched off", ResourcePrefix + "ippools/p",
 			`{"spec":{"cidr":"10.2.0.0/16","blockSize":28,"ipipMode":"CrossSubnet","disabled":true,"disableBGPExport":true}}`,
 			Datastore{Pools: []Pool{{Name: "p", CIDR: prefix("10.2.0.0/16"), BlockSize: 28, IPIPMode: "CrossSubnet", Disabled: true, NoBGPExport: true}}},
 		},
-		{"mesh off", resourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":false,"asNumber":64512}}`, Datastore{BGP: BGP{MeshOff: true, AS: "64512"}}},
-		{"mesh on", resourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":true}}`, Datastore{}},
-		{"mesh of one node", resourcePrefix + "bgpconfigurations/node.calico1", `{"spec":{"nodeToNodeMeshEnabled":false}}`, Datastore{}},
-		{"peer", resourcePrefix + "bgppeers/up", `{}`, Datastore{Peers: []PeerResource{{Name: "up"}}}},
-		{"policy of all", resourcePrefix + "globalnetworkpolicies/default.deny", `{}`, Datastore{Policies: []Policy{{"globalnetworkpolicies", "default.deny"}}}},
-		{"policy of a namespace", resourcePrefix + "networkpolicies/default/deny", `{}`, Datastore{Policies: []Policy{{"networkpolicies", "default/deny"}}}},
-		{"block of nobody", ipamPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","allocations":[null,null],"unallocated":[0,1]}`, Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.0/26"), Free: 2}}}},
+		{"mesh off", ResourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":false,"asNumber":64512}}`, Datastore{BGP: BGP{MeshOff: true, AS: "64512"}}},
+		{"mesh on", ResourcePrefix + "bgpconfigurations/default", `{"spec":{"nodeToNodeMeshEnabled":true}}`, Datastore{}},
+		{"mesh of one node", ResourcePrefix + "bgpconfigurations/node.calico1", `{"spec":{"nodeToNodeMeshEnabled":false}}`, Datastore{}},
+		{"peer", ResourcePrefix + "bgppeers/up", `{}`, Datastore{Peers: []PeerResource{{Name: "up"}}}},
+		{"policy of all", ResourcePrefix + "globalnetworkpolicies/default.deny", `{}`, Datastore{Policies: []Policy{{"globalnetworkpolicies", "default.deny"}}}},
+		{"policy of a namespace", ResourcePrefix + "networkpolicies/default/deny", `{}`, Datastore{Policies: []Policy{{"networkpolicies", "default/deny"}}}},
+		{"block of nobody", IPAMPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","allocations":[null,null],"unallocated":[0,1]}`, Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.0/26"), Free: 2}}}},
 		{
-			"block with an address in the middle", ipamPrefix + "assignment/ipv4/block/10.1.0.64-26", `{"cidr":"10.1.0.64/26","affinity":"host:calico1","allocations":[null,0,null,1],"unallocated":[0,2]}`,
+			"block with an address in the middle", IPAMPrefix + "assignment/ipv4/block/10.1.0.64-26", `{"cidr":"10.1.0.64/26","affinity":"host:calico1","allocations":[null,0,null,1],"unallocated":[0,2]}`,
 			Datastore{Blocks: []Block{{CIDR: prefix("10.1.0.64/26"), Node: "calico1", Free: 2, Used: []netip.Addr{addr("10.1.0.65"), addr("10.1.0.67")}}}},
 		},
-		{"deleted block", ipamPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","deleted":true}`, Datastore{}},
-		{"deleted affinity", ipamPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"confirmed","deleted":true}`, Datastore{}},
-		{"pending affinity", ipamPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"pending"}`, Datastore{Affinities: []Affinity{{"calico1", prefix("10.1.0.0/26"), "pending"}}}},
+		{"deleted block", IPAMPrefix + "assignment/ipv4/block/10.1.0.0-26", `{"cidr":"10.1.0.0/26","deleted":true}`, Datastore{}},
+		{"deleted affinity", IPAMPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"confirmed","deleted":true}`, Datastore{}},
+		{"pending affinity", IPAMPrefix + "host/calico1/ipv4/block/10.1.0.0-26", `{"state":"pending"}`, Datastore{Affinities: []Affinity{{"calico1", prefix("10.1.0.0/26"), "pending"}}}},
 		{"what the lab doesn't read", "/calico/ipam/v2/config", `not JSON`, Datastore{}},
-		{"a key that is cut off", ipamPrefix + "handle", `{}`, Datastore{}},
+		{"a key that is cut off", IPAMPrefix + "handle", `{}`, Datastore{}},
 	} {
 		got, err := ParseDatastore([]KeyValue{{c.key, []byte(c.value)}})
 		if diff := cmp.Diff(c.want, got, byValue); diff != "" || err != nil {
@@ -119,17 +119,17 @@ func TestEntries(t *testing.T) {
 // TestMalformed: an entry that can't be read is an error that names its key, not a fact that is left out.
 func TestMalformed(t *testing.T) {
 	for key, value := range map[string]string{
-		resourcePrefix + "nodes/calico1":                          `{"spec":{"bgp":{"ipv4Address":"192.168.4.5/99"}}}`,
-		resourcePrefix + "nodes/calico2":                          `{"spec":`,
-		resourcePrefix + "ippools/p":                              `{"spec":{"cidr":"10.1.0.0"` + "\x00}}",
-		resourcePrefix + "ippools/q":                              `{"spec":{"cidr":"ten"}}`,
-		resourcePrefix + "ippools/r":                              `{"spec":{"blockSize":"26"}}`,
-		resourcePrefix + "workloadendpoints/default/a":            `{"spec":{"ipNetworks":["10.1.0.300/32"]}}`,
-		resourcePrefix + "bgpconfigurations/default":              `{"spec":{"nodeToNodeMeshEnabled":"no"}}`,
-		resourcePrefix + "clusterinformations/default":            `[]`,
-		ipamPrefix + "assignment/ipv4/block/10.1.0.0-26":          `{"cidr":"10.1.0.0/26","unallocated":{}}`,
-		ipamPrefix + "host/calico1/ipv4/block/10.1.0.0-26":        ``,
-		ipamPrefix + "host/calico1/ipv4/block/somewhere-or-other": `{"state":"confirmed"}`,
+		ResourcePrefix + "nodes/calico1":                          `{"spec":{"bgp":{"ipv4Address":"192.168.4.5/99"}}}`,
+		ResourcePrefix + "nodes/calico2":                          `{"spec":`,
+		ResourcePrefix + "ippools/p":                              `{"spec":{"cidr":"10.1.0.0"` + "\x00}}",
+		ResourcePrefix + "ippools/q":                              `{"spec":{"cidr":"ten"}}`,
+		ResourcePrefix + "ippools/r":                              `{"spec":{"blockSize":"26"}}`,
+		ResourcePrefix + "workloadendpoints/default/a":            `{"spec":{"ipNetworks":["10.1.0.300/32"]}}`,
+		ResourcePrefix + "bgpconfigurations/default":              `{"spec":{"nodeToNodeMeshEnabled":"no"}}`,
+		ResourcePrefix + "clusterinformations/default":            `[]`,
+		IPAMPrefix + "assignment/ipv4/block/10.1.0.0-26":          `{"cidr":"10.1.0.0/26","unallocated":{}}`,
+		IPAMPrefix + "host/calico1/ipv4/block/10.1.0.0-26":        ``,
+		IPAMPrefix + "host/calico1/ipv4/block/somewhere-or-other": `{"state":"confirmed"}`,
 	} {
 		all := append(recorded(t), KeyValue{key, []byte(value)})
 		if _, err := ParseDatastore(all); err == nil || !strings.HasPrefix(err.Error(), key+": ") {

@@ -14,10 +14,10 @@ func FuzzDatastore(f *testing.F) {
 		f.Add(kv.Key, kv.Value)
 	}
 	for _, kv := range [][2]string{
-		{ipamPrefix + "assignment/ipv4/block/x", `{"cidr":"255.255.255.255/32","allocations":[0,0,0],"unallocated":[-1]}`},
-		{ipamPrefix + "assignment", `{"allocations":[1]}`}, {ipamPrefix + "host/a/ipv4/block/10.0.0.0-24-8", `null`},
-		{resourcePrefix + "nodes/" + "\x1b[2J", `{"spec":{"bgp":{"ipv4Address":"::ffff:1.2.3.4/96","asNumber":1e999}}}`},
-		{resourcePrefix + "workloadendpoints/a", `{"spec":{"ipNetworks":[null,"1.2.3.4"]}}`}, {resourcePrefix + "ippools", `{"spec":null}`},
+		{IPAMPrefix + "assignment/ipv4/block/x", `{"cidr":"255.255.255.255/32","allocations":[0,0,0],"unallocated":[-1]}`},
+		{IPAMPrefix + "assignment", `{"allocations":[1]}`}, {IPAMPrefix + "host/a/ipv4/block/10.0.0.0-24-8", `null`},
+		{ResourcePrefix + "nodes/" + "\x1b[2J", `{"spec":{"bgp":{"ipv4Address":"::ffff:1.2.3.4/96","asNumber":1e999}}}`},
+		{ResourcePrefix + "workloadendpoints/a", `{"spec":{"ipNetworks":[null,"1.2.3.4"]}}`}, {ResourcePrefix + "ippools", `{"spec":null}`},
 	} {
 		f.Add(kv[0], []byte(kv[1]))
 	}

@@ -133,10 +133,10 @@ func ParseResources(all []KeyValue) (Resources, error) {
 	r := Resources{NodeLabels: map[string]Labels{}}
 	for _, kv := range all {
 		var err error
-		if rest, ok := strings.CutPrefix(kv.Key, resourcePrefix); ok {
+		if rest, ok := strings.CutPrefix(kv.Key, ResourcePrefix); ok {
 			kind, name, _ := strings.Cut(rest, "/")
 			err = r.resource(kind, name, kv.Value)
-		} else if strings.HasPrefix(kv.Key, ipamPrefix+"assignment/") {
+		} else if strings.HasPrefix(kv.Key, IPAMPrefix+"assignment/") {
 			err = r.block(kv.Value)
 		}
 		if err != nil {

@@ -137,9 +137,9 @@ func TestUsual(t *testing.T) {
 
 func TestParseResources(t *testing.T) {
 	all := append(recorded(t),
-		KeyValue{resourcePrefix + "globalnetworkpolicies/default.deny", []byte(`{"spec":{"tier":"default","order":10,"selector":"all()","types":["Ingress"],"ingress":[{"action":"Allow","protocol":"TCP","source":{"nets":["10.0.0.0/8"]},"destination":{"ports":[80,"90:99"]}}]}}`)},
-		KeyValue{ipamPrefix + "assignment/ipv4/block/10.1.0.0-30", []byte(`{"cidr":"10.1.0.0/30","affinity":"host:calico1","allocations":[null,0,null,7],"unallocated":[2,0,9],"attributes":[{"handle_id":"h","secondary":{"node":"calico1"}}]}`)},
-		KeyValue{resourcePrefix + "nodes/r", []byte(`{"metadata":{"labels":{"rack":"a"}}}`)},
+		KeyValue{ResourcePrefix + "globalnetworkpolicies/default.deny", []byte(`{"spec":{"tier":"default","order":10,"selector":"all()","types":["Ingress"],"ingress":[{"action":"Allow","protocol":"TCP","source":{"nets":["10.0.0.0/8"]},"destination":{"ports":[80,"90:99"]}}]}}`)},
+		KeyValue{IPAMPrefix + "assignment/ipv4/block/10.1.0.0-30", []byte(`{"cidr":"10.1.0.0/30","affinity":"host:calico1","allocations":[null,0,null,7],"unallocated":[2,0,9],"attributes":[{"handle_id":"h","secondary":{"node":"calico1"}}]}`)},
+		KeyValue{ResourcePrefix + "nodes/r", []byte(`{"metadata":{"labels":{"rack":"a"}}}`)},
 	)
 	r, err := ParseResources(all)
 	if err != nil {
@@ -164,7 +164,7 @@ func TestParseResources(t *testing.T) {
 	if len(r.Profiles) == 0 || r.Profiles[0].Name != "test-calico" || r.NodeLabels["r"]["rack"] != "a" || r.Endpoint("default/calico1-cni-cnitool--5a2ea3dc8d8c6acac97b-eth0").Namespace != "default" || r.Endpoint("x").Name != "" {
 		t.Errorf("%+v", r)
 	}
-	if _, err := ParseResources([]KeyValue{{resourcePrefix + "bgppeers/x", []byte("not JSON")}}); err == nil || !strings.Contains(err.Error(), "bgppeers/x") {
+	if _, err := ParseResources([]KeyValue{{ResourcePrefix + "bgppeers/x", []byte("not JSON")}}); err == nil || !strings.Contains(err.Error(), "bgppeers/x") {
 		t.Error(err)
 	}
 }

@@ -99,32 +99,25 @@ func EtcdAccess(l *lab.Lab, on lab.Machine) fact.Etcd {
 	return e
 }
 
-// Where Calico has what in etcd.
-const (
-	keyIPAM      = "/calico/ipam/v2/"
-	keyResources = "/calico/resources/v3/projectcalico.org/"
-	keyFelix     = "/calico/felix/"
-)
-
 // EtcdAuth is what etcd lets its clients do: each what it needs and nothing else, beyond what Calico documents where that isn't enough
 // (https://docs.tigera.io/calico/latest/reference/etcd-rbac/calico-etcdv3-paths).
 func EtcdAuth() fact.Auth {
 	resources := func(write bool, kinds ...string) (all []fact.Grant) {
 		for _, k := range kinds {
-			all = append(all, fact.Below(keyResources+k+"/", write))
+			all = append(all, fact.Below(fact.ResourcePrefix+k+"/", write))
 		}
 		return all
 	}
 	// Pools are the lab's to write (NO_DEFAULT_POOLS), and endpoints the plugin's.
 	node := append(resources(true, "clusterinformations", "felixconfigurations", "nodes", "tiers"),
-		fact.Below(keyResources, false), fact.Below(keyIPAM, true), fact.Below(keyFelix, true))
+		fact.Below(fact.ResourcePrefix, false), fact.Below(fact.IPAMPrefix, true), fact.Below(fact.FelixPrefix, true))
 	cni := slices.Concat(resources(true, "profiles", "workloadendpoints"), resources(false, "blockaffinities", "clusterinformations", "ippools", "ipreservations", "nodes"),
-		[]fact.Grant{fact.Below(keyIPAM, true)})
+		[]fact.Grant{fact.Below(fact.IPAMPrefix, true)})
 	a := fact.Auth{
 		Enabled: true,
 		Users:   map[string][]string{certRoot: {certRoot}}, // that role may do everything
 		Roles: map[string][]fact.Grant{
-			certCalicoctl: {fact.Below(keyIPAM, true), fact.Below(keyResources, true)}, certNode: node, certCNI: cni,
+			certCalicoctl: {fact.Below(fact.IPAMPrefix, true), fact.Below(fact.ResourcePrefix, true)}, certNode: node, certCNI: cni,
 		},
 	}
 	for role, grants := range a.Roles {

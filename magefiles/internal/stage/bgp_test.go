@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -127,26 +128,28 @@ func TestReflectors(t *testing.T) {
 	}
 }
 
-// TestGone: a machine that lab.yaml has no more is a condition until it is taken away, and nothing holds it up.
+// TestGone: a machine that lab.yaml has no more is a condition until it is taken away; a member of etcd's goes once it is none any more.
 func TestGone(t *testing.T) {
-	e := envOf(t, recording(t, healthyFile), "")
-	gone := machine.Planned{Name: "calico9", Role: lab.RoleEtcd}
-	e.Gone = []machine.Planned{gone}
-	ids := func() (all []string) {
-		for _, c := range Conditions(e, []Stage{calico()}) {
-			all = append(all, c.ID)
-		}
-		return all
+	e, f := threeMembers(t)
+	e.Lab.Machines = slices.DeleteFunc(e.Lab.Machines, func(m lab.Machine) bool { return m.Name == "etcd2" || m.Name == "etcd3" })
+	for _, name := range []string{"etcd2", "etcd3"} {
+		e.Gone = append(e.Gone, machine.Planned{Name: name, Role: lab.RoleEtcd})
 	}
-	if !slices.Contains(ids(), "gone/calico9") {
-		t.Errorf("no condition on calico9: %v", ids())
+	gone := func() bool {
+		return slices.ContainsFunc(Conditions(e, []Stage{calico()}), func(c check.Condition) bool { return c.ID == "gone/etcd3" })
 	}
 	var retired []string
 	e.Retire = func(ctx context.Context, m machine.Planned, done func(context.Context) error) error {
 		retired = append(retired, m.Name)
 		return done(ctx)
 	}
-	if err := retire(t.Context(), e); err != nil || !slices.Equal(retired, []string{"calico9"}) || slices.Contains(ids(), "gone/calico9") {
-		t.Errorf("%v: retired %v, conditions %v", err, retired, ids())
+	if err := retire(t.Context(), e, f); !errors.As(err, new(lateError)) || len(retired) > 0 || !gone() {
+		t.Errorf("while they are members: %v, retired %v, a condition: %t", err, retired, gone())
+	}
+	m := f.Machines["etcd-node"]
+	m.Members.Value = m.Members.Value[:1]
+	f.Machines["etcd-node"] = m
+	if err := retire(t.Context(), e, f); err != nil || !slices.Equal(retired, []string{"etcd2", "etcd3"}) || gone() {
+		t.Errorf("%v: retired %v, a condition: %t", err, retired, gone())
 	}
 }

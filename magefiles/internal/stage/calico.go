@@ -216,6 +216,12 @@ func prepareCalico(ctx context.Context, e *Env, j Job) error {
 	return e.on(ctx, e.where(j), func(ctx context.Context, m lab.Machine, h *remote.Host) error {
 		seen := j.Facts.Machines[m.Name]
 		if m.Role == lab.RoleCalico {
+			if e.certificatesGone(m, seen) && e.Node(m).Runs(seen.Docker.Value) {
+				// One that runs on without them can't be told later from one that has them: it is stopped until they are back.
+				if _, err := h.Sudo(ctx, "docker", "stop", "--time=1", e.NodeContainer()); err != nil {
+					return err
+				}
+			}
 			if err := e.putCertificates(ctx, h, m, seen); err != nil {
 				return err
 			}
@@ -248,7 +254,10 @@ func (e *Env) prepare(ctx context.Context, h *remote.Host, c spec.Container, hav
 }
 
 func applyCalico(ctx context.Context, e *Env, j Job) error {
-	if err := retire(ctx, e); err != nil {
+	if err := j.readable(); err != nil {
+		return err
+	}
+	if err := retire(ctx, e, j.Facts); err != nil {
 		return err
 	}
 	if err := register(ctx, e, j); err != nil {

@@ -49,5 +49,5 @@ func (e *Env) putCertificates(ctx context.Context, h *remote.Host, m lab.Machine
 // certificatesGone says whether a machine lacked certificates: then their directory may be a new one, and a container that runs sees the
 // old one. Other contents it sees by itself: each connection reads them anew.
 func (e *Env) certificatesGone(m lab.Machine, seen fact.Machine) bool {
-	return slices.ContainsFunc(e.CertificateFiles(m), func(f remote.File) bool { _, there := seen.Files.Value[f.Path]; return !there })
+	return seen.Files.Unknown == "" && slices.ContainsFunc(e.CertificateFiles(m), func(f remote.File) bool { _, there := seen.Files.Value[f.Path]; return !there })
 }

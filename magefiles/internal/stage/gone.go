@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -20,7 +21,13 @@ func goneCondition(m machine.Planned) check.Condition {
 }
 
 // retire takes machines away that lab.yaml has no more. With a node Calico deletes its endpoints, and releases its addresses and blocks.
-func retire(ctx context.Context, e *Env) error {
+// A member of etcd's goes once it is none any more: it may be one of those that the others need for a majority.
+func retire(ctx context.Context, e *Env, f *fact.Lab) error {
+	if len(e.leaving()) > 0 {
+		if found := membersFinding(e, f); found.State != check.Holds {
+			return lateError{fmt.Errorf("%s: not taken away before etcd's other members are as they should be: %s", check.Names(e.leaving()), found.Found)}
+		}
+	}
 	for _, m := range e.gone() {
 		err := e.Retire(ctx, m, func(ctx context.Context) error {
 			switch m.Role {

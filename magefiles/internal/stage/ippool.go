@@ -16,7 +16,7 @@ import (
 // ipPool makes lab.yaml's pool, or brings the one that exists in line with it.
 func ipPool() Stage {
 	return Stage{
-		Name: IPPool, Needs: []string{Calico}, Role: lab.RoleEtcd,
+		Name: IPPool, Needs: []string{Calico}, Role: lab.RoleEtcd, Datastore: true,
 		Conditions: func(e *Env) []check.Condition {
 			want := e.Lab.Pool
 			return []check.Condition{
@@ -30,7 +30,10 @@ func ipPool() Stage {
 		Done: func(e *Env, _ *fact.Lab) string {
 			return fmt.Sprintf("%s is %s in blocks of /%d", e.Lab.Pool.Name, e.Lab.Pool.CIDR, e.Lab.Pool.BlockSize)
 		},
-		Apply: func(ctx context.Context, e *Env, _ Job) error {
+		Apply: func(ctx context.Context, e *Env, j Job) error {
+			if err := j.readable(); err != nil {
+				return err
+			}
 			data, err := json.Marshal(e.Pool())
 			if err != nil {
 				return err

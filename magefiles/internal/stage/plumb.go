@@ -101,7 +101,8 @@ func (e *Env) toPlumb(j Job) []lab.Machine {
 		return e.Nodes()
 	}
 	return slices.DeleteFunc(e.where(j), func(m lab.Machine) bool {
-		return !j.Has(m.Name, "workload", "old-network", "attachment", "address", "endpoint")
+		// Of what can't be seen nothing is known to be wrong.
+		return !j.broken(m.Name, "workload", "old-network", "attachment", "address", "endpoint")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -194,6 +195,29 @@ func TestToPlumb(t *testing.T) {
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// TestUnseenStays: a workload of which something can't be seen isn't plumbed anew, nor is calico-node stopped.
+func TestUnseenStays(t *testing.T) {
+	for i := range reflect.TypeFor[fact.Machine]().NumField() {
+		field := reflect.TypeFor[fact.Machine]().Field(i).Name
+		f := recording(t, healthyFile)
+		e := envOf(t, f, "")
+		m := f.Machines["calico1"]
+		if field == "Docker" || !forget(&m, field) { // without Docker nothing is done on a machine
+			continue
+		}
+		f.Machines["calico1"] = m
+		r := check.Run(Conditions(e, []Stage{plumb()}), f)
+		j := Job{Facts: f, Unmet: slices.DeleteFunc(unmet(r), func(res check.Result) bool { return res.Probe })}
+		if all := e.toPlumb(j); len(all) > 0 {
+			t.Errorf("%s can't be seen, and %s is plumbed", field, all[0].Name)
+		}
+		node, _ := e.Lab.Machine("calico1")
+		if e.faulty(node, 1, m, f) || e.certificatesGone(node, m) {
+			t.Errorf("%s can't be seen, and is taken for a fault", field)
 		}
 	}
 }

@@ -79,6 +79,14 @@ func (j Job) broken(machine string, kinds ...string) bool {
 	return known.Has(machine, kinds...)
 }
 
+// readable is an error where the datastore can't be read: what it has would be taken for nothing, and written over.
+func (j Job) readable() error {
+	if why := j.Facts.Datastore.Unknown; why != "" {
+		return lateError{fmt.Errorf("the datastore can't be read: %s", why)}
+	}
+	return nil
+}
+
 // On says whether anything is unmet on a machine.
 func (j Job) On(machine string) bool {
 	return slices.ContainsFunc(j.Unmet, func(r check.Result) bool { return r.Machine == machine })

@@ -74,13 +74,17 @@ func (t turn) run(ctx context.Context) (err error) {
 	return t.done(ctx, start)
 }
 
-// lookIfBlind looks again at machines whose Docker didn't answer the last look: nothing can be applied there otherwise.
+// lookIfBlind looks again at machines whose Docker didn't answer the last look, and at etcd's where the datastore couldn't be read: nothing
+// can be applied there otherwise.
 func (t turn) lookIfBlind(ctx context.Context) {
 	f := t.Facts()
 	blind := slices.DeleteFunc(slices.Clone(t.stage.machines(t.Env.Lab)), func(m lab.Machine) bool {
 		seen, ok := f.Machine(m.Name)
 		return !ok || seen.Docker.Unknown == ""
 	})
+	if t.stage.Datastore && f.Datastore.Unknown != "" {
+		blind = append(slices.DeleteFunc(blind, func(m lab.Machine) bool { return m.Role == lab.RoleEtcd }), t.Env.Lab.Members()...)
+	}
 	if len(blind) > 0 {
 		t.learn(t.Look.Look(ctx, blind, nil))
 	}

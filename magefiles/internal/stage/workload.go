@@ -144,10 +144,13 @@ func (e *Env) faulty(m lab.Machine, n int, seen fact.Machine, f *fact.Lab) bool 
 	if e.Workload(m, n).Faults(seen.Docker.Value, true) != "" {
 		return true
 	}
+	if seen.Attachments.Unknown != "" || seen.Sandboxes.Unknown != "" {
+		return false // nothing is known to be wrong
+	}
 	i := slices.IndexFunc(seen.Workloads(e.Lab.Network), func(w fact.Workload) bool { return w.Name == fact.WorkloadName(n) })
 	w := seen.Workloads(e.Lab.Network)[i]
 	return slices.ContainsFunc([]workloadTest{e.attachmentFinding, e.addressFinding, e.endpointFinding}, func(test workloadTest) bool {
-		return test(w, m.Name, seen, f).State != check.Holds
+		return test(w, m.Name, seen, f).State == check.Broken
 	})
 }
 

@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,9 +57,6 @@ func Backup(ctx context.Context, r *run.Run, file string) error {
 // restoringFile names the backup whose restoring is under way.
 const restoringFile = "restoring"
 
-// mostOps is how many operations etcd takes in one transaction (--max-txn-ops).
-const mostOps = 128
-
 // Restore brings the datastore back to what a backup has, and the lab in line with it. Members, certificates and rights stay: they are
 // the lab's, not the backup's. Interrupted, it is finished by the next one.
 func Restore(ctx context.Context, r *run.Run, file string) error {
@@ -90,24 +88,20 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 		return err
 	}
 	f := deepLook(ctx, l)
-	if err := visible(&f); err != nil {
-		return err
+	why := unseen(&f)
+	for name, m := range f.Machines {
+		if m.Attachments.Unknown != "" {
+			why = append(why, name+": "+m.Attachments.Unknown)
+		}
+	}
+	if len(why) > 0 {
+		return fmt.Errorf("nothing was restored: %s\nsee what is wrong: go tool mage check; then restore again", check.Names(why))
 	}
 	if err := keep.Write(filepath.Join(r.StateDir, restoringFile), []byte(abs+"\n"), 0o600); err != nil {
 		return err
 	}
 	plan := backup.Plan(l.Lab, was, &f)
-	if plan.Anew {
-		if err := l.Engine().Env.StopNodes(ctx); err != nil {
-			return err
-		}
-	}
-	for ops := range slices.Chunk(plan.Ops, mostOps) {
-		if _, err := l.Observer().Order(ctx, "", fact.Order{Ops: ops}); err != nil {
-			return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
-		}
-	}
-	if err := l.Engine().Env.Release(ctx, plan.Lost); err != nil {
+	if err := putBack(ctx, l, plan); err != nil {
 		return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
 	}
 	// What the lab is from now on.
@@ -125,6 +119,20 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	}
 	r.Console.Notice("the datastore is as in %s: %s put back or taken away; the lab works (%.1fs)", file, things(len(plan.Ops)), time.Since(start).Seconds())
 	return nil
+}
+
+// putBack makes the datastore what a backup has.
+func putBack(ctx context.Context, l *run.Lab, plan backup.Restoration) error {
+	env := l.Engine().Env
+	if plan.Replaced {
+		if err := env.StopNodes(ctx); err != nil {
+			return err
+		}
+	}
+	if err := writer(l)(ctx, plan.Ops); err != nil {
+		return err
+	}
+	return env.Release(ctx, plan.Lost)
 }
 
 // reachFor has the engine bring a goal about on the way of a restore.
@@ -147,25 +155,20 @@ func reachFor(ctx context.Context, r *run.Run, l *run.Lab, g stage.Goal, plan *b
 	return nil
 }
 
-// visible is an error where something of which a restore depends couldn't be seen.
-func visible(f *fact.Lab) error {
-	var all []string
-	for name, why := range f.Unreached {
-		all = append(all, name+": "+why)
+// unseen says why it can't be seen what a lab is.
+func unseen(f *fact.Lab) (why []string) {
+	for _, name := range slices.Sorted(maps.Keys(f.Unreached)) {
+		why = append(why, name+": "+f.Unreached[name])
 	}
-	if f.Datastore.Unknown != "" {
-		all = append(all, "the datastore: "+f.Datastore.Unknown)
-	}
-	for name, m := range f.Machines {
-		if m.Attachments.Unknown != "" {
-			all = append(all, name+": "+m.Attachments.Unknown)
+	for _, name := range slices.Sorted(maps.Keys(f.Machines)) {
+		if docker := f.Machines[name].Docker; docker.Unknown != "" {
+			why = append(why, name+": "+docker.Unknown)
 		}
 	}
-	if len(all) > 0 {
-		slices.Sort(all)
-		return fmt.Errorf("nothing was restored: %s\nsee what is wrong: go tool mage check; then restore again", check.Names(all))
+	if f.Datastore.Unknown != "" {
+		why = append(why, "the datastore: "+f.Datastore.Unknown)
 	}
-	return nil
+	return why
 }
 
 // forgetRestoring: a restore is finished, or what it did was undone.

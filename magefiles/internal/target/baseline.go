@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/keep"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
@@ -49,13 +51,16 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 	visible := l.Running(ctx) == nil
 	if visible {
 		f = deepLook(ctx, l)
-		visible = len(f.Unreached) == 0 && f.Datastore.Unknown == ""
+		visible = len(unseen(&f)) == 0
 	}
 	if !visible {
 		if _, err := l.Engine().Reach(ctx, stage.Goal{Stages: []string{stage.Etcd}}); err != nil {
 			return err
 		}
 		f = deepLook(ctx, l)
+		if why := unseen(&f); len(why) > 0 { // what somebody made there would be taken for the run's
+			return fmt.Errorf("%s has changed, and what the lab is can't be seen first: %s\nsee what is wrong: go tool mage check", r.LabFile, check.Names(why))
+		}
 	}
 	data, err := f.Write()
 	if err != nil {

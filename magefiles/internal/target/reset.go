@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
@@ -62,11 +63,18 @@ func restore(ctx context.Context, r *run.Run, l *run.Lab, b *baseline.Baseline, 
 	return undone, b.Without(lost).Write(r.StateDir)
 }
 
-// writer writes to the datastore.
+// mostOps is how many operations etcd takes in one transaction (--max-txn-ops).
+const mostOps = 128
+
+// writer writes to the datastore, in as few transactions as etcd takes.
 func writer(l *run.Lab) func(context.Context, []fact.Op) error {
 	return func(ctx context.Context, ops []fact.Op) error {
-		_, err := l.Observer().Order(ctx, "", fact.Order{Ops: ops})
-		return err
+		for chunk := range slices.Chunk(ops, mostOps) {
+			if _, err := l.Observer().Order(ctx, "", fact.Order{Ops: chunk}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }
 

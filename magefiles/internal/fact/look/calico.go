@@ -146,11 +146,8 @@ func attachments() fact.Seen[[]fact.Attachment] {
 		if err != nil {
 			return fact.Unknown[[]fact.Attachment](fmt.Sprintf("%s: %v", name, err))
 		}
-		// Docker leaves the file that a namespace was mounted on behind for up to a minute.
-		var st unix.Statfs_t
 		a := cached.Attachment
-		a.Conflist = string(cached.Config)
-		a.Live = unix.Statfs(a.NetNS, &st) == nil && st.Type == unix.NSFS_MAGIC
+		a.Conflist, a.Live = string(cached.Config), mounted(a.NetNS)
 		all = append(all, a)
 	}
 	return fact.Known(all)

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 
@@ -163,6 +162,12 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(addr.Unmap(), ones)
 }
 
+// mounted says whether a network namespace is at a path. Docker leaves the file that one was mounted on behind for up to a minute.
+func mounted(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
 // sandboxes looks into the network namespaces of the running containers that have one of their own.
 func sandboxes(d fact.Seen[fact.Docker]) fact.Seen[[]fact.Sandbox] {
 	if d.Unknown != "" {
@@ -174,10 +179,10 @@ func sandboxes(d fact.Seen[fact.Docker]) fact.Seen[[]fact.Sandbox] {
 		if c.State.Status != "running" || key == "" || c.HostConfig.NetworkMode == "host" {
 			continue
 		}
-		ns, err := netns.GetFromPath(key)
-		if errors.Is(err, fs.ErrNotExist) {
+		if !mounted(key) {
 			continue // it has just ended
 		}
+		ns, err := netns.GetFromPath(key)
 		if err != nil {
 			return fact.Unknown[[]fact.Sandbox](err.Error())
 		}
