@@ -49,7 +49,7 @@ func TestAnsible(t *testing.T) {
 		if out, err := l.playbooks(); err != nil {
 			l.t.Fatalf("%v\n%s", err, out)
 		}
-		l.holds()
+		l.settles()
 		l.unchanged()
 		l.did(l.ok("verify"), true)
 	})
@@ -68,7 +68,7 @@ func TestAnsible(t *testing.T) {
 		if out, err := l.playbooks(); err != nil {
 			l.t.Fatalf("%v\n%s", err, out)
 		}
-		l.holds()
+		l.settles()
 		l.did(l.ok("verify"), true)
 		l.long("again", (*lab).unchanged)
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,12 +67,15 @@ func explained(l *lab) {
 				defer l.ssh(d.machine, d.mend)
 			}
 			var s explain.Story
-			// Felix takes a moment to program a policy, and may heal a route meanwhile.
-			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-				if d.broken != "" {
+			untold := func(part string) bool { return !strings.Contains(text(s), part) }
+			// Felix takes a moment to program a policy, also between the look and the packets, and may heal a route meanwhile.
+			for deadline, broken := time.Now().Add(time.Minute), d.broken == ""; ; {
+				if !broken {
 					l.ssh(d.machine, d.broken)
 				}
-				if s = l.story(d.name, "packet", d.from, d.to); !strings.HasPrefix(s.Answer, "It arrives") {
+				s = l.story(d.name, "packet", d.from, d.to)
+				broken = d.broken == "" || !strings.HasPrefix(s.Answer, "It arrives")
+				if !slices.ContainsFunc(d.says, untold) || time.Now().After(deadline) {
 					break
 				}
 			}

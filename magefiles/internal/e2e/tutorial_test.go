@@ -66,7 +66,8 @@ func tutorialCommands(l *lab) {
 	}
 	l.has(l.ssh("calico1", "ip address"), result.Interfaces[0].Name)
 	// Another workload on the other machine is reached from it like any.
-	l.has(l.ssh("calico1", "sudo docker exec mine ping -c 1 -W 2 10.1.86.64"), "ttl=62")
+	// Felix takes a moment to let it through.
+	l.has(l.ssh("calico1", "until sudo docker exec mine ping -c 1 -W 1 10.1.86.64; do sleep 0.1; done"), "ttl=62")
 	l.ssh("calico1", cnitool+"del test-calico "+key)
 	l.ssh("calico1", "sudo docker rm -f mine")
 	l.holds()

@@ -330,7 +330,7 @@ func (r *Room) rules(ctx context.Context, machine string) (string, error) {
 }
 
 // settleTime is how long Calico may take until what a step did can be seen.
-const settleTime = 15 * time.Second
+const settleTime = time.Minute
 
 // Await looks until all predicates hold, or settleTime is over, and returns the last findings.
 func (r *Room) Await(ctx context.Context, all []predicate.Predicate, before map[predicate.Counter]fact.Seen[int64]) []check.Finding {
