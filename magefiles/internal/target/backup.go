@@ -102,6 +102,9 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	}
 	plan := backup.Plan(l.Lab, was, &f)
 	if err := putBack(ctx, l, plan); err != nil {
+		if ctx.Err() != nil {
+			err = interrupted(ctx)
+		}
 		return fmt.Errorf("%w\nfinish it with: go tool mage restore %s", err, file)
 	}
 	// What the lab is from now on.
