@@ -226,7 +226,7 @@ func causes(all []Difference) []Difference {
 		case Sysctl:
 			return strings.HasSuffix(d.Name, "/forwarding") && has[Key{Sysctl, d.Machine, "net/ipv4/ip_forward"}]
 		case Entry:
-			return strings.HasPrefix(d.Name, "/calico/ipam/v2/handle/")
+			return strings.HasPrefix(d.Name, fact.IPAMPrefix+"handle/")
 		}
 		bridges := made[Key{Network, d.Machine, ""}]
 		plumbed := made[Key{Container, d.Machine, ""}] || made[Key{Namespace, d.Machine, ""}]

@@ -51,7 +51,7 @@ func (s *state) canonical(kv fact.KeyValue) string {
 			delete(spec, "interfaces") // calico-node finds them
 		}
 	}
-	if strings.HasPrefix(kv.Key, "/calico/ipam/v2/assignment/") {
+	if strings.HasPrefix(kv.Key, fact.IPAMPrefix+"assignment/") {
 		block(v)
 	}
 	out, err := json.Marshal(v)
@@ -89,7 +89,7 @@ func entryName(key string) string {
 	if rest, ok := strings.CutPrefix(key, fact.ResourcePrefix); ok {
 		return rest
 	}
-	parts := strings.Split(strings.TrimPrefix(key, "/calico/ipam/v2/"), "/")
+	parts := strings.Split(strings.TrimPrefix(key, fact.IPAMPrefix), "/")
 	switch {
 	case parts[0] == "assignment" && len(parts) == 4:
 		return "IPAM's block " + strings.ReplaceAll(parts[3], "-", "/")

@@ -1,6 +1,9 @@
 package challenge
 
-import "github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+import (
+	"github.com/calico-cni-lab/lab/magefiles/internal/baseline"
+	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
+)
 
 // All are the challenges, in the order in which one learns to solve them.
 func All() []Challenge {
@@ -325,7 +328,7 @@ a workload?`,
 that no workload endpoint has: calicoctl ipam release --ip=...`,
 		},
 		probes: newcomers, lasts: leaked,
-		stays: []baseline.Key{{Kind: baseline.Entry, Name: "/calico/ipam/v2/config"}},
+		stays: []baseline.Key{{Kind: baseline.Entry, Name: fact.IPAMPrefix + "config"}},
 		variants: []variant{{
 			breaks: fillBlock,
 			Why: `{node}'s block {node-block} was full of addresses whose workloads are gone. With

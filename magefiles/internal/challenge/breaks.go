@@ -126,7 +126,7 @@ func leak(all []fact.KeyValue, block netip.Prefix, node, network string, seed ui
 		n := len(part.Attributes)
 		part.Attributes, part.Allocations[ordinal] = append(part.Attributes, attribute), &n
 		ops = append(ops, fact.Op{KeyValue: fact.KeyValue{
-			Key: "/calico/ipam/v2/handle/" + handle, Value: fmt.Appendf(nil, `{"block":{%q:1},"deleted":false}`, block),
+			Key: fact.IPAMPrefix + "handle/" + handle, Value: fmt.Appendf(nil, `{"block":{%q:1},"deleted":false}`, block),
 		}})
 	}
 	for field, value := range map[string]any{"allocations": part.Allocations, "unallocated": []int{}, "attributes": part.Attributes} {

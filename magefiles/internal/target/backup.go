@@ -89,9 +89,9 @@ func Restore(ctx context.Context, r *run.Run, file string) error {
 	}
 	f := deepLook(ctx, l)
 	why := unseen(&f)
-	for name, m := range f.Machines {
-		if m.Attachments.Unknown != "" {
-			why = append(why, name+": "+m.Attachments.Unknown)
+	for _, name := range slices.Sorted(maps.Keys(f.Machines)) {
+		if unknown := f.Machines[name].Attachments.Unknown; unknown != "" {
+			why = append(why, name+": "+unknown)
 		}
 	}
 	if len(why) > 0 {
