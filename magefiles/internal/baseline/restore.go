@@ -194,7 +194,7 @@ func (r *Restorer) machines(ctx context.Context, all []Difference, f *fact.Lab, 
 
 // datastore puts Calico's keys back. It returns what differs, with what could only be seen once etcd answered.
 func (r *Restorer) datastore(ctx context.Context, all []Difference, f *fact.Lab) ([]Difference, error) {
-	// Without Docker calico-node can't be stopped, nor can etcd be seen without itself.
+	// What etcd has can't be seen while it is off, and calico-node can't be stopped while Docker is.
 	if slices.ContainsFunc(all, func(d Difference) bool { return d.How == Unseen && (d.Kind == Entry || d.Kind == Container) }) {
 		if err := r.Etcd(ctx); err != nil {
 			return all, err

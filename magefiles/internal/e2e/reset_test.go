@@ -183,6 +183,7 @@ func lostData(l *lab, before map[string]string) {
 	loseData(l)
 	l.ok("etcd")
 	l.ssh("etcd-node", fault.Apply("Profile", "open", "{ingress: [{action: Allow}]}")) // so Calico has named the new one
+	l.ssh("calico1", "sudo systemctl stop docker.socket docker")                       // and nothing there can be stopped
 	l.ok("reset")
 	l.same(before)
 	hears(l, "deny-one")

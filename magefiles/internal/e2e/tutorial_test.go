@@ -67,7 +67,7 @@ func tutorialCommands(l *lab) {
 	l.has(l.ssh("calico1", "ip address"), result.Interfaces[0].Name)
 	// Another workload on the other machine is reached from it like any.
 	// Felix takes a moment to let it through.
-	l.has(l.ssh("calico1", "until sudo docker exec mine ping -c 1 -W 1 10.1.86.64; do sleep 0.1; done"), "ttl=62")
+	l.has(l.ssh("calico1", "for i in {1..60}; do sudo docker exec mine ping -c 1 -W 1 10.1.86.64 && exit; done; exit 1"), "ttl=62")
 	l.ssh("calico1", cnitool+"del test-calico "+key)
 	l.ssh("calico1", "sudo docker rm -f mine")
 	l.holds()

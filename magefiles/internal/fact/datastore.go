@@ -121,7 +121,7 @@ const (
 // at its addresses, and so does calicoctl apply: with a new GUID (libcalico-go/lib/clientv3, EnsureInitialized).
 const ClusterKey = ResourcePrefix + "clusterinformations/default"
 
-// Replaced says whether a datastore isn't the one that it was, but one that was made since, by what is and was at ClusterKey: nil where
+// Replaced says whether a datastore isn't the one that it was, but one that was made since, by what was and is at ClusterKey: nil where
 // there is nothing.
 func Replaced(was, is []byte) bool { return clusterGUID(was) != clusterGUID(is) }
 

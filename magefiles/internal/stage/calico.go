@@ -292,6 +292,15 @@ func applyCalico(ctx context.Context, e *Env, j Job) error {
 	return e.revive(ctx, j, "felix", "bird", "bgp")
 }
 
+// StopNodes stops calico-node everywhere; its stage starts it again. Felix and confd watch a datastore from a revision on, and would
+// wait for ever for one that an etcd without its data doesn't get to.
+func (e *Env) StopNodes(ctx context.Context) error {
+	return e.on(ctx, e.Nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
+		_, err := h.Script(ctx, `set -o pipefail; docker ps --quiet --filter label="$1" | xargs -r docker stop --time 1`, fact.LabelPart+"="+fact.PartNode)
+		return err
+	})
+}
+
 // revive starts what was stopped in calico-node where a condition of the given kinds isn't met: services (one that runs isn't
 // touched, sv(8)), and what was switched off in BIRD. Where that has been tried, it starts calico-node again.
 func (e *Env) revive(ctx context.Context, j Job, kinds ...string) error {

@@ -25,7 +25,7 @@ func goneCondition(m machine.Planned) check.Condition {
 func retire(ctx context.Context, e *Env, f *fact.Lab) error {
 	if len(e.leaving()) > 0 {
 		if found := membersFinding(e, f); found.State != check.Holds {
-			return lateError{fmt.Errorf("%s: not taken away before etcd's other members are as they should be: %s", check.Names(e.leaving()), found.Found)}
+			return lateError{fmt.Errorf("%s stays until etcd's other members are as they should be: %s; see what is wrong: go tool mage check", check.Names(e.leaving()), found.Found)}
 		}
 	}
 	for _, m := range e.gone() {

@@ -12,7 +12,6 @@ import (
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
 	"github.com/calico-cni-lab/lab/magefiles/internal/spec"
 	"github.com/calico-cni-lab/lab/scripts"
@@ -170,15 +169,6 @@ func (e *Env) Release(ctx context.Context, addresses []netip.Addr) error {
 		s.cmd("calicoctl", "ipam", "release", "--ip="+a.String())
 	}
 	return e.onEtcd(ctx, func(ctx context.Context, h *remote.Host) error { return s.run(ctx, h) })
-}
-
-// StopNodes stops calico-node everywhere; its stage starts it again. Felix and confd watch a datastore from a revision on, and would
-// wait for ever for one that an etcd without its data doesn't get to.
-func (e *Env) StopNodes(ctx context.Context) error {
-	return e.on(ctx, e.Nodes(), func(ctx context.Context, _ lab.Machine, h *remote.Host) error {
-		_, err := h.Script(ctx, `set -o pipefail; docker ps --quiet --filter label="$1" | xargs -r docker stop --time 1`, fact.LabelPart+"="+fact.PartNode)
-		return err
-	})
 }
 
 // datastore feeds resources to calicoctl on an etcd machine.

@@ -82,7 +82,7 @@ func (j Job) broken(machine string, kinds ...string) bool {
 // readable is an error where the datastore can't be read: what it has would be taken for nothing, and written over.
 func (j Job) readable() error {
 	if why := j.Facts.Datastore.Unknown; why != "" {
-		return lateError{fmt.Errorf("the datastore can't be read: %s", why)}
+		return lateError{fmt.Errorf("the datastore can't be read: %s; see what is wrong: go tool mage check", why)}
 	}
 	return nil
 }

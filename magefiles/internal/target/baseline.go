@@ -59,7 +59,7 @@ func lookBefore(ctx context.Context, r *run.Run, l *run.Lab) error {
 		}
 		f = deepLook(ctx, l)
 		if why := unseen(&f); len(why) > 0 { // what somebody made there would be taken for the run's
-			return fmt.Errorf("%s has changed, and what the lab is can't be seen first: %s\nsee what is wrong: go tool mage check", r.LabFile, check.Names(why))
+			return fmt.Errorf("%s has changed, and before that is brought about the lab has to be seen as it is: %s\nsee what is wrong: go tool mage check; then verify again", r.LabFile, check.Names(why))
 		}
 	}
 	data, err := f.Write()
