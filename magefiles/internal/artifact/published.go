@@ -208,14 +208,14 @@ func replace(compiled, out, fetched, file string) error {
 			err = fmt.Errorf("%s: %w\n  what to do: write %s in place of its SHA-256 in %s, and it is compiled", file, err, NotPublished, PublishedFile)
 		}
 	} else {
-		err = errors.Join(os.Chmod(fetched, 0o755), os.Link(fetched, filepath.Join(out, "calicoctl")))
+		err = copyProgram(filepath.Join(out, "calicoctl"), fetched)
 	}
 	if err != nil {
 		return err
 	}
 	for _, name := range own {
 		if to := filepath.Join(out, name); !computer.Exists(to) {
-			if err := os.Link(filepath.Join(compiled, name), to); err != nil {
+			if err := copyProgram(to, filepath.Join(compiled, name)); err != nil {
 				return err
 			}
 		}
@@ -255,6 +255,16 @@ func untar(file, out string, programs map[string]string) error {
 		}
 		unpacked++
 	}
+}
+
+// copyProgram copies rather than links: a link changes its file, and tar gives up on one that changes while a bundle is packed.
+func copyProgram(to, from string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return writeProgram(to, f)
 }
 
 func writeProgram(to string, from io.Reader) (err error) {

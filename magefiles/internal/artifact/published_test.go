@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -130,7 +131,31 @@ func (s *githubLike) contents(get func(context.Context) (string, error)) map[str
 	return all
 }
 
-// TestPublished: published programs take the places of compiled ones, and are fetched once.
+// linked are the files of an artifact that have more names than the one in there.
+func (s *githubLike) linked(get func(context.Context) (string, error)) (names []string) {
+	s.t.Helper()
+	dir, err := get(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if info.Sys().(*syscall.Stat_t).Nlink > 1 {
+			names = append(names, file)
+		}
+	}
+	return names
+}
+
+// TestPublished: published programs take the places of compiled ones, and are fetched once. What was compiled is copied: a link
+// changes it, and somebody may be packing it.
 func TestPublished(t *testing.T) {
 	s := newGithubLike(t)
 	for _, c := range []struct {
@@ -147,6 +172,9 @@ func TestPublished(t *testing.T) {
 			if diff := cmp.Diff(c.want, s.contents(get)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+		}
+		if names := s.linked(c.make); names != nil {
+			t.Errorf("what was compiled was linked: %v", names)
 		}
 	}
 	if s.asked != len(s.files) {

@@ -296,6 +296,35 @@ func without(locked map[string]string, name string) map[string]string {
 	return other
 }
 
+// TestChangedMeanwhile: what is linked, or given to somebody else, while it is read isn't packed, and it is said what to do.
+func TestChangedMeanwhile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), toolKey)
+	file := filepath.Join(dir, "bin")
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file, make([]byte, 64<<20), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	linked := make(chan error, 1)
+	go func() {
+		other := filepath.Join(filepath.Dir(dir), "link")
+		for ctx.Err() == nil {
+			if err := errors.Join(os.Link(file, other), os.Remove(other)); err != nil {
+				linked <- err
+				return
+			}
+		}
+		linked <- nil
+	}()
+	err := pack(t.Context(), &command.Runner{}, Content{Dir: dir}, toolKey, io.Discard)
+	cancel()
+	if err := <-linked; err != nil {
+		t.Fatal(err)
+	}
+	if err == nil || !strings.Contains(err.Error(), "file changed as we read it") || !strings.HasSuffix(err.Error(), "run the same command again") {
+		t.Error(err)
+	}
+}
+
 // TestFull: what tar says isn't taken for the bundle's fault.
 func TestFull(t *testing.T) {
 	file, locked := write(t)

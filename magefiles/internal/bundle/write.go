@@ -24,6 +24,9 @@ type Content struct {
 	Root bool
 }
 
+// tarDiffers is GNU tar's exit status for files that changed while it read them; also only their owner, or how many links they have.
+const tarDiffers = 1
+
 // packTime bounds the packing of one artifact.
 const packTime = 15 * time.Minute
 
@@ -108,6 +111,9 @@ func pack(ctx context.Context, run *command.Runner, c Content, key string, out i
 			args = append(args, "--owner=0", "--group=0")
 		}
 		_, err := run.Run(ctx, command.Cmd{Args: append(args, "."), Stdout: w, Root: c.Root, Timeout: packTime})
+		if failed := (*command.Error)(nil); errors.As(err, &failed) && failed.Status == tarDiffers {
+			err = fmt.Errorf("%w\n  what to do: something changed this directory while it was read; run the same command again", err)
+		}
 		return err
 	}, func(r io.Reader) error {
 		err := frame(out, func(t *tar.Writer) error {

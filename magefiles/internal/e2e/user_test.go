@@ -332,7 +332,7 @@ func (u *ordinary) lab(t *testing.T) *lab {
 	return l
 }
 
-// copyCaches links the files of root's caches, and gives the user the directories of the one that is theirs. trees says whether the box
+// copyCaches copies root's caches, and gives the user the directories of the one that is theirs. trees says whether the box
 // of nspawn containers is wanted, too; in the long round the look program is compiled anew then.
 func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 	t.Helper()
@@ -343,15 +343,16 @@ func (u *ordinary) copyCaches(t *testing.T, trees bool) {
 		if [ "$6" = long ]; then rm -rf "$1"/calico-cni-lab/look-*; fi
 		mkdir -p "$4"
 		for box in /var/lib/calico-cni-lab/cache/0/box-????????????????; do
-			if [ -d "$box/root" ]; then cp -al "$box" "$4/" 2>/dev/null || cp -a "$box" "$4/"; fi
+			if [ -d "$box/root" ]; then cp -a --reflink=auto "$box" "$4/"; fi
 		done`
 	cache := filepath.Join(u.HomeDir, ".cache")
-	linkCache(t, filepath.Join(cache, "calico-cni-lab"))
+	copyCache(t, filepath.Join(cache, "calico-cni-lab"))
 	must(t, "", "bash", "-c", script, "bash", cache, u.Uid, u.Gid, u.trees(), strconv.FormatBool(trees), round)
 }
 
-// linkCache gives a new cache the files that the user's has who runs the tests.
-func linkCache(t *testing.T, to string) {
+// copyCache gives a new cache what the user's has who runs the tests: in copies, because a link to a file changes it, and another test may be
+// packing it into a bundle.
+func copyCache(t *testing.T, to string) {
 	t.Helper()
 	cache, err := run.CacheDir()
 	if err != nil {
@@ -360,8 +361,6 @@ func linkCache(t *testing.T, to string) {
 	// What isn't finished may be gone in a moment.
 	const script = `set -euo pipefail
 		mkdir -p "$1" "$2"
-		how=-al
-		if [ "$(stat -c %d "$1")" != "$(stat -c %d "$2")" ]; then how=-a; fi
-		find "$1" -mindepth 1 -maxdepth 1 -type d ! -name '*.part-*' -exec cp "$how" -t "$2" -- {} +`
+		find "$1" -mindepth 1 -maxdepth 1 -type d ! -name '*.part-*' -exec cp -a --reflink=auto -t "$2" -- {} +`
 	must(t, "", "bash", "-c", script, "bash", cache, to)
 }
