@@ -11,7 +11,7 @@ labs=$(dirname "$labdir")
 # Of two labs of one name that begin at once, one is first. Users can't list the directory, and so can't lock it.
 until [ "$labs" -ef /proc/self/fd/9 ]; do # the last lab's end removes it
 	install -d -m 0711 "$labs"
-	exec 9<"$labs"
+	{ exec 9<"$labs"; } 2>/dev/null || continue
 	flock 9
 done
 now=

@@ -33,7 +33,8 @@ for name in $(printf '%s\n' "${names[@]}" | sort -u); do
 		read -r before raised <"$kept/$name"
 		if [ "$is" = "$raised" ]; then was=$before; fi
 	fi
-	want=$(awk -v name="$name" -v most="$was" '$1 == name && $2 > most { most = $2 } END { print most }' /dev/null "$labs"/*/limits)
+	# Root may be removing a lab by hand.
+	want=$(awk -v name="$name" -v most="$was" '$1 == name && $2 > most { most = $2 } END { print most }' <(cat /dev/null "$labs"/*/limits 2>/dev/null))
 	if [ "$want" != "$was" ]; then
 		mkdir -p "$kept"
 		echo "$was $want" >"$kept/$name"

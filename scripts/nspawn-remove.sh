@@ -48,4 +48,7 @@ done
 # What says whose it is goes last: as long as anything is there, the lab is the one to clean up.
 find "$labdir" -mindepth 1 -maxdepth 1 ! -name owner -exec rm -rf --one-file-system -- {} +
 rm -rf --one-file-system -- "$labdir"
-flock "$labs" rmdir "$labs" 2>/dev/null || true # nspawn-claim.sh has the lock
+if { exec 9<"$labs"; } 2>/dev/null; then # nspawn-claim.sh has the lock; the last of two labs that go at once may find nothing
+	flock 9
+	if [ "$labs" -ef /proc/self/fd/9 ]; then rmdir --ignore-fail-on-non-empty "$labs"; fi
+fi

@@ -24,11 +24,14 @@ type Content struct {
 	Root bool
 }
 
-// tarDiffers is GNU tar's exit status for files that changed while it read them; also only their owner, or how many links they have.
-const tarDiffers = 1
-
 // packTime bounds the packing of one artifact.
 const packTime = 15 * time.Minute
+
+// GNU tar's exit status for what changed while it was read, which a hard link to it does too, and how often it is read then.
+const (
+	tarDiffers = 1
+	packTries  = 3
+)
 
 // Sources are where the licences of what is in a bundle are.
 type Sources struct {
@@ -50,9 +53,8 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 	at := int64(0)
 	for _, c := range contents {
 		a := Artifact{Key: filepath.Base(c.Dir), Root: c.Root, Offset: at}
-		sum := sha256.New()
-		err := pack(ctx, run, c, a.Key, io.MultiWriter(frames, sum))
-		if err == nil {
+		var err error
+		if a.SHA256, err = add(ctx, run, c, a.Key, frames, at); err == nil {
 			err = inside.of(c.Dir)
 		}
 		if err != nil {
@@ -61,11 +63,12 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 		if at, err = frames.Seek(0, io.SeekCurrent); err != nil {
 			return err
 		}
-		a.Size, a.SHA256 = at-a.Offset, hex.EncodeToString(sum.Sum(nil))
+		a.Size = at - a.Offset
 		m.Artifacts = append(m.Artifacts, a)
 		one()
 	}
-	if err := errors.Join(pack(ctx, run, Content{Dir: project}, filepath.Base(project), frames), inside.of(project)); err != nil {
+	_, err = add(ctx, run, Content{Dir: project}, filepath.Base(project), frames, at)
+	if err := errors.Join(err, inside.of(project)); err != nil {
 		return fmt.Errorf("packing %s: %w", filepath.Base(project), err)
 	}
 	more, err := inside.licences(from)
@@ -101,6 +104,23 @@ func Write(ctx context.Context, run *command.Runner, path string, m Manifest, co
 	return os.Rename(whole.Name(), path)
 }
 
+// add writes an artifact's frame into a file, from at on, and returns the frame's SHA-256.
+func add(ctx context.Context, run *command.Runner, c Content, key string, to *os.File, at int64) (string, error) {
+	var failed *command.Error
+	for range packTries {
+		sum := sha256.New()
+		err := pack(ctx, run, c, key, io.MultiWriter(to, sum))
+		if !errors.As(err, &failed) || failed.Status != tarDiffers {
+			return hex.EncodeToString(sum.Sum(nil)), err
+		}
+		_, serr := to.Seek(at, io.SeekStart)
+		if err := errors.Join(serr, to.Truncate(at)); err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("%w\n  what to do: end what changes this directory, and run the same command again", failed)
+}
+
 // pack writes an artifact's frame.
 func pack(ctx context.Context, run *command.Runner, c Content, key string, out io.Writer) error {
 	return command.Pipe(func(w io.Writer) error {
@@ -111,9 +131,6 @@ func pack(ctx context.Context, run *command.Runner, c Content, key string, out i
 			args = append(args, "--owner=0", "--group=0")
 		}
 		_, err := run.Run(ctx, command.Cmd{Args: append(args, "."), Stdout: w, Root: c.Root, Timeout: packTime})
-		if failed := (*command.Error)(nil); errors.As(err, &failed) && failed.Status == tarDiffers {
-			err = fmt.Errorf("%w\n  what to do: something changed this directory while it was read; run the same command again", err)
-		}
 		return err
 	}, func(r io.Reader) error {
 		err := frame(out, func(t *tar.Writer) error {

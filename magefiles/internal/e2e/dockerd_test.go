@@ -21,6 +21,7 @@ import (
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
+	"github.com/calico-cni-lab/lab/magefiles/internal/computer"
 	"github.com/calico-cni-lab/lab/magefiles/internal/machine/box"
 	"github.com/calico-cni-lab/lab/magefiles/internal/run"
 )
@@ -71,9 +72,12 @@ func newDockerd(t *testing.T, group string) *dockerd {
 		d.stop()
 		groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + d.cgroup())
 		for _, g := range append(groups, "/sys/fs/cgroup/"+d.cgroup()) {
-			_ = exec.Command("find", g, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+").Run()
-			if _, err := os.Stat(g); err == nil {
-				t.Errorf("left: %s", g)
+			for deadline := time.Now().Add(10 * time.Second); computer.Exists(g); { // it can be busy for a moment after its last process is gone
+				_ = exec.Command("find", g, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+").Run()
+				if time.Now().After(deadline) {
+					t.Errorf("left: %s", g)
+					break
+				}
 			}
 		}
 		must(t, "", "rm", "-rf", "--one-file-system", "--", dir)

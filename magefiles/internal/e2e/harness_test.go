@@ -53,7 +53,9 @@ func newLab(t *testing.T, hardware string) *lab {
 	l.mage = filepath.Join(l.dir, "mage")
 	targets, err := compiled()
 	if err == nil {
+		syscall.ForkLock.RLock() // a process that another test starts now would have the file open for writing, and nobody may execute it then
 		err = os.WriteFile(l.mage, targets, 0o755)
+		syscall.ForkLock.RUnlock()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -342,6 +344,14 @@ func (l *lab) appears(id string) {
 		if slices.ContainsFunc(l.unmet(), func(r check.Result) bool { return r.ID == id }) {
 			return
 		}
+	}
+}
+
+// first wants a condition to be the first that doesn't hold.
+func (l *lab) first(id string) {
+	l.t.Helper()
+	if all := l.unmet(); len(all) == 0 || all[0].ID != id {
+		l.t.Errorf("%s is not the first that doesn't hold: %s", id, fault.Names(all))
 	}
 }
 

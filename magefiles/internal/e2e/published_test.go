@@ -39,7 +39,7 @@ func published(l *lab) {
 	const mark = "published"
 	dir := l.t.TempDir()
 	cache, project := filepath.Join(dir, "cache"), filepath.Join(dir, "project")
-	copyCache(l.t, cache)
+	linkCache(l.t, cache)
 	l.copyTo(project, nil)
 	l.root = project
 	m := &artifact.Maker{

@@ -47,7 +47,7 @@ var mischief = []struct{ machine, command, says string }{
 	{"calico2", "sudo ip route add default via 192.168.4.1 metric 5; sudo ip route del default metric 100", "put back route default via 192.168.4.1"},
 	{"calico2", "sudo sed -i s/etcdv3/kubernetes/ /etc/calico/calicoctl.cfg; echo calico1 | sudo tee /var/lib/calico/nodename; sudo rm /opt/cni/bin/portmap", "put back /var/lib/calico/nodename"},
 	{"calico2", fault.InNode("sv stop confd") + "; " + fault.InNode("sed -i 's/connect retry time 5/connect retry time 6/' /etc/calico/confd/config/bird.cfg") + "; " + fault.InNode("birdcl -s /var/run/calico/bird.ctl configure"), "put back BIRD's bird.cfg"},
-	{"calico2", "sudo pkill -KILL -x bird; " + fault.InNode("sv stop felix"), "put back calico-node's felix"},
+	{"calico2", "sudo pkill -KILL -x bird; " + fault.InNode("sv -w 30 stop felix"), "put back calico-node's felix"},
 	// Once Felix is stopped: while it ran, forwarding was on again on a slow computer.
 	{"calico2", "sudo sysctl -w net.ipv4.ip_forward=0; sudo sysctl -w net.ipv4.conf.host0.rp_filter=1", "put back net.ipv4.ip_forward"},
 	{"calico1", "sudo docker stop -t 2 $(sudo docker ps -q --filter label=calico-cni-lab.part=calico-node)", "put back container calico-release"},

@@ -100,7 +100,7 @@ func tutorialSandbox(l *lab) {
 	}
 	route := regexp.MustCompile(`^10\.1\.86\.64/26 via 192\.168\.4\.6 dev host0 proto bird`)
 	const show = "ip route show | grep 10.1.86.64"
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		here, there := l.ssh("calico1", show+" || true"), l.ssh("calico1", "sudo docker exec calico-release-v3.31 ip route | grep 10.1.86.64 || true")
 		if route.MatchString(here) && route.MatchString(there) {
 			break

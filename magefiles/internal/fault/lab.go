@@ -73,6 +73,17 @@ func (l *Lab) Check(ctx context.Context) (check.Report, error) {
 	return r, nil
 }
 
+// Unmet are the conditions of a lab that should be healthy that don't hold. Where packets are all that is lost, it looks again, as verify does:
+// one late answer is chance.
+func (l *Lab) Unmet(ctx context.Context) ([]check.Result, error) {
+	r, err := l.Check(ctx)
+	if err != nil || slices.ContainsFunc(r.Unmet(), func(r check.Result) bool { return kind(r.ID) != "reach" }) || r.OK {
+		return r.Unmet(), err
+	}
+	r, err = l.Check(ctx)
+	return r.Unmet(), err
+}
+
 // await looks until something is so, as long as it may take to be noticed.
 func await(ctx context.Context, within time.Duration, so func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not after %s", within))

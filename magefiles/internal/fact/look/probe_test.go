@@ -108,7 +108,7 @@ func TestAskSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close() // the kernel has taken the connection
-	said, err := ask(netip.MustParseAddrPort(l.Addr().String()), 20*time.Millisecond)
+	said, err := ask(netip.MustParseAddrPort(l.Addr().String()), 500*time.Millisecond)
 	if said != "" || err == nil || !strings.HasPrefix(err.Error(), "connected, but no answer: ") {
 		t.Errorf("%q, %v", said, err)
 	}

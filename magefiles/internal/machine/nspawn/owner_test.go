@@ -210,3 +210,37 @@ func TestRemove(t *testing.T) {
 		t.Errorf("at last: %v, %s", err, out)
 	}
 }
+
+// TestComeAndGo: labs that are made and removed at once, each of which may be the last, don't get in each other's way.
+func TestComeAndGo(t *testing.T) {
+	labs := filepath.Join(t.TempDir(), "labs")
+	script := func(name string, args ...string) error {
+		out, err := exec.CommandContext(t.Context(), "bash", append([]string{"-c", scripts.Text(name), name}, args...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", name, err, out)
+		}
+		return nil
+	}
+	done := make(chan error)
+	for i := range 4 {
+		go func() {
+			var err error
+			name := fmt.Sprintf("test-come-%d-%d", os.Getpid(), i)
+			for n := 0; n < 20 && err == nil; n++ {
+				lab := filepath.Join(labs, name)
+				if err = script("nspawn-claim.sh", lab, name, ""); err == nil {
+					err = script("nspawn-remove.sh", lab, name, bridge, name, "1")
+				}
+			}
+			done <- err
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if computer.Exists(labs) {
+		t.Error("the directory of all labs is left")
+	}
+}

@@ -165,7 +165,7 @@ func (p *Provider) tryRootfs(ctx context.Context) error {
 		return err
 	}
 	_, err = p.Run.Run(ctx, command.Cmd{
-		Args: []string{rootfs, strconv.Itoa(firstUser), "try", existing(p.labDir()), p.Store.Dir, p.Maker.Store.Dir}, Root: true,
+		Args: []string{rootfs, strconv.Itoa(firstUser), "try", p.labDir(), p.Store.Dir, p.Maker.Store.Dir}, Root: true,
 		Hint: "use Linux 5.19 or newer and a local file system, for LAB_CACHE too, or another hardware layer: LAB_HARDWARE=vagrant",
 	})
 	return err

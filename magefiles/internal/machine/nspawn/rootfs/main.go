@@ -5,7 +5,7 @@
 // users have different numbers on this computer share layers. It is compiled on this computer and run as root, in the mount
 // namespace that the machine's own is made from. (util-linux can't map before 2.39, and Debian 12 has 2.38.)
 //
-//	rootfs BASE try DIR...                 whether these directories can be mapped; mounts nothing
+//	rootfs BASE try DIR...                 whether these directories can be mapped, or what is above one that isn't there; mounts nothing
 //	rootfs BASE mount ROOT OWN LAYERS      mounts LAYERS (as overlay's lowerdir) and OWN/upper on ROOT
 //
 // BASE is the number on this computer of the machine's root.
@@ -52,6 +52,10 @@ func run(args []string) error {
 	case args[1] == "try":
 		for _, dir := range rest {
 			fd, err := mapped(ns, dir)
+			for errors.Is(err, unix.ENOENT) { // not there yet, or just removed: what is above it has the same file system
+				dir = filepath.Dir(dir)
+				fd, err = mapped(ns, dir)
+			}
 			if err != nil {
 				return err
 			}
