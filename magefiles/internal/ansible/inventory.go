@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
-
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/command"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -136,44 +134,45 @@ type toolchain struct {
 
 // vars are the same for all machines.
 type vars struct {
-	Python        string     `json:"ansible_python_interpreter"`
-	SSHArgs       string     `json:"ansible_ssh_common_args"`
-	EtcdAuth      fact.Auth  `json:"lab_etcd_auth"`
-	Network       string     `json:"lab_network"`
-	PluginDir     string     `json:"lab_plugin_dir"`
-	ConfDir       string     `json:"lab_conf_dir"`
-	PlumbWorkload said       `json:"lab_plumb_workload"` // the shell function that plumbs one
-	LabelPart     string     `json:"lab_label_part"`     // labels of the lab's containers
-	LabelImage    string     `json:"lab_label_image"`
-	LabelCA       string     `json:"lab_label_ca"`
-	Pool          *v3.IPPool `json:"lab_pool"`
-	BGP           bgp        `json:"lab_bgp"`
+	Python        string                       `json:"ansible_python_interpreter"`
+	SSHArgs       string                       `json:"ansible_ssh_common_args"`
+	EtcdAuth      fact.Auth                    `json:"lab_etcd_auth"`
+	Network       string                       `json:"lab_network"`
+	PluginDir     string                       `json:"lab_plugin_dir"`
+	ConfDir       string                       `json:"lab_conf_dir"`
+	PlumbWorkload said                         `json:"lab_plumb_workload"` // the shell function that plumbs one
+	LabelPart     string                       `json:"lab_label_part"`     // labels of the lab's containers
+	LabelImage    string                       `json:"lab_label_image"`
+	LabelCA       string                       `json:"lab_label_ca"`
+	Pool          spec.Resource[spec.PoolSpec] `json:"lab_pool"`
+	BGP           bgp                          `json:"lab_bgp"`
 }
 
 // bgp is how the nodes are to speak BGP.
 type bgp struct {
-	AS        uint32      `json:"as"` // 0: nobody says
-	Mesh      bool        `json:"mesh"`
-	ClusterID string      `json:"cluster_id"`
-	Label     string      `json:"label"`         // of the reflectors
-	Mark      string      `json:"mark"`          // annotation of the BGPConfiguration
-	Peer      *v3.BGPPeer `json:"peer"`          // where there are reflectors
-	PeerName  string      `json:"peer_name"`     // also where there are none
-	Edit      said        `json:"edit_resource"` // the shell function that edits a resource
+	AS        uint32                        `json:"as"` // 0: nobody says
+	Mesh      bool                          `json:"mesh"`
+	ClusterID string                        `json:"cluster_id"`
+	Label     string                        `json:"label"`         // of the reflectors
+	Mark      string                        `json:"mark"`          // annotation of the BGPConfiguration
+	Peer      *spec.Resource[spec.PeerSpec] `json:"peer"`          // where there are reflectors
+	PeerName  string                        `json:"peer_name"`     // also where there are none
+	Edit      said                          `json:"edit_resource"` // the shell function that edits a resource
 	// Routers are the BGPPeers of the routers.
-	Routers []*v3.BGPPeer `json:"routers"`
+	Routers []spec.Resource[spec.PeerSpec] `json:"routers"`
 }
 
 func newBGP(s *spec.Spec) bgp {
 	b := bgp{
 		AS: s.Lab.BGP.AS, Mesh: s.Lab.BGP.Mesh, ClusterID: spec.ClusterID, Label: fact.LabelReflector, Mark: fact.LabelAS, PeerName: spec.ReflectorPeer,
-		Edit: said(scripts.Text("edit-resource.sh")), Routers: []*v3.BGPPeer{},
+		Edit: said(scripts.Text("edit-resource.sh")), Routers: []spec.Resource[spec.PeerSpec]{},
 	}
 	for _, m := range s.Lab.Routers() {
 		b.Routers = append(b.Routers, spec.RouterPeer(m))
 	}
 	if len(s.Lab.BGP.Reflectors) > 0 {
-		b.Peer = s.ReflectorPeer()
+		peer := s.ReflectorPeer()
+		b.Peer = &peer
 	}
 	return b
 }

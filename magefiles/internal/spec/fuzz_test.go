@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/go-version"
 	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
 	"gopkg.in/yaml.v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/artifact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
@@ -48,26 +50,58 @@ func FuzzRendered(f *testing.F) {
 			t.Errorf("calicoctl.cfg: %v\n%s", err, files[1].Content)
 		}
 		sameContainers(t, s)
-		samePool(t, s)
+		sameResources(t, s)
 	})
 }
 
-func samePool(t *testing.T, s *Spec) {
+// sameResources: Calico's types read what is written for them, all of it.
+func sameResources(t *testing.T, s *Spec) {
 	t.Helper()
-	data, err := json.Marshal(s.Pool())
+	var p v3.IPPool
+	reads(t, s.Pool(), &p, &p.Spec)
+	if cidr, err := netip.ParsePrefix(p.Spec.CIDR); err != nil || cidr != s.Lab.Pool.CIDR || p.Spec.BlockSize < cidr.Bits() || p.Kind != v3.KindIPPool {
+		t.Errorf("%s of %s, blocks of /%d: %v", p.Kind, p.Spec.CIDR, p.Spec.BlockSize, err)
+	}
+	peers := []Resource[PeerSpec]{s.ReflectorPeer()}
+	for _, m := range s.Lab.Routers() {
+		peers = append(peers, RouterPeer(m))
+	}
+	for _, peer := range peers {
+		var p v3.BGPPeer
+		if reads(t, peer, &p, &p.Spec); p.Kind != v3.KindBGPPeer {
+			t.Errorf("%s %s is no BGPPeer", p.Kind, p.Name)
+		}
+	}
+}
+
+// reads reads a resource with one of Calico's types, which have to write the same of it.
+func reads[S any](t *testing.T, r Resource[S], as metav1.Object, itsSpec any) {
+	t.Helper()
+	data, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p v3.IPPool
-	if err := json.Unmarshal(data, &p); err != nil || p.Name != s.Lab.Pool.Name || p.Kind != v3.KindIPPool {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(as); err != nil || as.GetName() != r.Metadata.Name || r.APIVersion != v3.GroupVersionCurrent {
 		t.Errorf("%v: %s", err, data)
 	}
-	if diff := cmp.Diff(s.Pool(), &p); diff != "" {
-		t.Errorf("(-made +read):\n%s", diff)
+	if diff := cmp.Diff(fields(t, r.Spec), fields(t, itsSpec)); diff != "" {
+		t.Errorf("%s (-written +read):\n%s", data, diff)
 	}
-	if cidr, err := netip.ParsePrefix(p.Spec.CIDR); err != nil || cidr != s.Lab.Pool.CIDR || p.Spec.BlockSize < cidr.Bits() {
-		t.Errorf("%s, blocks of /%d: %v", p.Spec.CIDR, p.Spec.BlockSize, err)
+}
+
+// fields are what is in the JSON of a resource's spec.
+func fields(t *testing.T, spec any) (all map[string]any) {
+	t.Helper()
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = json.Unmarshal(data, &all)
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // sameContainers: no value of lab.yaml becomes a flag of its own, or another variable.

@@ -1,11 +1,46 @@
 package spec
 
-import (
-	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import "github.com/calico-cni-lab/lab/magefiles/internal/fact"
 
-	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
-)
+// Resource is one of Calico's, as calicoctl and Ansible get it; S is its spec.
+//
+// The types are the lab's own, with what the lab writes, because github.com/projectcalico/api takes Kubernetes' API with it: a quarter of what
+// there is to compile before the first target runs. The tests read all that is written with Calico's types, which refuse what they don't know.
+type Resource[S any] struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   Metadata `json:"metadata"`
+	Spec       S        `json:"spec"`
+}
+
+// Metadata is a resource's name.
+type Metadata struct {
+	Name string `json:"name"`
+}
+
+// NewResource returns a resource of the version that calicoctl reads.
+func NewResource[S any](kind, name string, spec S) Resource[S] {
+	return Resource[S]{APIVersion: "projectcalico.org/v3", Kind: kind, Metadata: Metadata{Name: name}, Spec: spec}
+}
+
+// PoolSpec is an IPPool's.
+type PoolSpec struct {
+	CIDR        string `json:"cidr"`
+	BlockSize   int    `json:"blockSize,omitempty"` // a prefix's length
+	IPIPMode    string `json:"ipipMode,omitempty"`
+	VXLANMode   string `json:"vxlanMode,omitempty"`
+	NATOutgoing bool   `json:"natOutgoing,omitempty"`
+	Disabled    bool   `json:"disabled,omitempty"`
+}
+
+// PeerSpec is a BGPPeer's.
+type PeerSpec struct {
+	NodeSelector        string `json:"nodeSelector,omitempty"`
+	PeerSelector        string `json:"peerSelector,omitempty"`
+	PeerIP              string `json:"peerIP,omitempty"`
+	ASNumber            uint32 `json:"asNumber,omitempty"`
+	KeepOriginalNextHop bool   `json:"keepOriginalNextHop,omitempty"`
+}
 
 // Route reflectors.
 const (
@@ -15,12 +50,8 @@ const (
 )
 
 // ReflectorPeer has every node speak BGP with the reflectors.
-func (s *Spec) ReflectorPeer() *v3.BGPPeer {
-	return &v3.BGPPeer{
-		TypeMeta:   metav1.TypeMeta{Kind: v3.KindBGPPeer, APIVersion: v3.GroupVersionCurrent},
-		ObjectMeta: metav1.ObjectMeta{Name: ReflectorPeer},
-		Spec:       v3.BGPPeerSpec{NodeSelector: "all()", PeerSelector: ReflectorSelector},
-	}
+func (s *Spec) ReflectorPeer() Resource[PeerSpec] {
+	return NewResource("BGPPeer", ReflectorPeer, PeerSpec{NodeSelector: "all()", PeerSelector: ReflectorSelector})
 }
 
 // Resources are Calico's resources that lab.yaml asks for, of those that users make too: kind/name, as in the datastore.
@@ -38,15 +69,10 @@ func (s *Spec) Resources() []string {
 	return all
 }
 
-// Pool is lab.yaml's IP pool as Calico's type.
-func (s *Spec) Pool() *v3.IPPool {
+// Pool is lab.yaml's IP pool.
+func (s *Spec) Pool() Resource[PoolSpec] {
 	p := s.Lab.Pool
-	return &v3.IPPool{
-		TypeMeta:   metav1.TypeMeta{Kind: v3.KindIPPool, APIVersion: v3.GroupVersionCurrent},
-		ObjectMeta: metav1.ObjectMeta{Name: p.Name},
-		Spec: v3.IPPoolSpec{
-			CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: v3.IPIPMode(p.IPIPMode), VXLANMode: v3.VXLANMode(p.VXLANMode),
-			NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
-		},
-	}
+	return NewResource("IPPool", p.Name, PoolSpec{
+		CIDR: p.CIDR.String(), BlockSize: p.BlockSize, IPIPMode: p.IPIPMode, VXLANMode: p.VXLANMode, NATOutgoing: p.NATOutgoing, Disabled: p.Disabled,
+	})
 }

@@ -5,10 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	v3 "github.com/projectcalico/api/pkg/apis/projectcalico/v3"
-	"github.com/projectcalico/api/pkg/lib/numorstring"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
 	"github.com/calico-cni-lab/lab/magefiles/internal/lab"
 	"github.com/calico-cni-lab/lab/magefiles/internal/remote"
@@ -67,12 +63,8 @@ func (s *Spec) Router() Container {
 
 // RouterPeer has every node speak BGP with a router, which each tells its own blocks and those of the others. With the original next hops all
 // say of a block that it is behind the node that has it; without, each says that it is behind itself.
-func RouterPeer(m lab.Machine) *v3.BGPPeer {
-	return &v3.BGPPeer{
-		TypeMeta:   metav1.TypeMeta{Kind: v3.KindBGPPeer, APIVersion: v3.GroupVersionCurrent},
-		ObjectMeta: metav1.ObjectMeta{Name: RouterPeerName(m.Name)},
-		Spec:       v3.BGPPeerSpec{PeerIP: m.Address.String(), ASNumber: numorstring.ASNumber(m.AS), KeepOriginalNextHop: true},
-	}
+func RouterPeer(m lab.Machine) Resource[PeerSpec] {
+	return NewResource("BGPPeer", RouterPeerName(m.Name), PeerSpec{PeerIP: m.Address.String(), ASNumber: m.AS, KeepOriginalNextHop: true})
 }
 
 // CalicoFiles are what stage calico puts on a machine.

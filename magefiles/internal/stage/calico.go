@@ -322,12 +322,6 @@ func (e *Env) revive(ctx context.Context, j Job, kinds ...string) error {
 // once, and every BIRD knows all its peers from the start.
 func register(ctx context.Context, e *Env, j Job) error {
 	var all bytes.Buffer
-	resource := func(kind, name string, fields map[string]any) error {
-		all.WriteString("---\n") // of documents that only follow one another calicoctl reads the first
-		return json.NewEncoder(&all).Encode(map[string]any{
-			"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": map[string]string{"name": name}, "spec": fields,
-		})
-	}
 	for _, m := range e.Nodes() {
 		if !j.Has(m.Name, "node") {
 			continue
@@ -352,7 +346,8 @@ func register(ctx context.Context, e *Env, j Job) error {
 			}
 			continue
 		}
-		if err := resource("Node", m.Name, fields); err != nil {
+		all.WriteString("---\n") // of documents that only follow one another calicoctl reads the first
+		if err := json.NewEncoder(&all).Encode(spec.NewResource("Node", m.Name, fields)); err != nil {
 			return err
 		}
 	}

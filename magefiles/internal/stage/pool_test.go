@@ -2,7 +2,6 @@ package stage
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -93,8 +92,5 @@ func TestPoolWritten(t *testing.T) {
 	}
 	if got := poolFinding(&d, e.Lab.Pool, "etcd-node"); got.State != check.Holds {
 		t.Errorf("%s: %s", data, got.Found)
-	}
-	if !strings.Contains(string(data), `"kind":"IPPool","apiVersion":"projectcalico.org/v3"`) {
-		t.Errorf("calicoctl wouldn't know what this is: %s", data)
 	}
 }

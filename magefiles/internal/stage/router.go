@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/calico-cni-lab/lab/magefiles/internal/check"
 	"github.com/calico-cni-lab/lab/magefiles/internal/fact"
@@ -71,7 +72,7 @@ func routersCondition(e *Env) check.Condition {
 // peerOf is a router's BGPPeer as the datastore has it.
 func peerOf(m lab.Machine) fact.PeerResource {
 	p := spec.RouterPeer(m)
-	return fact.PeerResource{Name: p.Name, PeerIP: p.Spec.PeerIP, AS: json.Number(p.Spec.ASNumber.String()), KeepNextHop: p.Spec.KeepOriginalNextHop}
+	return fact.PeerResource{Name: p.Metadata.Name, PeerIP: p.Spec.PeerIP, AS: json.Number(strconv.FormatUint(uint64(p.Spec.ASNumber), 10)), KeepNextHop: p.Spec.KeepOriginalNextHop}
 }
 
 // ownPeer says whether a BGPPeer is one that lab.yaml means.
