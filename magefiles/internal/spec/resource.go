@@ -4,7 +4,7 @@ import "github.com/calico-cni-lab/lab/magefiles/internal/fact"
 
 // Resource is one of Calico's, as calicoctl and Ansible get it; S is its spec.
 //
-// The types are the lab's own, with what the lab writes, because github.com/projectcalico/api takes Kubernetes' API with it: a quarter of what
+// The types are the lab's own, with what the lab writes, because github.com/projectcalico/api takes Kubernetes' API with it: a third of what
 // there is to compile before the first target runs. The tests read all that is written with Calico's types, which refuse what they don't know.
 type Resource[S any] struct {
 	APIVersion string   `json:"apiVersion"`
