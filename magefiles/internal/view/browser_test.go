@@ -51,7 +51,8 @@ func start(t *testing.T) *browser {
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // which root can't have
 	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	// The test's own context ends before its cleanups, and a browser that is killed leaves directories behind.
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -59,6 +60,11 @@ func start(t *testing.T) *browser {
 	t.Cleanup(cancel)
 	b := &browser{Context: ctx, t: t}
 	b.run() // starts it
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("closing the browser: %v", err)
+		}
+	})
 	console := chromedp.Console(ctx)
 	go func() {
 		for m, err := range console {
