@@ -50,5 +50,5 @@ find "$labdir" -mindepth 1 -maxdepth 1 ! -name owner -exec rm -rf --one-file-sys
 rm -rf --one-file-system -- "$labdir"
 if { exec 9<"$labs"; } 2>/dev/null; then # nspawn-claim.sh has the lock; the last of two labs that go at once may find nothing
 	flock 9
-	if [ "$labs" -ef /proc/self/fd/9 ]; then rmdir --ignore-fail-on-non-empty "$labs"; fi
+	if [ "$labs" -ef /proc/self/fd/9 ]; then rmdir "$labs" 2>/dev/null || true; fi # others may have labs, or it is a mount
 fi

@@ -257,7 +257,7 @@ func untar(file, out string, programs map[string]string) error {
 	}
 }
 
-// copyProgram copies rather than links: a link changes its file, and tar gives up on one that changes while a bundle is packed.
+// copyProgram copies rather than links: a link changes its file's inode, which tar takes for a change while a bundle is packed.
 func copyProgram(to, from string) error {
 	f, err := os.Open(from)
 	if err != nil {

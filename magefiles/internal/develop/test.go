@@ -20,7 +20,7 @@ import (
 // With everything in the caches, on 2 cores.
 const (
 	testTimeShort = "2 minutes"
-	testTime      = "23 to 55 minutes" // the longer where starting processes is slow
+	testTime      = "17 to 55 minutes" // the longer where starting processes is slow
 	unitTestLimit = 40 * time.Minute
 	quickLimit    = 10 * time.Minute
 	e2eLimit      = 100 * time.Minute

@@ -281,7 +281,7 @@ func (l *lab) report() check.Report {
 func (l *lab) holds() {
 	l.t.Helper()
 	all := l.unmet()
-	if len(all) > 0 && !slices.ContainsFunc(all, func(r check.Result) bool { return !strings.HasPrefix(r.ID, "reach/") }) {
+	if fault.OnlyPackets(all) {
 		all = l.unmet() // one lost packet may be chance
 	}
 	for _, res := range all {

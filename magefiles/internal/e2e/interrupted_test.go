@@ -103,8 +103,11 @@ func interrupted(l *lab) {
 			if took > ending {
 				l.t.Errorf("it took %s to end:\n%s", took, out)
 			}
-			if c.sig != syscall.SIGKILL {
+			switch c.sig {
+			case syscall.SIGINT:
 				l.saysInterrupted(out)
+			case syscall.SIGTERM: // which Mage doesn't handle
+				l.has(out, "interrupted; run it again to finish")
 			}
 		})
 	}
@@ -118,8 +121,8 @@ func interrupted(l *lab) {
 	})
 }
 
-// saysInterrupted wants the user to be told. Mage gives a run five seconds to do so, which a slow computer may need for what has to end first;
-// then it says so itself.
+// saysInterrupted wants the user to be told after Ctrl-C. Mage gives a run five seconds then; where what has to end first takes longer, the
+// word is Mage's.
 func (l *lab) saysInterrupted(out string) {
 	l.t.Helper()
 	if !strings.Contains(out, "interrupted; run it again to finish") && !strings.Contains(out, "cleanup timeout exceeded") {

@@ -77,11 +77,15 @@ func (l *Lab) Check(ctx context.Context) (check.Report, error) {
 // one late answer is chance.
 func (l *Lab) Unmet(ctx context.Context) ([]check.Result, error) {
 	r, err := l.Check(ctx)
-	if err != nil || slices.ContainsFunc(r.Unmet(), func(r check.Result) bool { return kind(r.ID) != "reach" }) || r.OK {
-		return r.Unmet(), err
+	if err == nil && OnlyPackets(r.Unmet()) {
+		r, err = l.Check(ctx)
 	}
-	r, err = l.Check(ctx)
 	return r.Unmet(), err
+}
+
+// OnlyPackets says whether packets are all that is lost, of some conditions that don't hold.
+func OnlyPackets(unmet []check.Result) bool {
+	return len(unmet) > 0 && !slices.ContainsFunc(unmet, func(r check.Result) bool { return kind(r.ID) != "reach" })
 }
 
 // await looks until something is so, as long as it may take to be noticed.
